@@ -1,0 +1,119 @@
+"""Makes RecSim NG's stack importable on current Pythons; the only place that knows versions.
+
+Importing this module, before anything else imports TensorFlow, has five effects:
+
+* `tf.keras` is tf_keras (Keras 2), on which RecSim NG, TFP and the model's documented surface are built.
+* `numpy.Inf`, which recsim-ng 0.1.2 reads and NumPy 2 removed, exists again.
+* edward2 0.0.2 loads without its SciPy part, which SciPy 1.11 broke and nothing here uses.
+* gym (below 0.25, the last that accepts RecSim NG's specs) loads without its banner and stays below error level.
+* TensorFlow's start-up lines, written to file descriptor 2 whatever TF_CPP_MIN_LOG_LEVEL says, are dropped;
+  every line that is not known to be one of them is passed on.
+
+No tensor is created, no device is initialised and no device configuration is set.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+_KERAS_3_MESSAGE = (
+    "recsys_po_rl needs Keras 2, but tf.keras is already Keras 3 in this process: set the environment variable "
+    "TF_USE_LEGACY_KERAS=1, or import recsys_po_rl before tensorflow is used (and have the package tf_keras installed)"
+)
+
+# Lines of TensorFlow 2.16 to 2.21 that tell about the build or the absence of a GPU and nothing about the program.
+_STARTUP_LINE = re.compile(
+    r"All log messages before absl::InitializeLog|oneDNN custom operations are on|cudart_stub\.cc|cuda_platform\.cc"
+    r"|This TensorFlow binary is optimized to use available CPU|To enable the following instructions:"
+    r"|TF-TRT Warning|Unable to register cu\w+ factory|computation_placer\.cc"
+)
+
+
+@contextlib.contextmanager
+def _startup_lines_dropped() -> Iterator[None]:
+    """Holds file descriptor 2 while the block runs, then writes to it every line that is not a start-up line."""
+    try:
+        sys.stderr.flush()
+        real_stderr = os.dup(2)
+    except (AttributeError, OSError, ValueError):  # no descriptor 2 (a GUI, some notebooks): nothing to hold
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(real_stderr, 2)
+            os.close(real_stderr)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(keepends=True):
+                if not _STARTUP_LINE.search(line):
+                    os.write(2, line.encode())
+
+
+def _import_tensorflow() -> None:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tf = importlib.import_module("tensorflow")
+    # The first access to tf.keras resolves it, so this also settles it for everybody who comes after.
+    if not tf.keras.Model.__module__.startswith("tf_keras"):
+        raise ImportError(_KERAS_3_MESSAGE)
+
+
+def _scipy_breaks_edward2() -> bool:
+    try:
+        major, minor = importlib.metadata.version("scipy").split(".")[:2]
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return (int(major), int(minor)) >= (1, 11)
+
+
+def _import_edward2() -> None:
+    if "edward2" in sys.modules:
+        return
+    skip = _scipy_breaks_edward2() and "edward2.numpy" not in sys.modules
+    if skip:
+        sys.modules["edward2.numpy"] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="NumPy backend for Edward2 is not available")
+            importlib.import_module("edward2")
+    finally:
+        if skip:  # whoever imports edward2.numpy later meets SciPy's own error
+            del sys.modules["edward2.numpy"]
+
+
+def _import_gym() -> None:
+    if "gym" in sys.modules:
+        return
+    notice = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(notice):  # gym also edits the warning filters
+        gym = importlib.import_module("gym")
+    known = sys.modules.get("gym_notices.notices")
+    texts = [str(text).strip() for text in getattr(known, "notices", {}).values()]
+    if notice.getvalue().strip() not in ("", *texts):
+        sys.stderr.write(notice.getvalue())
+    gym.logger.set_level(gym.logger.ERROR)  # RecSim NG's own specs lower the precision of float64 bounds
+
+
+def _restore_numpy_inf() -> None:
+    numpy = importlib.import_module("numpy")
+    if not hasattr(numpy, "Inf"):
+        setattr(numpy, "Inf", numpy.inf)  # noqa: B010  (the type stubs know that it is gone)
+
+
+_restore_numpy_inf()
+with _startup_lines_dropped():
+    _import_tensorflow()
+    _import_edward2()
+    _import_gym()

@@ -1,0 +1,1 @@
+"""Files in and out: run folders, tables. No modelling."""

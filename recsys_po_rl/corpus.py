@@ -1,0 +1,245 @@
+"""Corpora: documents with a topic, a quality, features and a length, which do not change over time."""
+
+import fractions
+import warnings
+from typing import Any, Optional
+
+import edward2 as ed
+import numpy as np
+import tensorflow as tf
+from recsim_ng.core.value import Config, Value, ValueSpec
+from recsim_ng.entities.recommendation import corpus
+from recsim_ng.lib.tensorflow import field_spec
+
+from recsys_po_rl import checks, fields, gin_config
+
+TRASHY_FRACTION = 0.7  # of the topics; SPEC of the world, after recsim_ng's application
+QUALITY_STDDEV = 0.1  # of a document's quality around its topic's mean
+FEATURE_STDDEV = 0.7  # of a document's features around the one-hot vector of its topic
+
+
+def topic_mean_qualities(
+    num_topics: int, minimum: float = -1.0, maximum: float = 1.0, trashy_fraction: float = TRASHY_FRACTION
+) -> np.ndarray:
+    """Mean quality of each topic: trashy topics first, evenly from `minimum` to 0; nutritious ones from 0 to `maximum`.
+
+    Args:
+      num_topics: K, at least 2.
+      minimum: mean quality of the worst topic.
+      maximum: mean quality of the best topic.
+      trashy_fraction: share of trashy topics; their number is the whole part of fraction * K, computed exactly from
+        the fraction's decimal digits (in floats, 0.7 * 90 is just below 63).
+
+    Returns:
+      float32 [K]. At K = 2 and 3, with the default fraction, no topic has a positive mean.
+    """
+    num_trashy = int(fractions.Fraction(str(trashy_fraction)) * num_topics)
+    means = np.concatenate([np.linspace(minimum, 0.0, num_trashy), np.linspace(0.0, maximum, num_topics - num_trashy)])
+    return means.astype(np.float32)
+
+
+@gin_config.configurable
+class CorpusWithTopicAndQuality(corpus.Corpus):
+    """A random corpus that stays as it was drawn.
+
+    Reads num_docs (D) and num_topics (K) from the config.
+
+    State and available documents have the same fields:
+      doc_id: int32 [D], 1..D.
+      doc_topic: int32 [D], 0..K-1, uniform.
+      doc_quality: float32 [D], normal around the topic's mean quality.
+      doc_features: float32 [D, K], normal around the one-hot vector of the topic, unbounded.
+      doc_length: float32 [D], at least 0, in units of time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topic_min_utility: float = -1.0,
+        topic_max_utility: float = 1.0,
+        video_length: float = 2.0,
+        trashy_fraction: float = TRASHY_FRACTION,
+        quality_stddev: float = QUALITY_STDDEV,
+        feature_stddev: float = FEATURE_STDDEV,
+    ) -> None:
+        """Makes the entity.
+
+        Args:
+          config: num_docs at least 1, num_topics at least 2.
+          topic_min_utility: mean quality of the worst trashy topic, at most 0.
+          topic_max_utility: mean quality of the best nutritious topic, at least 0.
+          video_length: length of every document, at least 0, in units of time.
+          trashy_fraction: share of trashy topics, 0 to 1 (see `topic_mean_qualities`).
+          quality_stddev: standard deviation of the qualities within a topic, above 0.
+          feature_stddev: standard deviation of the features, above 0.
+
+        Raises:
+          checks.InvalidInputError: if a number is out of these bounds, or not finite.
+        """
+        owner = type(self).__name__
+        checks.config_value(config, "num_docs", 1, owner)
+        num_topics = checks.config_value(config, "num_topics", 2, owner)
+        super().__init__(config, name="Corpus")
+        self._topic_means = topic_mean_qualities(
+            num_topics,
+            checks.number(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0),
+            checks.number(f"{owner}: topic_max_utility", topic_max_utility, minimum=0.0),
+            checks.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0),
+        )
+        self._video_length = checks.number(f"{owner}: video_length", video_length, 0.0)
+        self._quality_stddev = checks.number(f"{owner}: quality_stddev", quality_stddev, 0.0, exclusive_minimum=True)
+        self._feature_stddev = checks.number(f"{owner}: feature_stddev", feature_stddev, 0.0, exclusive_minimum=True)
+        self._warn_without_positive_topic(topic_max_utility)
+
+    def _warn_without_positive_topic(self, topic_max_utility: float) -> None:
+        if topic_max_utility > 0 and self._topic_means.max() <= 0:
+            warnings.warn(
+                f"{type(self).__name__}: with num_topics={self._num_topics} no topic has a positive mean quality and "
+                "topic_max_utility has no effect (lower trashy_fraction to change that)",
+                stacklevel=3,
+            )
+
+    def initial_state(self) -> Value:
+        """Draws the documents; see the class for the fields."""
+        topic = ed.Categorical(logits=tf.zeros((self._num_docs, self._num_topics)))
+        means = tf.constant(self._topic_means)
+        one_hot = tf.one_hot(topic, self._num_topics, dtype=tf.float32)
+        return Value(
+            doc_id=ed.Deterministic(loc=tf.range(1, self._num_docs + 1, dtype=tf.int32)),
+            doc_topic=topic,
+            doc_quality=ed.Normal(loc=tf.gather(means, topic), scale=self._quality_stddev),
+            doc_features=ed.Normal(loc=one_hot, scale=self._feature_stddev),
+            doc_length=ed.Deterministic(loc=tf.fill((self._num_docs,), self._video_length)),
+        )
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """The previous state: documents do not change."""
+        del user_response, slate_docs
+        return previous_state.map(lambda field: ed.Deterministic(loc=field))
+
+    def available_documents(self, corpus_state: Value) -> Value:
+        """All documents of the corpus."""
+        return corpus_state.map(lambda field: ed.Deterministic(loc=field))
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `available_docs`."""
+        num_docs, num_topics = self._num_docs, self._num_topics
+        documents = ValueSpec(
+            doc_id=fields.tensor_spec((num_docs,), low=1, high=num_docs, dtype=tf.int32),
+            doc_topic=fields.tensor_spec((num_docs,), low=0, high=num_topics - 1, dtype=tf.int32),
+            doc_quality=fields.tensor_spec((num_docs,)),
+            doc_features=fields.tensor_spec((num_docs, num_topics)),
+            doc_length=fields.tensor_spec((num_docs,), low=0.0),
+        )
+        return documents.prefixed_with("state").union(documents.prefixed_with("available_docs"))
+
+
+@gin_config.configurable
+class StaticCorpus(CorpusWithTopicAndQuality):
+    """A corpus whose documents are given; fields as in `CorpusWithTopicAndQuality`, plain tensors in the state.
+
+    Ids need not be 1..D in order: any D different ids that the recommender's scorer knows will do.
+    """
+
+    def __init__(self, config: Config, static_state: Value, video_length: Optional[float] = None) -> None:
+        """Makes the entity.
+
+        Args:
+          config: num_docs at least 1, num_topics at least 2.
+          static_state: the five document fields, each convertible to a tensor of its shape; further fields are kept.
+          video_length: if given, the length of every document instead of the state's, at least 0.
+
+        Raises:
+          checks.InvalidInputError: if a field is missing, or its shape does not fit the config, or a length is negative
+            or not finite.
+        """
+        with warnings.catch_warnings():  # how the given documents were drawn is not this entity's business
+            warnings.simplefilter("ignore")
+            super().__init__(config, video_length=2.0 if video_length is None else video_length)
+        state = static_state.map(tf.convert_to_tensor).as_dict
+        if video_length is not None:
+            state[fields.DOC_LENGTH] = tf.fill((self._num_docs,), self._video_length)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(fields.DOC_FIELDS, (self._num_docs,))
+        shapes[fields.DOC_FEATURES] = (self._num_docs, self._num_topics)
+        for field, shape in shapes.items():
+            if field not in state:
+                raise checks.InvalidInputError(f"StaticCorpus: static_state lacks {field!r}, it has {', '.join(state)}")
+            if tuple(state[field].shape) != shape:
+                raise checks.InvalidInputError(
+                    f"StaticCorpus: static_state's {field!r} must have shape {shape}, got {tuple(state[field].shape)}"
+                )
+        lengths = tf.get_static_value(state[fields.DOC_LENGTH])
+        if lengths is not None and not np.all(np.isfinite(lengths) & (lengths >= 0)):
+            raise checks.InvalidInputError(
+                f"StaticCorpus: static_state's {fields.DOC_LENGTH!r} must be finite and at least 0, got {lengths}"
+            )
+        self._static_state = Value(**state)
+
+    def initial_state(self) -> Value:
+        """The given documents, as plain tensors."""
+        return self._static_state
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """The previous state, as plain tensors."""
+        del user_response, slate_docs
+        return previous_state
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `available_docs`, further fields of the given state included."""
+        further = ValueSpec(
+            **{field: field_spec.FieldSpec() for field in self._static_state.as_dict if field not in fields.DOC_FIELDS}
+        )
+        return super().specs().union(further.prefixed_with("state").union(further.prefixed_with("available_docs")))
+
+
+def reference_corpus_state(num_docs: int, num_topics: int, seed: int, video_length: float = 2.0) -> Value:
+    """Documents drawn by NumPy's legacy generator: the corpora that this project's published figures speak of.
+
+    Topic, quality and features follow `CorpusWithTopicAndQuality`, drawn in that order from RandomState(seed), so that
+    other implementations can draw the same documents without TensorFlow.
+
+    Args:
+      num_docs: D, at least 1.
+      num_topics: K, at least 2.
+      seed: 0 to 2**32 - 1.
+      video_length: length of every document, in units of time.
+
+    Returns:
+      The five document fields as NumPy arrays, float32 and int32; see `CorpusWithTopicAndQuality`.
+    """
+    random_state = np.random.RandomState(seed)
+    topic = random_state.randint(0, num_topics, num_docs)
+    quality = topic_mean_qualities(num_topics)[topic] + QUALITY_STDDEV * random_state.randn(num_docs)
+    features = np.eye(num_topics)[topic] + FEATURE_STDDEV * random_state.randn(num_docs, num_topics)
+    return Value(
+        doc_id=np.arange(1, num_docs + 1, dtype=np.int32),
+        doc_topic=topic.astype(np.int32),
+        doc_quality=quality.astype(np.float32),
+        doc_features=features.astype(np.float32),
+        doc_length=np.full(num_docs, video_length, np.float32),
+    )
+
+
+@gin_config.configurable
+class ReferenceCorpus(StaticCorpus):
+    """The static corpus of `reference_corpus_state`, the same for the same seed everywhere."""
+
+    def __init__(self, config: Config, seed: Optional[int] = None, video_length: float = 2.0) -> None:
+        """Makes the entity.
+
+        Args:
+          config: num_docs at least 1, num_topics at least 2; corpus_seed unless `seed` is given.
+          seed: seed of the documents, at least 0.
+          video_length: length of every document, at least 0, in units of time.
+
+        Raises:
+          checks.InvalidInputError: if a number is out of these bounds, or neither seed is given.
+        """
+        chosen: Any = config.get("corpus_seed") if seed is None else seed
+        state = reference_corpus_state(
+            checks.config_value(config, "num_docs", 1, "ReferenceCorpus"),
+            checks.config_value(config, "num_topics", 2, "ReferenceCorpus"),
+            checks.integer("ReferenceCorpus: seed (or config['corpus_seed'])", chosen, 0),
+            checks.number("ReferenceCorpus: video_length", video_length, 0.0),
+        )
+        super().__init__(config, state)

@@ -1,0 +1,212 @@
+"""Where random numbers come from: explicit stateless seeds for whatever draws through Edward2.
+
+Entities keep writing `ed.Normal(...)`. Inside `seeded_draws` every Edward2 random variable is rebuilt with a value
+drawn from a key, the name of the network variable that is being evaluated and the place of the draw within it. Inside
+`replayed_draws` it takes a recorded value instead.
+"""
+
+import contextlib
+import dataclasses
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Union
+
+import edward2 as ed
+import numpy as np
+import tensorflow as tf
+from recsim_ng.core.value import Value
+from recsim_ng.lib.tensorflow import entity
+
+# Ops that draw from hidden state: XLA and re-runs would not repeat their numbers.
+_STATEFUL_RANDOM_OP = re.compile(
+    r"^(Random(?!Dataset|GammaGrad)\w*|TruncatedNormal|ParameterizedTruncatedNormal|Multinomial|\w*CandidateSampler"
+    r"|Stateful(Uniform|StandardNormal|TruncatedNormal|RandomBinomial)\w*|RngSkip|RngReadAndSkip)$"
+)
+
+
+class Keys(NamedTuple):
+    """Seeds of one batch of users; each int32 [2]. Equal keys, equal draws."""
+
+    shared: tf.Tensor  # variables of the corpus that no user influences: one world for all batches
+    world: tf.Tensor  # users, and everything else that is not the policy
+    policy: tf.Tensor  # the recommender and its slates
+
+
+def stateless_seed(*path: Union[int, str]) -> np.ndarray:
+    """An int32 [2] seed that depends on every element of `path`, the same on every machine.
+
+    Args:
+      *path: integers of at least 0, and names.
+    """
+    # With the length first: a seed sequence cannot tell trailing zeros from nothing.
+    entropy = [len(path)] + [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
+    return np.random.SeedSequence(entropy).generate_state(2).view(np.int32)
+
+
+def make_keys(seed: int, *path: Union[int, str], batch: int = 0, policy_seed: Optional[int] = None) -> Keys:
+    """The keys of a batch of users.
+
+    Args:
+      seed: seed of the run, at least 0.
+      *path: what the run is for, for instance ("training", 17): other paths, other users.
+      batch: number of the batch in its population.
+      policy_seed: seed of the policy's draws; `seed` if None.
+    """
+    policy = seed if policy_seed is None else policy_seed
+    return Keys(
+        shared=tf.constant(stateless_seed(seed, "shared", *path)),
+        world=tf.constant(stateless_seed(seed, "world", *path, batch)),
+        policy=tf.constant(stateless_seed(policy, "policy", *path, batch)),
+    )
+
+
+@dataclasses.dataclass
+class Draws:
+    """The random variables that a block has made, in order."""
+
+    random_variables: list[ed.RandomVariable] = dataclasses.field(default_factory=list)
+
+    @property
+    def parameters(self) -> list[tf.Tensor]:
+        """The tensors that define their distributions."""
+        found: list[tf.Tensor] = []
+        for drawn in self.random_variables:
+            found.extend(_parameter_tensors(drawn.distribution))
+        return found
+
+    def field_names(self, result: Value) -> list[Optional[str]]:
+        """For each random variable the field of `result` that holds it, None where none does."""
+        holder = {id(field): name for name, field in result.as_dict.items()}
+        return [holder.get(id(drawn)) for drawn in self.random_variables]
+
+
+@contextlib.contextmanager
+def seeded_draws(key: Any, name: str) -> Iterator[Draws]:
+    """While the block runs, Edward2 random variables take values drawn from `key`, `name` and their place in order.
+
+    Args:
+      key: int32 [2].
+      name: name of the network variable (or whatever else draws).
+    """
+    key = tf.convert_to_tensor(key)
+
+    def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
+        name_and_place = zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF
+        return distribution.sample(sample_shape, seed=tf.random.experimental.stateless_fold_in(key, name_and_place))
+
+    with _traced(draw) as draws:
+        yield draws
+
+
+@contextlib.contextmanager
+def replayed_draws(values: Sequence[tf.Tensor]) -> Iterator[Draws]:
+    """While the block runs, Edward2 random variables take the given values, in order."""
+    with _traced(lambda distribution, sample_shape, place: values[place]) as draws:
+        yield draws
+
+
+@contextlib.contextmanager
+def _traced(draw: Callable[[Any, Any, int], tf.Tensor]) -> Iterator[Draws]:
+    draws = Draws()
+
+    def tracer(constructor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], entity.Entity):  # the traced constructor of an entity, not a random variable
+            return constructor(*args, **kwargs)
+        if kwargs.get("value") is not None:  # observed: nothing to draw
+            return constructor(*args, **kwargs)
+        sample_shape = kwargs.pop("sample_shape", ())
+        kwargs.pop("value", None)
+        distribution_class = getattr(constructor, "__wrapped__", None)
+        if distribution_class is not None:
+            distribution = distribution_class(*args, **kwargs)
+        else:  # a function traced by hand: given a value, it builds its distribution and draws nothing
+            distribution = constructor(*args, value=0, **kwargs).distribution
+        drawn = ed.RandomVariable(
+            distribution,
+            sample_shape=sample_shape,
+            value=draw(distribution, sample_shape, len(draws.random_variables)),
+        )
+        draws.random_variables.append(drawn)
+        return drawn
+
+    with ed.trace(tracer):
+        yield draws
+
+
+def _parameter_tensors(distribution: Any) -> list[tf.Tensor]:
+    found: list[tf.Tensor] = []
+    for parameter in distribution.parameters.values():
+        if tf.is_tensor(parameter):
+            found.append(tf.convert_to_tensor(parameter))
+        elif isinstance(parameter, ed.RandomVariable):
+            found.append(parameter.value)
+        elif hasattr(parameter, "parameters") and hasattr(parameter, "log_prob"):  # a distribution inside another
+            found.extend(_parameter_tensors(parameter))
+    return found
+
+
+def tensors_of(val: Value) -> list[tf.Tensor]:
+    """The fields of a value as tensors."""
+    return [tf.convert_to_tensor(field) for field in val.as_dict.values()]
+
+
+def reached(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> list[tf.Tensor]:
+    """Every tensor that `outputs` are computed from within their graph, not looking behind those in `stop` (refs)."""
+    seen: dict[Any, tf.Tensor] = {}
+    waiting = list(outputs)
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.ref() in seen:
+            continue
+        seen[tensor.ref()] = tensor
+        if tensor.ref() not in stop and not _is_eager(tensor):
+            waiting.extend(tensor.op.inputs)
+    return list(seen.values())
+
+
+def refuse_stateful_draws(name: str, result: Value, dependencies: Sequence[Value]) -> None:
+    """Checks, while a graph is traced, that a value does not come from hidden random state.
+
+    Args:
+      name: name of the network variable, for the message.
+      result: its value.
+      dependencies: the values it was computed from.
+
+    Raises:
+      RuntimeError: one line that names the variable and the op.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    stop = {tensor.ref(): True for val in dependencies for tensor in tensors_of(val)}
+    for tensor in reached(tensors_of(result), stop):
+        if _is_eager(tensor) or tensor.op.graph is not graph:
+            continue
+        for kind in {tensor.op.type, *_op_types_called(tensor.op, graph)}:
+            if _STATEFUL_RANDOM_OP.match(kind):
+                raise RuntimeError(
+                    f"the value of {name!r} draws through the stateful random op {kind}, whose numbers cannot be "
+                    "repeated: draw through Edward2, or through tf.random.stateless_* with a seed"
+                )
+
+
+def _is_eager(tensor: tf.Tensor) -> bool:
+    return hasattr(tensor, "numpy")  # symbolic tensors have none
+
+
+def _op_types_called(operation: Any, graph: Any) -> set[str]:
+    """Types of the ops inside the functions that an op calls (loops, conditionals, nested tf.functions)."""
+    waiting = [attribute.func.name for attribute in operation.node_def.attr.values() if attribute.HasField("func")]
+    if not waiting:
+        return set()
+    library = {function.signature.name: function for function in graph.as_graph_def().library.function}
+    types: set[str] = set()
+    seen: set[str] = set()
+    while waiting:
+        called = waiting.pop()
+        if called in seen or called not in library:
+            continue
+        seen.add(called)
+        for node in library[called].node_def:
+            types.add(node.op)
+            waiting.extend(attribute.func.name for attribute in node.attr.values() if attribute.HasField("func"))
+    return types

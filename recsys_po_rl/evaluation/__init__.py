@@ -1,0 +1,1 @@
+"""How good a frozen policy is: fresh users, fixed seeds, intervals."""

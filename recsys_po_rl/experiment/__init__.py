@@ -1,0 +1,5 @@
+"""The gin entry: experiments from configuration to files."""
+
+from recsys_po_rl.experiment.train_and_evaluate import ExperimentResult, SeedResult, experiment
+
+__all__ = ["ExperimentResult", "SeedResult", "experiment"]

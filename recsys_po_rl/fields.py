@@ -1,0 +1,64 @@
+"""Names of network variables and of fields read across entities, and one helper for specs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from gym import spaces
+from recsim_ng.lib.tensorflow import field_spec
+
+# The eight network variables of RecSim NG's recommendation story, in the order in which it returns them.
+USER_STATE = "user state"
+USER_RESPONSE = "user response"
+CORPUS_STATE = "corpus state"
+AVAILABLE_DOCS = "available docs"
+SLATE_DOCS = "slate docs"
+RECOMMENDER_STATE = "recommender state"
+METRICS_STATE = "metrics state"
+USER_OBSERVATION = "user observation"
+
+# Documents: D of them in the corpus, S in a slate.
+DOC_ID = "doc_id"
+DOC_TOPIC = "doc_topic"
+DOC_QUALITY = "doc_quality"
+DOC_FEATURES = "doc_features"
+DOC_LENGTH = "doc_length"
+DOC_FIELDS = (DOC_ID, DOC_TOPIC, DOC_QUALITY, DOC_FEATURES, DOC_LENGTH)
+DOC_RANKS = "doc_ranks"
+
+# User.
+INTEREST = "interest.state"
+CHOICE = "choice"
+CONSUMED_TIME = "consumed_time"
+
+# Recommender.
+DOC_HISTORY = "doc_history.state"
+CTIME_HISTORY = "ctime_history.state"
+
+# Metrics.
+REWARD = "reward"
+CUMULATIVE_REWARD = "cumulative_reward"
+
+
+def tensor_spec(
+    shape: Sequence[int], low: float = -np.inf, high: float = np.inf, dtype: tf.DType = tf.float32
+) -> field_spec.Space:
+    """The spec of a field that holds a tensor.
+
+    Args:
+      shape: the shape of the field.
+      low: smallest value the field can hold, in every component.
+      high: largest value the field can hold, in every component.
+      dtype: the dtype of the field, float32 or int32.
+
+    Returns:
+      A RecSim NG field spec over a gym `Box`. Bounds of integer fields must be finite.
+    """
+    numpy_dtype: Any = dtype.as_numpy_dtype
+    shape = tuple(int(size) for size in shape)
+    return field_spec.Space(
+        spaces.Box(
+            low=np.full(shape, low, dtype=numpy_dtype), high=np.full(shape, high, dtype=numpy_dtype), dtype=numpy_dtype
+        )
+    )

@@ -1,0 +1,144 @@
+"""Registration with gin under one module, and parsing with errors a person can act on."""
+
+import contextlib
+import functools
+import inspect
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import gin
+
+from recsys_po_rl import checks
+
+MODULE = "recsys_po_rl"
+
+_Configurable = TypeVar("_Configurable", bound=Callable[..., Any])
+_MODULE_OF: dict[str, str] = {}
+
+
+def configurable(wrapped: _Configurable) -> _Configurable:
+    """Registers a class or function with gin as `recsys_po_rl.<its name>`.
+
+    Always with the module: upstream registers classes of the same names, and a bare name becomes ambiguous as soon
+    as both are imported.
+    """
+    _MODULE_OF[wrapped.__name__] = MODULE
+    return gin.configurable(wrapped.__name__, module=MODULE)(wrapped)
+
+
+def register_external(wrapped: Callable[..., Any], module: str) -> None:
+    """Registers somebody else's class or function as `<module>.<its name>`."""
+    _MODULE_OF[wrapped.__name__] = module
+    gin.external_configurable(wrapped, module=module)
+
+
+def configs_dir() -> str:
+    """The folder of the shipped gin files: beside the package in a checkout, inside it when installed."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    for folder in (os.path.join(package, "configs"), os.path.join(os.path.dirname(package), "configs")):
+        if os.path.isfile(os.path.join(folder, "base.gin")):
+            return folder
+    raise checks.InvalidInputError(f"the gin files that ship with {MODULE} are missing beside {package}")
+
+
+@functools.cache
+def add_search_path() -> None:
+    """Puts the folder of the shipped gin files on gin's search path, once."""
+    gin.add_config_file_search_path(configs_dir())
+
+
+def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
+    """Reads gin files in order, then bindings; later ones win. Unlocks and keeps whatever was bound before.
+
+    Args:
+      gin_files: paths, or paths relative to the shipped `configs/`.
+      gin_bindings: lines such as `recsys_po_rl.experiment.horizon = 50`.
+
+    Raises:
+      checks.InvalidInputError: one line that names a missing file, an unknown name or parameter (and the nearest known
+        one), or text that gin cannot read.
+    """
+    add_search_path()
+    for path in gin_files:
+        if not any(os.path.isfile(os.path.join(base, path)) for base in ("", configs_dir())):
+            known = [
+                os.path.relpath(os.path.join(folder, file), configs_dir())
+                for folder, _, files in os.walk(configs_dir())
+                for file in files
+            ]
+            raise checks.InvalidInputError(f"no gin file {path!r} here or in configs/{checks.nearest(path, known)}")
+    try:
+        with gin.unlock_config(), _search_without_complaint():
+            for path in gin_files:
+                gin.parse_config_file(path)
+            for binding in gin_bindings:
+                gin.parse_config(binding)
+    except (ValueError, TypeError, SyntaxError, ImportError, OSError, AttributeError) as error:
+        raise checks.InvalidInputError(_one_line(error)) from error
+
+
+@contextlib.contextmanager
+def _search_without_complaint() -> Iterator[None]:
+    """Gin logs an error for every place where a file is not, also when the next place has it."""
+    root, mute = logging.getLogger(), logging.NullHandler()
+
+    def is_no_search(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Path not found")
+
+    root.addHandler(mute)  # a root logger without handlers would be given one that prints
+    root.addFilter(is_no_search)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_no_search)
+        root.removeHandler(mute)
+
+
+def _one_line(error: Exception) -> str:
+    """Gin's message with its place in a file, on one line, with the nearest known name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = re.sub(r"\s+", " ", "; ".join(line for line in lines[:3] if set(line) != {"^"}))
+    unknown = re.search(r"No configurable matching (?:reference )?'@?(?:[\w/]+/)?([\w.]+)'", message)
+    if unknown:
+        known = [f"{module}.{name}" for name, module in _MODULE_OF.items()]
+        wanted = unknown.group(1)
+        message += checks.nearest(wanted, known) or f" (known: {', '.join(sorted(known))})"
+    parameter = re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message)
+    if parameter:
+        known = parameters_of(parameter.group(1))
+        message += checks.nearest(parameter.group(2), known) + f" (it has: {', '.join(known)})"
+    return f"gin: {message}"
+
+
+def parameters_of(selector: str) -> list[str]:
+    """Names of the parameters that gin can bind on the configurable called `selector`."""
+    wrapped = gin.get_configurable(selector)
+    return [name for name in inspect.signature(wrapped).parameters if name not in ("self", "args", "kwargs")]
+
+
+def config_text() -> str:
+    """Everything bound, as gin text that can be read again."""
+    return _qualified(gin.config_str())
+
+
+def operative_config_text() -> str:
+    """The parameters that calls so far have used, defaults included, as gin text that can be read again."""
+    return _qualified(gin.operative_config_str())
+
+
+def _qualified(text: str) -> str:
+    """Gin shortens `recsys_po_rl.X.p = v` to `X.p = v`; the long form stays unambiguous beside upstream's names."""
+
+    def qualify(match: re.Match[str]) -> str:
+        scope, name, rest = match.groups()
+        return f"{scope}{_MODULE_OF[name]}.{name}{rest}" if name in _MODULE_OF else match.group(0)
+
+    return re.sub(r"^((?:[\w/]+/)?)(\w+)(\.\w+ =)", qualify, text, flags=re.MULTILINE)
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error without the lines that gin adds about where it was called."""
+    return str(error).splitlines()[0]

@@ -1,0 +1,73 @@
+"""Metrics: what the users' responses are worth."""
+
+import edward2 as ed
+import tensorflow as tf
+from recsim_ng.core.value import Config, Value, ValueSpec
+from recsim_ng.entities.recommendation import metrics
+
+from recsys_po_rl import checks, fields, gin_config
+
+# A replayed trajectory may have been recorded with another order of additions.
+_RELATIVE_TOLERANCE = 1e-5
+
+
+@gin_config.configurable
+class ConsumedTimeAsRewardMetrics(metrics.RecsMetricsBase):
+    """The reward is the time consumed; a user who clicked nothing (consumed time -1) brings 0.
+
+    In RecSim NG's story the metrics of step t see the response of step t - 1. Reads num_users (U) from the config.
+
+    State fields:
+      reward: float32 [U], at least 0, time consumed in the last response; 0 at first.
+      cumulative_reward: float32 [U], at least 0, its sum over the responses so far.
+    """
+
+    def __init__(self, config: Config, name: str = "Metrics") -> None:
+        """Makes the entity.
+
+        Raises:
+          checks.InvalidInputError: if config['num_users'] is missing or below 1.
+        """
+        checks.config_value(config, "num_users", 1, type(self).__name__)
+        super().__init__(config, name=name)
+
+    def initial_metrics(self) -> Value:
+        """Zeros: nothing was consumed yet."""
+        return Value(
+            reward=_recorded(tf.zeros((self._num_users,))), cumulative_reward=_recorded(tf.zeros((self._num_users,)))
+        )
+
+    def next_metrics(
+        self,
+        previous_metrics: Value,
+        corpus_state: Value,
+        user_state: Value,
+        user_response: Value,
+        slate_doc: Value,
+    ) -> Value:
+        """Adds the last response.
+
+        Raises:
+          tf.errors.InvalidArgumentError: if a consumed time is NaN or infinite (not under XLA, where the project's
+            runtime raises after the call).
+        """
+        del corpus_state, user_state, slate_doc
+        consumed_time = tf.debugging.assert_all_finite(
+            user_response.get(fields.CONSUMED_TIME), "consumed_time of a user response is not finite"
+        )
+        reward = tf.maximum(consumed_time, 0.0)
+        return Value(
+            reward=_recorded(reward),
+            cumulative_reward=_recorded(previous_metrics.get(fields.CUMULATIVE_REWARD) + reward),
+        )
+
+    def specs(self) -> ValueSpec:
+        """Spec of `state`."""
+        return ValueSpec(
+            reward=fields.tensor_spec((self._num_users,), low=0.0),
+            cumulative_reward=fields.tensor_spec((self._num_users,), low=0.0),
+        ).prefixed_with("state")
+
+
+def _recorded(tensor: tf.Tensor) -> ed.RandomVariable:
+    return ed.Deterministic(loc=tensor, rtol=_RELATIVE_TOLERANCE)

@@ -1,0 +1,244 @@
+"""The recommender: consumption histories as state, a scorer inside, a random slate of the best-scored documents."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+import edward2 as ed
+import tensorflow as tf
+import tensorflow_probability as tfp
+from recsim_ng.core.value import Config, Value, ValueSpec
+from recsim_ng.entities.choice_models import selectors
+from recsim_ng.entities.recommendation import recommender
+from recsim_ng.entities.state_models import dynamic, state
+
+from recsys_po_rl import checks, fields, gin_config, slates
+from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
+
+__all__ = ["CollabFilteringModel", "CollabFilteringRecommender", "HistoryRecommender"]
+
+tfd = tfp.distributions
+
+DOC_EMBED_DIM = 32  # E; SPEC of the model, after recsim_ng's application
+
+top_k_plackett_luce = ed.make_random_variable(slates.TopKPlackettLuce)
+
+
+class _HistoryModel(state.StateModel):
+    """The last H inputs, oldest first, zeros where there were fewer; H = 1 works too."""
+
+    def __init__(self, num_users: int, history_length: int, dtype: tf.DType) -> None:
+        super().__init__(batch_ndims=1, name="HistoryModel")
+        self._shape = (num_users, history_length)
+        self._dtype = dtype
+
+    def initial_state(self, parameters: Optional[Value] = None) -> Value:
+        del parameters
+        return Value(state=tf.zeros(self._shape, self._dtype))
+
+    def next_state(self, old_state: Value, inputs: Value, parameters: Optional[Value] = None) -> Value:
+        del parameters
+        newest = tf.cast(inputs.get("input"), self._dtype)
+        return Value(state=tf.concat([old_state.get("state")[:, 1:], newest[:, tf.newaxis]], axis=1))
+
+    def specs(self) -> ValueSpec:
+        # -1 stands in the branch that is not taken, for users who consumed nothing.
+        if self._dtype.is_integer:
+            return ValueSpec(state=fields.tensor_spec(self._shape, -1, self._dtype.max, self._dtype))
+        return ValueSpec(state=fields.tensor_spec(self._shape, -1.0, dtype=self._dtype))
+
+
+class HistoryRecommender(recommender.BaseRecommender):
+    """Base of recommenders whose state is what each user consumed last, and for how long.
+
+    Subclasses say which slate follows from the histories: `slate_ranks`. Reads num_users (U), num_docs (D),
+    slate_size (S), history_length (H) and, for specs only, num_topics (K) from the config.
+
+    State fields, zeros at first, newest last, unchanged for users who clicked nothing:
+      doc_history.state: int32 [U, H], ids of documents consumed, 0 for none.
+      ctime_history.state: float32 [U, H], their consumed times.
+      doc_history.tbranch.state, ctime_history.tbranch.state: the previous history, kept on no click.
+      doc_history.fbranch.state, ctime_history.fbranch.state: the history with the response appended (-1 on no click).
+    Slate fields:
+      doc_id, doc_topic: int32 [U, S]; doc_quality, doc_length: float32 [U, S]; doc_features: float32 [U, S, K].
+      doc_ranks: int32 [U, S], places of the slate's documents among the available ones, from 0.
+    """
+
+    def __init__(
+        self, config: Config, name: str = "Recommender", doc_fields: Sequence[str] = fields.DOC_FIELDS
+    ) -> None:
+        """Makes the entity.
+
+        Args:
+          config: num_users, num_docs, slate_size and history_length at least 1, slate_size at most num_docs.
+          name: name of the entity.
+          doc_fields: fields of the available documents that a slate shows.
+
+        Raises:
+          checks.InvalidInputError: if a number is missing or out of bounds.
+        """
+        owner = type(self).__name__
+        num_users = checks.config_value(config, "num_users", 1, owner)
+        num_docs = checks.config_value(config, "num_docs", 1, owner)
+        slate_size = checks.config_value(config, "slate_size", 1, owner)
+        self._history_length = checks.config_value(config, "history_length", 1, owner)
+        self._num_topics = config.get("num_topics", 1)
+        if slate_size > num_docs:
+            raise checks.InvalidInputError(
+                f"{owner}: config['slate_size'] must be at most config['num_docs'], got {slate_size} > {num_docs}"
+            )
+        super().__init__(config, name=name)
+        self._doc_fields = tuple(doc_fields)
+        self._doc_history = dynamic.NoOPOrContinueStateModel(
+            _HistoryModel(num_users, self._history_length, tf.int32), batch_ndims=1
+        )
+        self._ctime_history = dynamic.NoOPOrContinueStateModel(
+            _HistoryModel(num_users, self._history_length, tf.float32), batch_ndims=1
+        )
+
+    def initial_state(self) -> Value:
+        """Empty histories; see the class for the fields."""
+        return (
+            self._doc_history.initial_state()
+            .prefixed_with("doc_history")
+            .union(self._ctime_history.initial_state().prefixed_with("ctime_history"))
+        )
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """Appends what was consumed.
+
+        Args:
+          previous_state: see the class.
+          user_response: choice int32 [U] (S: no click) and consumed_time float32 [U] are read.
+          slate_docs: doc_id int32 [U, S] is read.
+        """
+        choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
+        chosen = selectors.get_chosen(slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor), choice)
+        no_click = tf.equal(choice, self._slate_size)
+        doc_history = self._doc_history.next_state(
+            previous_state.get("doc_history"), Value(condition=no_click, input=chosen.get(fields.DOC_ID))
+        )
+        ctime_history = self._ctime_history.next_state(
+            previous_state.get("ctime_history"),
+            Value(condition=no_click, input=user_response.get(fields.CONSUMED_TIME)),
+        )
+        return doc_history.prefixed_with("doc_history").union(ctime_history.prefixed_with("ctime_history"))
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """The slate as places among the available documents, P of them.
+
+        Args:
+          previous_state: the histories, see the class.
+          user_obs: what the users show; nothing by default.
+          available_docs: the documents that may be shown.
+
+        Returns:
+          int32 [U, S], each row different numbers from 0 to P-1: an Edward2 random variable, or a tensor.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define slate_ranks")
+
+    def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
+        """Picks a slate and gathers the documents' fields; see the class for them.
+
+        Raises:
+          checks.InvalidInputError: if fewer than S documents are available.
+        """
+        pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
+        if pool.shape[0] is not None and pool.shape[0] < self._slate_size:
+            raise checks.InvalidInputError(
+                f"{type(self).__name__}: a slate of {self._slate_size} needs at least as many available documents, "
+                f"got {pool.shape[0]}"
+            )
+        ranks = self.slate_ranks(previous_state, user_obs, available_docs)
+        indices = tf.convert_to_tensor(ranks)
+        shown = available_docs.at(*self._doc_fields).map(lambda field: tf.gather(tf.convert_to_tensor(field), indices))
+        return shown.union(Value(doc_ranks=ranks))
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `slate`."""
+        per_slot = (self._num_users, self._slate_size)
+        known = {
+            fields.DOC_ID: fields.tensor_spec(per_slot, 1, self._num_docs, tf.int32),
+            fields.DOC_TOPIC: fields.tensor_spec(per_slot, 0, max(self._num_topics - 1, 0), tf.int32),
+            fields.DOC_QUALITY: fields.tensor_spec(per_slot),
+            fields.DOC_FEATURES: fields.tensor_spec((*per_slot, self._num_topics)),
+            fields.DOC_LENGTH: fields.tensor_spec(per_slot, 0.0),
+        }
+        slate = ValueSpec(
+            **{field: known.get(field, fields.tensor_spec(per_slot)) for field in self._doc_fields},
+            doc_ranks=fields.tensor_spec(per_slot, 0, self._num_docs - 1, tf.int32),
+        )
+        histories = (
+            self._doc_history.specs()
+            .prefixed_with("doc_history")
+            .union(self._ctime_history.specs().prefixed_with("ctime_history"))
+        )
+        return histories.prefixed_with("state").union(slate.prefixed_with("slate"))
+
+
+@gin_config.configurable
+class CollabFilteringRecommender(HistoryRecommender):
+    """Shows S documents drawn without replacement from the softmax of a scorer's scores (top-S Plackett-Luce).
+
+    Fields as in `HistoryRecommender`; `doc_ranks` is random. Scores are looked up by document id, so any pool of at
+    least S documents with ids in 1..D can be available, in any order.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model_ctor: Callable[..., Any] = CollabFilteringModel,
+        name: str = "Recommender",
+        doc_embed_dim: int = DOC_EMBED_DIM,
+        greedy: bool = False,
+    ) -> None:
+        """Makes the entity and its scorer.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          model_ctor: called with (U, D, doc_embed_dim, H) by position; returns a scorer, called with the two
+            histories, int32 and float32 [U, H], that returns scores [U, D]. It is called once here, so that its
+            weights exist; what it returns then is not looked at.
+          name: name of the entity.
+          doc_embed_dim: E, embedding size handed to the scorer.
+          greedy: whether to show the S best-scored documents, best first, instead of drawing; can be set on the
+            entity until a network with it is run.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of bounds.
+        """
+        super().__init__(config, name=name)
+        self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
+        embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
+        self._model = model_ctor(self._num_users, self._num_docs, embed_dim, self._history_length)
+        shape = (self._num_users, self._history_length)
+        self._model(tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
+
+    @property
+    def model(self) -> Any:
+        """The scorer."""
+        return self._model
+
+    def slate_distribution(self, previous_state: Value, available_docs: Value) -> slates.TopKPlackettLuce:
+        """The law of the slate given the histories.
+
+        Args:
+          previous_state: the histories, see `HistoryRecommender`.
+          available_docs: doc_id int32 [P] is read, ids in 1..D.
+
+        Returns:
+          A distribution over places among the available documents, batch [U], event [S].
+        """
+        scores = self._model(
+            tf.convert_to_tensor(previous_state.get(fields.DOC_HISTORY)),
+            tf.convert_to_tensor(previous_state.get(fields.CTIME_HISTORY)),
+        )
+        ids = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
+        return slates.TopKPlackettLuce(tf.gather(scores, ids - 1, axis=1), self._slate_size)
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """A draw from `slate_distribution`, or its mode; int32 [U, S]."""
+        del user_obs
+        distribution = self.slate_distribution(previous_state, available_docs)
+        if self.greedy:
+            return distribution.mode()
+        return top_k_plackett_luce(logits=distribution.logits, slate_size=self._slate_size)

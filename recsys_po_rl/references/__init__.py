@@ -1,0 +1,1 @@
+"""What is computed about a world, not learned by the agent."""

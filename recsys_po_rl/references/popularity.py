@@ -1,0 +1,52 @@
+"""Popularity of documents, from what users of a random policy consumed."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from recsim_ng.entities.choice_models import selectors
+
+from recsys_po_rl import draws, fields
+
+
+class Popularity(NamedTuple):
+    """Consumption of each document in a log; index i is document i + 1."""
+
+    clicks: np.ndarray  # int64 [D]
+    consumed_time: np.ndarray  # float64 [D], summed over clicks, in the unit of the documents' length
+
+
+def popularity_from_logs(runtime: Any, num_docs: int, horizon: int, num_batches: int, seed: int) -> Popularity:
+    """Rolls a network out on users of its own and counts what they consumed.
+
+    Args:
+      runtime: a `SeededRuntime` over a network whose recommender explores, for instance at random.
+      num_docs: D; document ids are 1..D.
+      horizon: T, slates shown to each user.
+      num_batches: batches of users in the log.
+      seed: seed of the run.
+    """
+    record = {
+        fields.USER_RESPONSE: [fields.CHOICE, fields.CONSUMED_TIME],
+        fields.SLATE_DOCS: [fields.DOC_ID],
+    }
+    clicks, times = np.zeros(num_docs, np.int64), np.zeros(num_docs)
+    for batch in range(num_batches):
+        trajectory = runtime.trajectory(horizon, keys=draws.make_keys(seed, "popularity", batch=batch), record=record)
+        response = trajectory[fields.USER_RESPONSE]
+        consumed = selectors.get_chosen(
+            trajectory[fields.SLATE_DOCS], tf.convert_to_tensor(response.get(fields.CHOICE)), batch_dims=2
+        )
+        ids = consumed.get(fields.DOC_ID).numpy().ravel()
+        clicked = ids > 0
+        index = ids[clicked] - 1
+        clicks += np.bincount(index, minlength=num_docs)
+        times += np.bincount(index, response.get(fields.CONSUMED_TIME).numpy().ravel()[clicked], minlength=num_docs)
+    return Popularity(clicks, times)
+
+
+def top_documents(weights: Iterable[float], slate_size: int) -> list[int]:
+    """Ids of the S documents of largest weight, largest first; ties go to the lower id."""
+    order = np.argsort(-np.asarray(list(weights)), kind="stable")
+    return [int(place) + 1 for place in order[:slate_size]]

@@ -1,0 +1,123 @@
+"""From entities and a story to the variables of a network, and what in it can be trained."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+from recsim_ng.core import variable
+from recsim_ng.core.value import Config
+from recsim_ng.stories import recommendation_simulation
+
+from recsys_po_rl import checks, draws, fields, gin_config
+from recsys_po_rl.corpus import CorpusWithTopicAndQuality, StaticCorpus
+from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
+from recsys_po_rl.recommender import CollabFilteringRecommender
+from recsys_po_rl.user import InterestEvolutionUser
+
+
+class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]]):
+    """The pair (variables, trainable variables), with the entities behind it as attributes.
+
+    Attributes:
+      config: what the entities were made from.
+      user, corpus, recommender, metrics: the entities.
+    """
+
+    config: dict[str, Any]
+    user: Any
+    corpus: Any
+    recommender: Any
+    metrics: Any
+
+    @property
+    def variables(self) -> list[variable.Variable]:
+        """The network's eight variables, in the story's order."""
+        return self[0]
+
+    @property
+    def trainable_variables(self) -> tuple[tf.Variable, ...]:
+        """The recommender's trainable variables, in `tf.Module` order."""
+        return self[1]
+
+
+@gin_config.configurable
+def create_interest_evolution_simulation_network(
+    num_users: int = 1000,
+    num_topics: int = 2,
+    num_docs: int = 100,
+    freeze_corpus: bool = True,
+    history_length: int = 15,
+    slate_size: int = 2,
+    corpus_seed: Optional[int] = None,
+    user_ctor: Callable[..., Any] = InterestEvolutionUser,
+    corpus_ctor: Callable[..., Any] = CorpusWithTopicAndQuality,
+    recommender_ctor: Callable[..., Any] = CollabFilteringRecommender,
+    metrics_ctor: Callable[..., Any] = ConsumedTimeAsRewardMetrics,
+    story: Callable[..., Sequence[variable.Variable]] = recommendation_simulation.recs_story,
+) -> SimulationNetwork:
+    """Wires users, corpus, recommender and metrics into one network.
+
+    Args:
+      num_users: U, users simulated at once.
+      num_topics: K.
+      num_docs: D.
+      freeze_corpus: whether to draw the corpus once, now; otherwise every initial step draws another.
+      history_length: H, consumed documents that the recommender remembers.
+      slate_size: S, at most D.
+      corpus_seed: seed of the frozen corpus. None draws it from TensorFlow's global state, as recsim_ng does.
+      user_ctor: called with the config (a dict of the sizes above and corpus_seed) and nothing else.
+      corpus_ctor: called in the same way.
+      recommender_ctor: called in the same way.
+      metrics_ctor: called in the same way.
+      story: called as `recommendation_simulation.recs_story`.
+
+    Returns:
+      The pair (list of variables, tuple of trainable variables), a `SimulationNetwork`.
+
+    Raises:
+      checks.InvalidInputError: one line that names an impossible argument.
+    """
+    config = {
+        "num_users": checks.integer("num_users", num_users, 1),
+        "num_topics": checks.integer("num_topics", num_topics, 1),
+        "num_docs": checks.integer("num_docs", num_docs, 1),
+        "slate_size": checks.integer("slate_size", slate_size, 1),
+        "history_length": checks.integer("history_length", history_length, 1),
+        "corpus_seed": None if corpus_seed is None else checks.integer("corpus_seed", corpus_seed, 0),
+    }
+    checks.boolean("freeze_corpus", freeze_corpus)
+    if slate_size > num_docs:
+        raise checks.InvalidInputError(f"slate_size must be at most num_docs, got {slate_size} > {num_docs}")
+    entities: dict[str, Any] = {}
+
+    def remembering(role: str, ctor: Callable[..., Any]) -> Callable[..., Any]:
+        checks.constructor(f"{role}_ctor", ctor)
+
+        def construct(config: Config) -> Any:
+            entities[role] = ctor(config)
+            return entities[role]
+
+        return construct
+
+    def frozen(config: Config) -> Any:
+        drawn = corpus_ctor(config)
+        if not freeze_corpus or isinstance(drawn, StaticCorpus):
+            return drawn
+        if corpus_seed is None:
+            return StaticCorpus(config, drawn.initial_state())
+        with draws.seeded_draws(draws.stateless_seed(corpus_seed, "corpus"), fields.CORPUS_STATE):
+            return StaticCorpus(config, drawn.initial_state())
+
+    checks.constructor("corpus_ctor", corpus_ctor)
+    variables = story(
+        config,
+        remembering("user", user_ctor),
+        remembering("corpus", frozen),
+        remembering("recommender", recommender_ctor),
+        remembering("metrics", metrics_ctor),
+    )
+    network = SimulationNetwork((list(variables), tuple(entities["recommender"].trainable_variables)))
+    network.config = config
+    for role, made in entities.items():
+        setattr(network, role, made)
+    return network

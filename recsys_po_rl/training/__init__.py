@@ -1,0 +1,1 @@
+"""Learning by policy gradient: estimators, one step, the loop."""

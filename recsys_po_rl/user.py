@@ -1,0 +1,364 @@
+"""Users whose interests drift with what they consume, and who never show them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Optional, Union
+
+import edward2 as ed
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from recsim_ng.core.value import Config, Value, ValueSpec
+from recsim_ng.entities.choice_models import affinities as affinities_lib
+from recsim_ng.entities.choice_models import selectors
+from recsim_ng.entities.recommendation import user
+from recsim_ng.entities.state_models import dynamic, state
+
+from recsys_po_rl import checks, fields, gin_config
+
+tfd = tfp.distributions
+
+AFFINITY_SIMILARITY = "negative_euclidean"
+AFFINITY_OFFSET = 2.0  # added to every similarity; SPEC of the world, after recsim_ng's application
+NO_CLICK_TIME = -1.0  # consumed time of a user who clicked nothing
+REPLAY_TOLERANCE = 1e-5  # absolute, of a component of the interest
+LARGEST_NORMAL = 9.0  # no float32 sampler yields a standard normal beyond this
+TIMEOUT_STEPS = 10  # steps without a click after which a user counts as gone, where resets are on
+
+PerUser = Union[float, Sequence[float], np.ndarray, tf.Tensor]
+
+
+def tensor_space(low: float = -np.inf, high: float = np.inf, shape: Sequence[int] = ()) -> Any:
+    """The RecSim NG spec of a float32 field.
+
+    Args:
+      low: smallest value the field can hold.
+      high: largest value the field can hold.
+      shape: shape of the field.
+    """
+    return fields.tensor_spec(shape, low, high)
+
+
+class _InterestModel(state.StateModel):
+    """Interest before the squash: drawn at first, then moved to the given place, with or without noise."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        noise_scale: Optional["_PerUser"],
+        initial_interest_generator: Any,
+    ) -> None:
+        super().__init__(batch_ndims=1, name="InterestModel")
+        self._shape = shape
+        self._noise_scale = noise_scale
+        self._generator = initial_interest_generator
+
+    def initial_state(self, parameters: Optional[Value] = None) -> Value:
+        del parameters
+        if self._generator is None:
+            return Value(state=ed.MultivariateNormalDiag(loc=tf.zeros(self._shape), scale_diag=tf.ones(self._shape)))
+        drawn = self._generator() if callable(self._generator) else self._generator.initial_state()
+        interest = drawn.get("state") if isinstance(drawn, Value) else drawn
+        if isinstance(interest, ed.RandomVariable):
+            return Value(state=interest)
+        return Value(state=self._deterministic_with_correct_batch_shape(tf.cast(interest, tf.float32)))
+
+    def next_state(self, old_state: Value, inputs: Value, parameters: Optional[Value] = None) -> Value:
+        del old_state, parameters
+        moved = inputs.get("moved")
+        if self._noise_scale is None:
+            return Value(state=self._deterministic_with_correct_batch_shape(moved))
+        scale = self._noise_scale.of_each[:, tf.newaxis] * tf.ones_like(moved)
+        return Value(state=ed.MultivariateNormalDiag(loc=moved, scale_diag=scale))
+
+    def _deterministic_with_correct_batch_shape(self, field: tf.Tensor) -> ed.RandomVariable:
+        # With a tolerance: a replayed trajectory may have been recorded with another order of operations.
+        return ed.Independent(tfd.Deterministic(loc=field, atol=REPLAY_TOLERANCE), reinterpreted_batch_ndims=1)
+
+    def specs(self) -> ValueSpec:
+        return ValueSpec(state=fields.tensor_spec(self._shape))
+
+
+@gin_config.configurable
+class InterestEvolutionUser(user.User):
+    """Users who choose by how near a document is to their interest, and whose interest moves with its quality.
+
+    With interest z and a document of features f, quality q, length l:
+
+        affinity = similarity(z, f) + offset; choice ~ multinomial logit over the slate and "no click"
+        consumed time of the chosen document = l * sigmoid(-q), and -1 on no click
+        if something was consumed: z <- z + step_size * q * (f - z) (+ noise)
+        then, click or not:        z <- 4 M (sigmoid(z / M) - 1/2)
+
+    A document of positive quality draws the interest towards itself, one of negative quality drives it away; trashy
+    documents are consumed longer. Reads num_users (U), num_topics (K), slate_size (S) from the config.
+
+    State fields:
+      interest.state: float32 [U, K], as drawn at first, then within (-2M, 2M).
+      interest.linear_update.state: float32 [U, K], interest before the squash.
+      interest.linear_update.tbranch.state: float32 [U, K], previous interest, kept where nothing was consumed.
+      interest.linear_update.fbranch.state: float32 [U, K], moved interest, taken where something was consumed.
+      With resets also steps_without_click: int32 [U]; fresh_interest.state: float32 [U, K], what a reset would take.
+    Observation: none; subclasses may show something to the recommender.
+    Response fields:
+      consumed_time: float32 [U], at least 0, or -1 on no click, in the unit of the documents' length.
+      choice: int32 [U], place in the slate, or S on no click; further fields of the choice model, if it has any.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        affinity_model_ctor: Callable[..., Any] = affinities_lib.TargetPointSimilarity,
+        choice_model_ctor: Callable[..., Any] = selectors.MultinomialLogitChoiceModel,
+        no_click_mass: PerUser = 0.0,
+        interest_step_size: PerUser = 0.1,
+        reset_users_if_timed_out: bool = False,
+        interest_update_noise_scale: Optional[PerUser] = None,
+        initial_interest_generator: Any = None,
+        max_user_affinity: float = 10.0,
+        affinity_similarity: str = AFFINITY_SIMILARITY,
+        affinity_offset: float = AFFINITY_OFFSET,
+        timeout_steps: int = TIMEOUT_STEPS,
+    ) -> None:
+        """Makes the entity.
+
+        Args:
+          config: num_users, num_topics, slate_size, each at least 1.
+          affinity_model_ctor: called with ((U,), S, affinity_similarity); its `affinities(interest, features)` returns
+            a Value with the field `affinities` [U, S].
+          choice_model_ctor: called with ((U,), no-click logits [U]); has `choice(logits [U, S])` and `specs()`.
+          no_click_mass: logit of clicking nothing, a number or one for each user; may be -inf.
+          interest_step_size: share of the way that an interest moves per unit of quality, a number or one per user.
+          reset_users_if_timed_out: whether a user without a click for `timeout_steps` steps is replaced by a new one.
+          interest_update_noise_scale: standard deviation of noise on a move, at least 0, a number or one per user.
+          initial_interest_generator: draws first interests [U, K]: a RecSim NG state model (its field `state` is used)
+            or a callable without arguments that returns a tensor or Edward2 random variable. Standard normal if None.
+          max_user_affinity: M, above 0; interests stay within (-2M, 2M).
+          affinity_similarity: one of the similarities that the affinity model knows.
+          affinity_offset: added to every similarity.
+          timeout_steps: steps without a click before a reset, at least 1.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of these bounds.
+        """
+        owner = type(self).__name__
+        num_users = checks.config_value(config, "num_users", 1, owner)
+        checks.config_value(config, "num_topics", 1, owner)
+        self._slate_size = checks.config_value(config, "slate_size", 1, owner)
+        super().__init__(config, name="User")
+        self._max_user_affinity = checks.number(
+            f"{owner}: max_user_affinity", max_user_affinity, 0.0, exclusive_minimum=True
+        )
+        self._affinity_offset = checks.number(f"{owner}: affinity_offset", affinity_offset)
+        self._reset_users = checks.boolean(f"{owner}: reset_users_if_timed_out", reset_users_if_timed_out)
+        self._timeout_steps = checks.integer(f"{owner}: timeout_steps", timeout_steps, 1)
+        self._no_click_logits = _PerUser(f"{owner}: no_click_mass", no_click_mass, num_users, allow_minus_inf=True)
+        self._step_size = _PerUser(f"{owner}: interest_step_size", interest_step_size, num_users)
+        noise_scale = None
+        if interest_update_noise_scale is not None:
+            noise_scale = _PerUser(
+                f"{owner}: interest_update_noise_scale", interest_update_noise_scale, num_users, minimum=0.0
+            )
+        self._affinity_model = affinity_model_ctor((num_users,), self._slate_size, affinity_similarity)
+        self._choice_model = choice_model_ctor((num_users,), self._no_click_logits.of_each)
+        self._has_generator = initial_interest_generator is not None
+        self._interest_model = _InterestModel((num_users, self._num_topics), noise_scale, initial_interest_generator)
+        self._linear_update = dynamic.NoOPOrContinueStateModel(self._interest_model, batch_ndims=1)
+
+    # The laws, for the story below and for whoever plans with them.
+
+    def document_logits(self, interest: tf.Tensor, slate_docs: Value) -> tf.Tensor:
+        """Logit of choosing each document of a slate.
+
+        Args:
+          interest: float32 [..., K].
+          slate_docs: field doc_features float32 [..., S, K] is read.
+
+        Returns:
+          float32 [..., S].
+        """
+        features = tf.convert_to_tensor(slate_docs.get(fields.DOC_FEATURES))
+        similarity = self._affinity_model.affinities(interest, features).get("affinities")
+        return similarity + self._affinity_offset
+
+    def choice_logits(self, interest: tf.Tensor, slate_docs: Value) -> tf.Tensor:
+        """Logits of the choice: the documents of the slate, then "no click".
+
+        Args:
+          interest: float32 [..., K]; the first axis is users where the no-click mass differs between them.
+          slate_docs: field doc_features float32 [..., S, K] is read.
+
+        Returns:
+          float32 [..., S + 1].
+        """
+        logits = self.document_logits(interest, slate_docs)
+        no_click = self._no_click_logits.like(logits.shape[:-1])[..., tf.newaxis]
+        return tf.concat([logits, no_click + tf.zeros_like(logits[..., :1])], axis=-1)
+
+    def consumed_time(self, docs: Value) -> tf.Tensor:
+        """Time for which a chosen document is consumed.
+
+        Args:
+          docs: fields doc_length and doc_quality, float32 [...], are read.
+
+        Returns:
+          float32 [...], in the unit of the length.
+        """
+        return docs.get(fields.DOC_LENGTH) * tf.sigmoid(-docs.get(fields.DOC_QUALITY))
+
+    def next_interest(self, interest: tf.Tensor, doc: Optional[Value]) -> tf.Tensor:
+        """Interest after a step, without noise.
+
+        Args:
+          interest: float32 [..., K]; the first axis is users where the step size differs between them.
+          doc: the document consumed, fields doc_quality float32 [...] and doc_features float32 [..., K]; None where
+            nothing was.
+
+        Returns:
+          float32 [..., K].
+        """
+        return self._squash(interest if doc is None else self._moved(interest, doc))
+
+    def _moved(self, interest: tf.Tensor, doc: Value) -> tf.Tensor:
+        quality = tf.convert_to_tensor(doc.get(fields.DOC_QUALITY))
+        direction = quality[..., tf.newaxis] * (doc.get(fields.DOC_FEATURES) - interest)
+        # A linear operator, as recsim_ng's state models use: Grappler would regroup a plain product of three factors.
+        step = tf.linalg.LinearOperatorScaledIdentity(
+            self._num_topics, multiplier=self._step_size.like(direction.shape[:-1])
+        )
+        return interest + step.matvec(direction)
+
+    def _squash(self, interest: tf.Tensor) -> tf.Tensor:
+        limit = self._max_user_affinity
+        return 4.0 * limit * (tf.sigmoid(interest / limit) - 0.5)
+
+    # The story.
+
+    def initial_state(self) -> Value:
+        """First interests; see the class for the fields."""
+        update = self._linear_update.initial_state()
+        return self._with_timeout(Value(state=tf.identity(update.get("state"))), update)
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """Moves the interests of users who consumed something; squashes all."""
+        interest = previous_state.get(fields.INTEREST)
+        consumed = selectors.get_chosen(
+            slate_docs.at(fields.DOC_QUALITY, fields.DOC_FEATURES).map(tf.convert_to_tensor),
+            tf.convert_to_tensor(user_response.get(fields.CHOICE)),
+        )
+        nothing_consumed = tf.less(user_response.get(fields.CONSUMED_TIME), 0.0)
+        update = self._linear_update.next_state(
+            Value(state=interest), Value(condition=nothing_consumed, moved=self._moved(interest, consumed))
+        )
+        squashed = Value(state=self._squash(update.get("state")))
+        return self._with_timeout(squashed, update, previous_state, nothing_consumed)
+
+    def _with_timeout(
+        self,
+        interest: Value,
+        update: Value,
+        previous_state: Optional[Value] = None,
+        nothing_consumed: Optional[tf.Tensor] = None,
+    ) -> Value:
+        """Joins the fields; where resets are on, replaces users who were without a click for too long."""
+        extra = Value()
+        if self._reset_users:
+            fresh = self._interest_model.initial_state().get("state")
+            steps = tf.zeros((self._num_users,), tf.int32)
+            if previous_state is not None:
+                steps = tf.where(nothing_consumed, previous_state.get("steps_without_click") + 1, steps)
+                gone = steps >= self._timeout_steps
+                interest = Value(state=tf.where(gone[:, tf.newaxis], fresh, interest.get("state")))
+                steps = tf.where(gone, tf.zeros_like(steps), steps)
+            extra = Value(steps_without_click=steps, fresh_interest=Value(state=fresh))
+        return interest.union(update.prefixed_with("linear_update")).prefixed_with("interest").union(extra)
+
+    def observation(self, user_state: Value) -> Value:
+        """Nothing: the recommender sees responses alone."""
+        del user_state
+        return Value()
+
+    def next_response(self, previous_state: Value, slate_docs: Value) -> Value:
+        """Chooses from the slate, or nothing; see the class for the fields."""
+        interest = tf.convert_to_tensor(previous_state.get(fields.INTEREST))
+        return self.response_from_logits(self.document_logits(interest, slate_docs), slate_docs)
+
+    def response_from_logits(self, document_logits: tf.Tensor, slate_docs: Value) -> Value:
+        """Draws a choice and says how long the chosen document is consumed; for subclasses that change the logits.
+
+        Args:
+          document_logits: float32 [U, S].
+          slate_docs: fields doc_length and doc_quality, float32 [U, S], are read.
+
+        Returns:
+          The response; see the class for the fields.
+        """
+        choice = self._choice_model.choice(document_logits)
+        times = self.consumed_time(slate_docs)
+        consumed_time = selectors.get_chosen(
+            Value(consumed_time=times), choice.get(fields.CHOICE), nochoice_value=NO_CLICK_TIME
+        )
+        return consumed_time.union(choice)
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state`, `observation` and `response`."""
+        shape = (self._num_users, self._num_topics)
+        limit = 2.0 * self._max_user_affinity
+        # The squash holds from the second value on; the first is as it was drawn.
+        if self._has_generator or limit < LARGEST_NORMAL:
+            limit = np.inf
+        interest = ValueSpec(state=fields.tensor_spec(shape, -limit, limit)).union(
+            self._linear_update.specs().prefixed_with("linear_update")
+        )
+        user_state = interest.prefixed_with("interest")
+        if self._reset_users:
+            user_state = user_state.union(
+                ValueSpec(
+                    steps_without_click=fields.tensor_spec((self._num_users,), 0, self._timeout_steps, tf.int32),
+                    fresh_interest=self._interest_model.specs(),
+                )
+            )
+        response = ValueSpec(consumed_time=fields.tensor_spec((self._num_users,), NO_CLICK_TIME)).union(
+            self._choice_model.specs()
+        )
+        return (
+            user_state.prefixed_with("state")
+            .union(ValueSpec().prefixed_with("observation"))
+            .union(response.prefixed_with("response"))
+        )
+
+
+class _PerUser:
+    """A number for each user.
+
+    Its tensors are made here, outside any graph, so that a graph captures them as inputs: as constants in a graph they
+    would be folded into neighbouring products, and the interest would differ from recsim_ng's in its last bit.
+    """
+
+    def __init__(
+        self, name: str, given: PerUser, num_users: int, minimum: float = -np.inf, allow_minus_inf: bool = False
+    ) -> None:
+        try:
+            numbers = np.asarray(given, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise checks.InvalidTypeError(f"{name} must be a number or {num_users} numbers, got {given!r}") from None
+        if numbers.shape not in ((), (num_users,)):
+            raise checks.InvalidInputError(
+                f"{name} must be a number or {num_users} numbers, got an array of shape {numbers.shape}"
+            )
+        allowed = np.isfinite(numbers) | (allow_minus_inf & np.isneginf(numbers))
+        if not np.all(allowed & (numbers >= minimum)):
+            bound = f" of at least {minimum:g}" if minimum > -np.inf else ""
+            raise checks.InvalidInputError(
+                f"{name} must be finite{' or -inf' if allow_minus_inf else ''}{bound}, got {given!r}"
+            )
+        everyone = np.broadcast_to(numbers, (num_users,))
+        self.of_each = tf.constant(everyone)  # float32 [U]
+        self._common = tf.constant(everyone[0]) if (everyone == everyone[0]).all() else None
+
+    def like(self, batch_shape: tf.TensorShape) -> tf.Tensor:
+        """The numbers as something that broadcasts to `batch_shape`: [U, 1, ...], or a scalar if all users agree."""
+        if batch_shape == self.of_each.shape:
+            return self.of_each
+        if self._common is not None:
+            return self._common
+        return tf.reshape(self.of_each, [-1] + [1] * (len(batch_shape) - 1))

@@ -1,0 +1,66 @@
+"""Packaging of recsys_po_rl; the gin files of configs/ travel inside the package."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION: dict[str, str] = {}
+exec((HERE / "recsys_po_rl" / "version.py").read_text(encoding="utf-8"), VERSION)
+
+CONFIG_FOLDERS = ["network", "runtime", "training", "experiments", "overlays"]
+
+INSTALL_REQUIRES = [
+    "recsim-ng>=0.1.2",  # the host; earlier releases lack its partially observable application
+    "tensorflow>=2.16",  # the first whose Keras 2 is the separate package tf_keras
+    "tf_keras>=2.16",  # Keras 2: the model's documented surface, and what TFP builds on
+    "tensorflow-probability>=0.24",  # the first for TensorFlow 2.16
+    "edward2>=0.0.2",  # the first that reads distributions of current TFP
+    "gin-config>=0.5.0",  # the first with `unlock_config` and module-qualified operative configs as used here
+    "gym<0.25",  # from 0.25 on, spaces refuse the shapes in RecSim NG's specs (tuples of scalar tensors)
+    "numpy>=1.26",  # the oldest that current TensorFlow runs with on Python 3.12
+    "tqdm>=4.60",  # the progress bar
+    "tensorboard>=2.16",  # TensorFlow 2.21 does not bring it, and tf.summary and Keras's callback fail without
+    "matplotlib>=3.8",  # figures of reports; the oldest for Python 3.12
+]
+TEST_REQUIRES = [
+    "pytest>=8",
+    "pytest-xdist>=3.5",  # two processes on two cores
+    "ruff>=0.6",
+    "mypy>=1.11",
+]
+
+setup(
+    name="recsys-po-rl",
+    version=VERSION["__version__"],
+    description="A RecSim NG application: recommenders that learn by policy gradient from consumption histories alone",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["recsys_po_rl", "recsys_po_rl.*"]),
+        "recsys_po_rl.configs",
+        *(f"recsys_po_rl.configs.{folder}" for folder in CONFIG_FOLDERS),
+    ],
+    package_dir={
+        "recsys_po_rl": "recsys_po_rl",
+        "recsys_po_rl.configs": "configs",
+        **{f"recsys_po_rl.configs.{folder}": f"configs/{folder}" for folder in CONFIG_FOLDERS},
+    },
+    package_data={
+        "recsys_po_rl": ["py.typed"],
+        "recsys_po_rl.configs": ["*.gin"],
+        **{f"recsys_po_rl.configs.{folder}": ["*.gin"] for folder in CONFIG_FOLDERS},
+    },
+    install_requires=INSTALL_REQUIRES,
+    extras_require={"test": TEST_REQUIRES},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

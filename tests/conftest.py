@@ -1,0 +1,40 @@
+"""Shared fixtures. The package comes before TensorFlow: it settles Keras 2."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import recsys_po_rl  # noqa: F401
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> pathlib.Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a fresh Python, without settings of this one, in a temporary folder that sees the checkout."""
+    folder = tmp_path_factory.mktemp("fresh")
+
+    def run(*arguments: str, cwd: pathlib.Path = folder, **environment: str) -> subprocess.CompletedProcess:
+        clean = {key: val for key, val in os.environ.items() if not key.startswith(("TF_", "PYTEST", "KERAS"))}
+        clean["PYTHONPATH"] = str(ROOT)
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

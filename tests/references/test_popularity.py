@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from recsys_po_rl import baselines, corpus, draws, fields, runtime, simulation_config
+from recsys_po_rl.references import popularity
+
+# Every axis has a different length.
+NUM_USERS, NUM_DOCS, NUM_TOPICS, SLATE_SIZE, HISTORY_LENGTH = 6, 9, 4, 3, 5
+HORIZON, NUM_BATCHES = 7, 2
+
+
+def make_runtime(recommender_ctor):
+    network = simulation_config.create_interest_evolution_simulation_network(
+        num_users=NUM_USERS,
+        num_topics=NUM_TOPICS,
+        num_docs=NUM_DOCS,
+        history_length=HISTORY_LENGTH,
+        slate_size=SLATE_SIZE,
+        corpus_seed=0,
+        corpus_ctor=corpus.ReferenceCorpus,
+        recommender_ctor=recommender_ctor,
+    )
+    return runtime.SeededRuntime(network.variables)
+
+
+@pytest.fixture(scope="module")
+def random_runtime():
+    return make_runtime(baselines.UniformRandomRecommender)
+
+
+def test_top_documents_are_ids_by_falling_weight():
+    # Weights of documents 1 to 5: the largest is that of document 2, then 5, 1, 4, 3.
+    assert popularity.top_documents([2.0, 9.0, -1.0, 0.5, 3.0], 3) == [2, 5, 1]
+
+
+def test_ties_of_top_documents_go_to_the_lower_id():
+    assert popularity.top_documents([1, 3, 3, 1, 3, 0], 4) == [2, 3, 5, 1]
+    assert popularity.top_documents(np.zeros(20), 3) == [1, 2, 3]  # long enough for an unstable sort to differ
+
+
+def test_top_documents_accepts_an_iterator_and_returns_plain_integers():
+    ids = popularity.top_documents(iter(np.array([1, 2], np.int64)), 2)
+    assert ids == [2, 1]
+    assert all(type(doc_id) is int for doc_id in ids)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_popularity_equals_a_slow_loop_over_the_recorded_log(random_runtime, seed):
+    clicks, times = np.zeros(NUM_DOCS, np.int64), np.zeros(NUM_DOCS)
+    abstained = 0
+    for batch in range(NUM_BATCHES):
+        trajectory = random_runtime.trajectory(HORIZON, keys=draws.make_keys(seed, "popularity", batch=batch))
+        choice = trajectory[fields.USER_RESPONSE].get(fields.CHOICE).numpy()
+        time = trajectory[fields.USER_RESPONSE].get(fields.CONSUMED_TIME).numpy()
+        shown = trajectory[fields.SLATE_DOCS].get(fields.DOC_ID).numpy()
+        assert shown.shape == (HORIZON, NUM_USERS, SLATE_SIZE)
+        for step in range(HORIZON):
+            for user in range(NUM_USERS):
+                chosen = choice[step, user]
+                if chosen == SLATE_SIZE:
+                    abstained += 1
+                    continue
+                clicks[shown[step, user, chosen] - 1] += 1
+                times[shown[step, user, chosen] - 1] += time[step, user]
+    assert abstained > 0
+    assert clicks.sum() > 0
+
+    result = popularity.popularity_from_logs(random_runtime, NUM_DOCS, HORIZON, NUM_BATCHES, seed)
+
+    np.testing.assert_array_equal(result.clicks, clicks)
+    np.testing.assert_allclose(result.consumed_time, times, rtol=1e-12)  # the same float64 sums in another order
+    assert result.clicks.dtype == np.int64
+    assert result.consumed_time.dtype == np.float64
+
+
+def test_the_log_has_users_of_its_own_in_every_batch_and_for_every_seed(random_runtime):
+    one, two = (popularity.popularity_from_logs(random_runtime, NUM_DOCS, HORIZON, batches, 0) for batches in (1, 2))
+    other_seed = popularity.popularity_from_logs(random_runtime, NUM_DOCS, HORIZON, 1, 1)
+    again = popularity.popularity_from_logs(random_runtime, NUM_DOCS, HORIZON, 1, 0)
+    np.testing.assert_array_equal(again.clicks, one.clicks)
+    assert not np.array_equal(two.clicks - one.clicks, one.clicks)
+    assert not np.array_equal(other_seed.clicks, one.clicks)
+
+
+def test_only_documents_that_were_shown_are_popular():
+    shown = [8, 2, 5]
+    fixed = make_runtime(lambda config: baselines.FixedSlateRecommender(config, doc_ids=shown))
+    result = popularity.popularity_from_logs(fixed, NUM_DOCS, HORIZON, NUM_BATCHES, 0)
+    # 84 slates: that one of the three is never chosen has, with shares above 5 %, a probability below 0.95^84 = 1.3 %
+    # for each, and the seed is fixed.
+    assert set(np.flatnonzero(result.clicks) + 1) == set(shown)
+    assert set(np.flatnonzero(result.consumed_time) + 1) == set(shown)
+    assert result.clicks.sum() <= HORIZON * NUM_USERS * NUM_BATCHES
+    assert (result.consumed_time >= 0).all()

@@ -1,0 +1,248 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys_po_rl.training import estimators
+
+# [T, U]; the axes differ, and 1 is among them.
+SIZES = [(1, 3), (2, 1), (3, 2), (4, 7), (11, 5)]
+
+
+def draw(sizes, seed, dtype=np.float64):
+    return np.random.default_rng(seed).normal(1.5, 2.0, sizes).astype(dtype)
+
+
+# rewards_to_go
+
+
+def test_rewards_to_go_worked_by_hand():
+    rewards = tf.constant([[1.0, 8.0], [2.0, 0.0], [4.0, -4.0]])
+    # User 0: 4; 2 + 4 / 2 = 4; 1 + 4 / 2 = 3. User 1: -4; 0 - 4 / 2 = -2; 8 - 2 / 2 = 7.
+    np.testing.assert_array_equal(estimators.rewards_to_go(rewards, 0.5), [[3, 7], [4, -2], [4, -4]])
+    np.testing.assert_array_equal(estimators.rewards_to_go(rewards), [[7, 4], [6, -4], [4, -4]])
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("discount", [0.0, 0.3, 0.95, 1.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_rewards_to_go_equals_a_slow_sum(sizes, discount, dtype, tolerance):
+    rewards = draw(sizes, seed=0, dtype=dtype)
+    expected = np.zeros(sizes)
+    for step, user in np.ndindex(*sizes):
+        for later in range(step, sizes[0]):
+            expected[step, user] += discount ** (later - step) * float(rewards[later, user])
+    result = estimators.rewards_to_go(tf.constant(rewards), discount)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_rewards_to_go_of_a_compiled_function(jit_compile):
+    rewards = tf.constant(draw((4, 7), seed=1))
+    compiled = tf.function(lambda rewards: estimators.rewards_to_go(rewards, 0.7), jit_compile=jit_compile)
+    np.testing.assert_allclose(compiled(rewards), estimators.rewards_to_go(rewards, 0.7), rtol=1e-13)
+
+
+# total_returns
+
+
+def test_total_returns_worked_by_hand():
+    rewards = tf.constant([[1.0, 8.0], [2.0, 0.0], [4.0, -4.0]])
+    np.testing.assert_array_equal(estimators.total_returns(rewards), [[7, 4], [7, 4], [7, 4]])
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_total_returns_equals_a_slow_sum(sizes):
+    rewards = draw(sizes, seed=2)
+    expected = np.zeros(sizes)
+    for step, user in np.ndindex(*sizes):
+        expected[step, user] = sum(rewards[other, user] for other in range(sizes[0]))
+    np.testing.assert_allclose(estimators.total_returns(tf.constant(rewards)), expected, rtol=1e-13, atol=1e-13)
+
+
+# minus_population_mean
+
+
+def test_minus_population_mean_worked_by_hand():
+    returns = tf.constant([[1.0, 2.0, 6.0], [0.0, -3.0, 0.0]])  # means over users 3 and -1
+    np.testing.assert_array_equal(estimators.minus_population_mean(returns), [[-2, -1, 3], [1, -2, 1]])
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_minus_population_mean_equals_a_slow_mean(sizes):
+    returns = draw(sizes, seed=3)
+    expected = np.zeros(sizes)
+    for step, user in np.ndindex(*sizes):
+        expected[step, user] = returns[step, user] - sum(returns[step]) / sizes[1]
+    result = estimators.minus_population_mean(tf.constant(returns)).numpy()
+    np.testing.assert_allclose(result, expected, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(result.sum(axis=1), 0.0, atol=1e-13)
+
+
+# whiten
+
+
+def test_whiten_worked_by_hand():
+    # Mean 3, squared deviations 4 + 0 + 0 + 4 + 4 + 4 = 16 over 6 numbers: standard deviation sqrt(8 / 3).
+    advantages = tf.constant([[1.0, 3.0, 3.0], [5.0, 1.0, 5.0]], tf.float64)
+    expected = np.array([[1, 3, 3], [5, 1, 5]]) * np.sqrt(3 / 8)
+    np.testing.assert_allclose(estimators.whiten(advantages), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_whiten_equals_a_slow_oracle(sizes):
+    advantages = draw(sizes, seed=4)
+    mean = sum(advantages.ravel()) / advantages.size
+    deviation = np.sqrt(sum((number - mean) ** 2 for number in advantages.ravel()) / advantages.size)
+    result = estimators.whiten(tf.constant(advantages)).numpy()
+    # The epsilon beside the deviation is a relative change of 1e-8 / deviation.
+    np.testing.assert_allclose(result, advantages / deviation, rtol=2 * estimators.WHITENING_EPSILON / deviation)
+    np.testing.assert_allclose(result.std(), 1.0, rtol=2 * estimators.WHITENING_EPSILON / deviation)
+    np.testing.assert_allclose(result.mean(), mean / deviation, rtol=1e-7)
+
+
+def test_whiten_of_zeros_is_zeros():
+    np.testing.assert_array_equal(estimators.whiten(tf.zeros((3, 2))), np.zeros((3, 2)))
+
+
+# reinforce_loss
+
+
+def test_reinforce_loss_worked_by_hand():
+    log_probs = tf.constant([[-1.0, -2.0, -0.5], [-3.0, -1.0, -4.0]])
+    advantages = tf.constant([[2.0, 0.5, -2.0], [1.0, -3.0, 0.25]])
+    # Sums over steps: -2 - 3 = -5; -1 + 3 = 2; 1 - 1 = 0. Minus their mean over 3 users: 1.
+    assert float(estimators.reinforce_loss(log_probs, advantages)) == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_reinforce_loss_and_its_gradients_equal_a_slow_oracle(sizes):
+    log_probs, advantages = tf.constant(draw(sizes, seed=5)), tf.constant(draw(sizes, seed=6))
+    expected = 0.0
+    for step, user in np.ndindex(*sizes):
+        expected -= log_probs.numpy()[step, user] * advantages.numpy()[step, user] / sizes[1]
+    with tf.GradientTape() as tape:
+        tape.watch([log_probs, advantages])
+        loss = estimators.reinforce_loss(log_probs, advantages)
+    into_log_probs, into_advantages = tape.gradient(loss, [log_probs, advantages])
+    assert loss.shape == ()
+    np.testing.assert_allclose(loss, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(into_log_probs, -advantages.numpy() / sizes[1], rtol=1e-13)
+    assert into_advantages is None
+
+
+def test_no_gradient_flows_through_advantages_made_of_the_same_parameters():
+    theta = tf.constant(0.3, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        # Log-probabilities 2 theta and -theta; advantages theta^2 and 5 theta.
+        log_probs = tf.stack([2 * theta, -theta])[:, tf.newaxis]
+        advantages = tf.stack([theta**2, 5 * theta])[:, tf.newaxis]
+        loss = estimators.reinforce_loss(log_probs, advantages)
+    # -(2 * 0.09 - 1 * 1.5) = 1.32.
+    np.testing.assert_allclose(tape.gradient(loss, theta), 1.32, rtol=1e-13)
+
+
+# Ranks
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2, 4)])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("rewards", estimators.rewards_to_go),
+        ("rewards", estimators.total_returns),
+        ("returns", estimators.minus_population_mean),
+        ("advantages", estimators.whiten),
+        ("log_probs", lambda tensor: estimators.reinforce_loss(tensor, tf.ones((3, 2)))),
+        ("advantages", lambda tensor: estimators.reinforce_loss(tf.ones((3, 2)), tensor)),
+    ],
+)
+def test_other_ranks_than_2_are_refused(name, function, shape):
+    with pytest.raises(ValueError, match=rf"^{name} must have the axes \[T steps, U users\], got rank {len(shape)}$"):
+        function(tf.ones(shape))
+
+
+# Exact enumeration: a world of T steps in which every action sequence of every user can be listed.
+
+NUM_ACTIONS, NUM_STATES = 2, 3
+
+
+def next_state(state, action):
+    return (2 * state + action + 1) % NUM_STATES
+
+
+class TinyWorld:
+    """Users who start in different states, with rewards of their own, under one softmax policy per state."""
+
+    def __init__(self, horizon, num_users):
+        rng = np.random.default_rng(7)
+        self.horizon, self.num_users = horizon, num_users
+        self.rewards = rng.normal(1.0, 5.0, (num_users, horizon, NUM_STATES, NUM_ACTIONS))
+        self.theta = tf.constant(rng.normal(0.0, 1.0, (NUM_STATES, NUM_ACTIONS)))
+
+    def roll_out(self, user, actions):
+        """States [T] and rewards [T] of a user who is shown these actions."""
+        states, rewards, state = [], [], user % NUM_STATES
+        for step, action in enumerate(actions):
+            states.append(state)
+            rewards.append(self.rewards[user, step, state, action])
+            state = next_state(state, action)
+        return states, rewards
+
+    def log_probs(self, user, actions):
+        """Log-probability [T] of a user's actions, differentiable."""
+        states, _ = self.roll_out(user, actions)
+        return tf.gather_nd(tf.nn.log_softmax(self.theta), list(zip(states, actions)))
+
+    def sequences(self):
+        return list(itertools.product(range(NUM_ACTIONS), repeat=self.horizon))
+
+    def true_gradient(self):
+        """Gradient of the expected return, averaged over users, from its definition."""
+        with tf.GradientTape() as tape:
+            tape.watch(self.theta)
+            expected = 0.0
+            for user, actions in itertools.product(range(self.num_users), self.sequences()):
+                probability = tf.exp(tf.reduce_sum(self.log_probs(user, actions)))
+                expected += probability * sum(self.roll_out(user, actions)[1]) / self.num_users
+        return tape.gradient(expected, self.theta).numpy()
+
+    def expected_loss_gradient(self, to_advantages):
+        """Sum over all joint action sequences of their probability times the gradient of their loss."""
+        with tf.GradientTape() as tape:
+            tape.watch(self.theta)
+            expected, total_probability = 0.0, 0.0
+            for joint in itertools.product(self.sequences(), repeat=self.num_users):
+                log_probs = tf.stack([self.log_probs(user, actions) for user, actions in enumerate(joint)], axis=1)
+                rewards = np.array([self.roll_out(user, actions)[1] for user, actions in enumerate(joint)]).T
+                probability = tf.stop_gradient(tf.exp(tf.reduce_sum(log_probs)))
+                loss = estimators.reinforce_loss(log_probs, to_advantages(tf.constant(rewards)))
+                expected += probability * loss
+                total_probability += probability
+        np.testing.assert_allclose(total_probability, 1.0, rtol=1e-12)
+        return tape.gradient(expected, self.theta).numpy()
+
+
+@pytest.mark.parametrize(
+    ("to_advantages", "is_centred"),
+    [
+        (estimators.rewards_to_go, False),
+        (estimators.total_returns, False),
+        (lambda rewards: estimators.minus_population_mean(estimators.rewards_to_go(rewards)), True),
+        (lambda rewards: estimators.minus_population_mean(estimators.total_returns(rewards)), True),
+    ],
+    ids=["rewards_to_go", "total_returns", "centred_rewards_to_go", "centred_total_returns"],
+)
+@pytest.mark.parametrize(("horizon", "num_users"), [(1, 2), (3, 2), (2, 3)])
+def test_expected_gradient_of_the_loss_is_minus_that_of_the_expected_return(
+    to_advantages, is_centred, horizon, num_users
+):
+    world = TinyWorld(horizon, num_users)
+    true = world.true_gradient()
+    assert np.abs(true).max() > 0.1
+    # The mean over users contains each user's own return: its gradient is shorter by one part in U.
+    scale = (num_users - 1) / num_users if is_centred else 1.0
+    np.testing.assert_allclose(world.expected_loss_gradient(to_advantages), -scale * true, rtol=1e-10, atol=1e-12)
