@@ -56,8 +56,8 @@ def number(
         raise InvalidTypeError(f"{name} must be a finite number{allowed}, got {_shown(value)}")
     try:
         as_float = float(value)
-    except OverflowError:  # an integer, or a fraction, beyond the largest float
-        as_float = math.inf if value > 0 else -math.inf
+    except OverflowError:  # an integer or a fraction beyond the largest float; it is refused whatever its sign
+        as_float = math.inf
     too_low = as_float <= minimum if exclusive_minimum else as_float < minimum
     if not math.isfinite(as_float) or too_low or as_float > maximum:
         raise InvalidInputError(f"{name} must be a finite number{allowed}, got {value}")

@@ -76,6 +76,7 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
                 gin.parse_config_file(path)
             for binding in gin_bindings:
                 gin.parse_config(binding)
+            gin.finalize()  # refuses macros without a value; the lock that it sets ends with this block
     except (ValueError, TypeError, SyntaxError, ImportError, OSError, AttributeError) as error:
         raise checks.InvalidInputError(_one_line(error)) from error
 

@@ -227,13 +227,20 @@ class CollabFilteringRecommender(HistoryRecommender):
 
         Returns:
           A distribution over places among the available documents, batch [U], event [S].
+
+        Raises:
+          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN instead).
         """
         scores = self._model(
             tf.convert_to_tensor(previous_state.get(fields.DOC_HISTORY)),
             tf.convert_to_tensor(previous_state.get(fields.CTIME_HISTORY)),
         )
         ids = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
-        return slates.TopKPlackettLuce(tf.gather(scores, ids - 1, axis=1), self._slate_size)
+        looked_up = tf.gather(scores, ids - 1, axis=1)
+        # Where no op can raise, a gather clamps unknown ids or reads zeros.
+        known = (ids >= 1) & (ids <= self._num_docs)
+        logits = tf.where(known, looked_up, tf.cast(float("nan"), looked_up.dtype))
+        return slates.TopKPlackettLuce(logits, self._slate_size)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """A draw from `slate_distribution`, or its mode; int32 [U, S]."""

@@ -112,13 +112,11 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
             place = value[..., slot]
             chosen = _at(left, place)
             possible = chosen > -float("inf")  # false for taken, unavailable and out-of-range documents
-            # The inner where keeps inf - inf, and its NaN gradient, out of the branch that is not taken.
-            safe = tf.where(possible, chosen, tf.zeros_like(chosen))
             # Both terms are taken relative to the largest logit left: their difference must survive large logits.
             largest = _largest(left)
             log_mass = tf.math.log(tf.reduce_sum(tf.exp(left - largest[..., tf.newaxis]), axis=-1))
             impossible = tf.where(tf.math.is_nan(log_mass), log_mass, tf.cast(-float("inf"), left.dtype))
-            total += tf.where(possible, (safe - largest) - log_mass, impossible)
+            total += tf.where(possible, (chosen - largest) - log_mass, impossible)
             left = _without(left, place)
         return total
 

@@ -158,7 +158,14 @@ class InterestEvolutionUser(user.User):
             noise_scale = _PerUser(
                 f"{owner}: interest_update_noise_scale", interest_update_noise_scale, num_users, minimum=0.0
             )
-        self._affinity_model = affinity_model_ctor((num_users,), self._slate_size, affinity_similarity)
+        if affinity_similarity == "single_peaked":
+            raise checks.InvalidInputError(
+                f"{owner}: affinity_similarity 'single_peaked' needs the peaks of each user, which these do not have"
+            )
+        try:
+            self._affinity_model = affinity_model_ctor((num_users,), self._slate_size, affinity_similarity)
+        except ValueError as error:
+            raise checks.InvalidInputError(f"{owner}: affinity_similarity {affinity_similarity!r}: {error}") from error
         self._choice_model = choice_model_ctor((num_users,), self._no_click_logits.of_each)
         self._has_generator = initial_interest_generator is not None
         self._interest_model = _InterestModel((num_users, self._num_topics), noise_scale, initial_interest_generator)

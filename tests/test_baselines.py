@@ -26,7 +26,7 @@ CONFIG = {
 }
 POOLS = {"in_order": [1, 2, 3, 4, 5, 6], "reordered": [4, 1, 6, 2, 5, 3], "smaller": [5, 2, 1, 4]}
 FIXED = [5, 1, 4]
-TOLERANCE = 0.01  # of a frequency
+TOLERANCE = 0.004  # of a frequency
 SEEDS = (1, 2)
 
 

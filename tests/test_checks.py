@@ -74,6 +74,7 @@ def test_number_refuses_other_types(value):
 @pytest.mark.parametrize(
     "value",
     [-1e-9, 1.0000001, math.nan, math.inf, -math.inf, np.float32(np.nan), 10**400, -(10**400)],
+    ids=["low", "high", "nan", "inf", "minus_inf", "numpy_nan", "beyond_floats", "minus_beyond_floats"],
 )
 def test_number_refuses_values_out_of_bounds_or_not_finite(value):
     with pytest.raises(checks.InvalidInputError) as error:

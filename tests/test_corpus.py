@@ -146,7 +146,9 @@ def test_laws_equal_upstreams(state):
         assert field.distribution.batch_shape == other.batch_shape, name
         assert field.distribution.event_shape == other.event_shape, name
     # Scales do not depend on the draws; the location does, through the topic alone.
-    np.testing.assert_array_equal(state.get("doc_quality").distribution.scale, theirs.get("doc_quality").distribution.scale)
+    np.testing.assert_array_equal(
+        state.get("doc_quality").distribution.scale, theirs.get("doc_quality").distribution.scale
+    )
     np.testing.assert_array_equal(
         state.get("doc_features").distribution.scale, theirs.get("doc_features").distribution.scale
     )
@@ -321,7 +323,9 @@ def test_fault_static_corpus_takes_no_video_length():
 
 
 def test_fault_negative_length_is_accepted():
-    assert np.all(array(upstream.CorpusWithTopicAndQuality(CONFIG, video_length=-2.0).initial_state().get("doc_length")) < 0)
+    assert np.all(
+        array(upstream.CorpusWithTopicAndQuality(CONFIG, video_length=-2.0).initial_state().get("doc_length")) < 0
+    )
     with pytest.raises(ValueError, match="video_length"):
         corpus.CorpusWithTopicAndQuality(CONFIG, video_length=-2.0)
     with pytest.raises(ValueError, match="video_length"):
@@ -473,7 +477,12 @@ def test_corpora_refuse_impossible_configs(config, key):
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [({}, "seed"), ({"seed": -1}, "seed"), ({"seed": 1.5}, "seed"), ({"seed": 1, "video_length": -1.0}, "video_length")],
+    [
+        ({}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": 1, "video_length": -1.0}, "video_length"),
+    ],
 )
 def test_reference_corpus_refuses_impossible_arguments(arguments, name):
     with pytest.raises(checks.InvalidInputError, match=name):

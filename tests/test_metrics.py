@@ -158,7 +158,7 @@ def forgetful_variables():
     [
         ("eager", tf.errors.InvalidArgumentError, "consumed_time of a user response is not finite"),
         ("graph", tf.errors.InvalidArgumentError, "consumed_time of a user response is not finite"),
-        ("xla", FloatingPointError, "NaN at step 0 .*'user response'"),
+        pytest.param("xla", FloatingPointError, r"NaN at step 0 .*'user response'", marks=pytest.mark.slow),
     ],
 )
 def test_nan_time_is_an_error_in_the_projects_runtime(forgetful_variables, mode, error, message):

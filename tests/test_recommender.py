@@ -20,7 +20,7 @@ NUM_USERS, NUM_DOCS, NUM_TOPICS, HISTORY = 4, 7, 3, 5
 CONFIG = {"num_users": NUM_USERS, "num_docs": NUM_DOCS, "num_topics": NUM_TOPICS, "history_length": HISTORY}
 CONFIG["slate_size"] = SLATE_SIZE = 2
 SCORES = np.random.RandomState(6).randn(NUM_USERS, NUM_DOCS).astype(np.float32) * 2
-TOLERANCE = 0.01  # of a frequency
+TOLERANCE = 0.004  # of a frequency
 SEEDS = (1, 2)
 
 
@@ -133,6 +133,8 @@ def test_slates_follow_plackett_luce(seed, available):
         expected[slate] = math.exp(log_prob_oracle(SCORES[0], slate))
     assert expected.sum() == pytest.approx(1)
     np.testing.assert_allclose(frequencies, expected, atol=TOLERANCE)
+    for slot in (0, 1):  # the first document, and the second
+        np.testing.assert_allclose(frequencies.sum(1 - slot), expected.sum(1 - slot), atol=TOLERANCE)
     assert np.all(np.diag(frequencies) == 0)
 
 
@@ -152,16 +154,18 @@ def test_log_probability_of_the_ranks_is_exact(slate_size, available):
         np.testing.assert_allclose(other_law.log_prob(array(ranks)), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_default_scorer_with_upstreams_weights_gives_upstreams_law(entity, theirs, available):
-    ours = recommender.CollabFilteringRecommender(CONFIG)
+def test_default_scorer_with_upstreams_weights_gives_upstreams_law(available):
+    ours, theirs = recommender.CollabFilteringRecommender(CONFIG), upstream.CollabFilteringRecommender(CONFIG)
+    random_state = np.random.RandomState(9)
+    theirs._model.set_weights([0.3 * random_state.randn(*weight.shape) for weight in theirs._model.get_weights()])
     ours.model.set_weights(theirs._model.get_weights())
     state = some_history(2)
-    ranks = ours.slate_docs(state, Value(), available).get("doc_ranks")
+    with draws.seeded_draws(draws.stateless_seed(3), fields.SLATE_DOCS):
+        ranks = ours.slate_docs(state, Value(), available).get("doc_ranks")
     other = theirs.slate_docs(state, Value(), available).get("doc_ranks").distribution
     np.testing.assert_allclose(
         ranks.distribution.log_prob(array(ranks)), other.log_prob(array(ranks)), rtol=1e-4, atol=1e-4
     )
-    assert not np.allclose(entity.model.get_weights()[0], ours.model.get_weights()[0])
 
 
 def test_slate_distribution_is_the_law_of_the_draw(entity, available):
@@ -353,7 +357,7 @@ def test_fault_too_long_a_slate_fails_late():
     theirs = upstream.CollabFilteringRecommender(config, scorer_of(SCORES))
     ranks = tf.function(lambda: tf.convert_to_tensor(theirs._document_sampler.choice(SCORES).get("choice")))()
     assert ranks.shape == (NUM_USERS, NUM_DOCS + 1)  # more different places than there are, silently
-    with pytest.raises(ValueError, match="slate_size.*at most.*num_docs"):
+    with pytest.raises(ValueError, match=r"slate_size.*at most.*num_docs"):
         recommender.CollabFilteringRecommender(config, scorer_of(SCORES))
 
 
@@ -367,7 +371,12 @@ def pool_of(available, ids):
     return available.map(lambda field: tf.gather(field, np.array(ids) - 1))
 
 
-POOLS = {"reordered": [4, 7, 1, 6, 2, 5, 3], "reversed": [7, 6, 5, 4, 3, 2, 1], "smaller": [6, 2, 5], "smallest": [7, 3]}
+POOLS = {
+    "reordered": [4, 7, 1, 6, 2, 5, 3],
+    "reversed": [7, 6, 5, 4, 3, 2, 1],
+    "smaller": [6, 2, 5],
+    "smallest": [7, 3],
+}
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
@@ -397,10 +406,9 @@ def test_fault_pool_must_be_all_documents_in_order(available, ids, compiled):
         )
         assert not np.allclose(other.log_prob(ranks), expected)
     else:
-        # It draws from all documents: soon from places that are not there.
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            for _ in range(50):
-                theirs.slate_docs(state, Value(), pool)
+        # It draws from all documents, also from places that are not there.
+        places = [array(theirs._document_sampler.choice(SCORES).get("choice")) for _ in range(20)]
+        assert np.max(places) >= len(ids)
 
 
 def test_greedy_slate_does_not_depend_on_the_order_of_the_pool(available):
@@ -417,6 +425,19 @@ def test_pool_with_an_unknown_id_is_an_error(available, impossible):
     pool = Value(**{**available.as_dict, "doc_id": tf.constant([1, 2, 3, impossible, 5, 6, 7])})
     with pytest.raises(tf.errors.InvalidArgumentError):
         entity.slate_docs(some_history(1), Value(), pool)
+
+
+def test_pool_with_an_unknown_id_is_nan_under_xla(available):
+    entity = recommender.CollabFilteringRecommender(CONFIG, scorer_of(SCORES))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def logits(ids):
+        return entity.slate_distribution(some_history(1), Value(doc_id=ids)).logits
+
+    np.testing.assert_array_equal(logits(available.get("doc_id")), SCORES)
+    expected = SCORES.copy()
+    expected[:, [0, 6]] = math.nan
+    np.testing.assert_array_equal(logits(tf.constant([0, 2, 3, 4, 5, 6, NUM_DOCS + 1])), expected)
 
 
 def test_fault_embedding_and_slate_sizes_are_hard_coded():
@@ -453,13 +474,13 @@ def test_recommender_refuses_impossible_arguments(argument, impossible):
 
 def test_pool_smaller_than_the_slate_is_an_error(available):
     entity = recommender.CollabFilteringRecommender(CONFIG, scorer_of(SCORES))
-    with pytest.raises(checks.InvalidInputError, match="slate of 2 .* available documents, got 1"):
+    with pytest.raises(checks.InvalidInputError, match=r"slate of 2 .* available documents, got 1"):
         entity.slate_docs(some_history(1), Value(), pool_of(available, [5]))
 
 
 def test_base_says_that_it_shows_nothing(available):
     entity = recommender.HistoryRecommender(CONFIG)
-    with pytest.raises(NotImplementedError, match="HistoryRecommender.*slate_ranks"):
+    with pytest.raises(NotImplementedError, match=r"HistoryRecommender.*slate_ranks"):
         entity.slate_docs(entity.initial_state(), Value(), available)
 
 

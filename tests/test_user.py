@@ -219,9 +219,11 @@ def test_next_state_equals_upstreams_to_the_last_bit(slate, docs, interest, step
 
         def step(state, quality, features, length, choice, time):
             shown = Value(doc_quality=quality, doc_features=features, doc_length=length)
-            return entity.next_state(state_at(state), Value(choice=choice, consumed_time=time), shown).map(
-                tf.convert_to_tensor
-            ).as_dict
+            return (
+                entity.next_state(state_at(state), Value(choice=choice, consumed_time=time), shown)
+                .map(tf.convert_to_tensor)
+                .as_dict
+            )
 
         return tf.function(step) if compiled else step
 
@@ -286,9 +288,7 @@ def test_choice_logits_are_affinities_then_the_no_click_mass(slate, docs, intere
     np.testing.assert_allclose(drawn_from, softmax(expected), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(entity.choice_logits(tf.constant(interest), docs), expected, rtol=1e-5, atol=1e-5)
     theirs = upstream.InterestEvolutionUser(CONFIG, no_click_mass=mass).next_response(state_at(interest), docs)
-    np.testing.assert_array_equal(
-        response.get("choice").distribution.logits, theirs.get("choice").distribution.logits
-    )
+    np.testing.assert_array_equal(response.get("choice").distribution.logits, theirs.get("choice").distribution.logits)
 
 
 def responses_of_many(seed, slate, interest, mass):
@@ -507,7 +507,10 @@ def test_tensor_space_is_a_float_box():
     assert (default.shape, default.dtype) == ((), np.float32)
     assert default.low == -np.inf
     assert default.high == np.inf
-    for bounded in (user.tensor_space(-1.5, 2.5, (3, 2)).space, user.tensor_space(low=-1.5, high=2.5, shape=[3, 2]).space):
+    for bounded in (
+        user.tensor_space(-1.5, 2.5, (3, 2)).space,
+        user.tensor_space(low=-1.5, high=2.5, shape=[3, 2]).space,
+    ):
         np.testing.assert_array_equal(bounded.low, np.full((3, 2), -1.5))
         np.testing.assert_array_equal(bounded.high, np.full((3, 2), 2.5))
     ours, theirs = inspect.signature(user.tensor_space), inspect.signature(upstream.tensor_space)
@@ -522,16 +525,16 @@ def test_tensor_space_is_a_float_box():
 def state_model_of(interest):
     """A recsim_ng state model that starts each user at one of two places."""
     places = np.stack([interest, -2 * interest], axis=1)  # [U, 2, K]
-    return static.StaticTensor(
-        tensor_dictionary=tf.constant(places), logits=tf.zeros((NUM_USERS, 2)), batch_ndims=1
-    )
+    return static.StaticTensor(tensor_dictionary=tf.constant(places), logits=tf.zeros((NUM_USERS, 2)), batch_ndims=1)
 
 
 def test_fault_initial_interest_generator_crashes(interest):
     model = state_model_of(interest)
     with pytest.raises(AttributeError, match="_initial_interest_generator"):
         upstream.InterestEvolutionUser(CONFIG, initial_interest_generator=model).initial_state()
-    drawn = array(user.InterestEvolutionUser(CONFIG, initial_interest_generator=model).initial_state().get(fields.INTEREST))
+    drawn = array(
+        user.InterestEvolutionUser(CONFIG, initial_interest_generator=model).initial_state().get(fields.INTEREST)
+    )
     at_first, at_second = np.all(drawn == interest, axis=1), np.all(drawn == -2 * interest, axis=1)
     assert np.all(at_first | at_second)
 
@@ -566,6 +569,7 @@ def test_initial_interest_generator_works_in_recsim_ngs_runtime(interest, kind, 
     if kind == "state_model":
         generator = state_model_of(interest)
     else:
+
         def generator():
             return GENERATORS[kind](interest)
 
@@ -673,9 +677,7 @@ def test_resets_work_in_recsim_ngs_runtime(graph_compile):
     state = runtime.trajectory(4)[fields.USER_STATE]
     steps = array(state.get("steps_without_click"))
     np.testing.assert_array_equal(steps, np.repeat([[0], [1], [0], [1]], NUM_USERS, axis=1))
-    np.testing.assert_array_equal(
-        array(state.get(fields.INTEREST))[2], array(state.get("fresh_interest.state"))[2]
-    )
+    np.testing.assert_array_equal(array(state.get(fields.INTEREST))[2], array(state.get("fresh_interest.state"))[2])
 
 
 def test_fault_similarity_and_offset_cannot_be_chosen(docs, interest):
@@ -734,9 +736,7 @@ def test_interest_spec_follows_the_limit_unless_a_first_interest_can_exceed_it(l
 
 
 def test_fault_time_spec_starts_at_zero(slate, docs, interest):
-    ours, theirs = (
-        library.InterestEvolutionUser(CONFIG, no_click_mass=60.0) for library in (user, upstream)
-    )
+    ours, theirs = (library.InterestEvolutionUser(CONFIG, no_click_mass=60.0) for library in (user, upstream))
     produced = array(ours.next_response(state_at(interest), docs).get("consumed_time"))
     np.testing.assert_array_equal(produced, np.full(NUM_USERS, -1.0))
     assert np.all(produced < theirs.specs().as_dict["response.consumed_time"].space.low)
@@ -787,3 +787,9 @@ def test_user_refuses_impossible_configs(key, impossible):
 def test_unknown_similarity_is_an_error_that_names_the_known_ones():
     with pytest.raises(ValueError, match=r"similarity.*dot.*negative_euclidean"):
         user.InterestEvolutionUser(CONFIG, affinity_similarity="nearness")
+
+
+@pytest.mark.parametrize("similarity", ["single_peaked", "manhattan", 3])
+def test_a_similarity_that_cannot_work_is_refused_by_name(similarity):
+    with pytest.raises(checks.InvalidInputError, match=f"affinity_similarity '?{similarity}'?"):
+        user.InterestEvolutionUser(CONFIG, affinity_similarity=similarity)

@@ -53,7 +53,7 @@ class CollabFilteringModel(tf.keras.Model):
           proposal_stddev: standard deviation of the initial proposal table P (truncated at twice that). 1, as
             recsim_ng's model has it, makes a fresh policy nearly deterministic (first-pick entropy 1.5 nats where
             uniform over 100 documents has 4.6); 0.1 starts nearly uniform.
-          name: name of the model; unique by default.
+          name: name of the model; by default "CollabFilteringModel", with a number from the second one on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
@@ -66,7 +66,7 @@ class CollabFilteringModel(tf.keras.Model):
         proposal_stddev = checks.number(
             "CollabFilteringModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
         )
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name or _unique_name(), **kwargs)
         self.num_users = num_users
         self.num_docs = num_docs
         self.doc_embed_dim = doc_embed_dim
@@ -204,6 +204,11 @@ class CollabFilteringModel(tf.keras.Model):
         """Makes the model that `get_config` described."""
         del custom_objects
         return cls(**config)
+
+
+def _unique_name() -> str:
+    count = tf.keras.backend.get_uid("CollabFilteringModel")
+    return "CollabFilteringModel" if count == 1 else f"CollabFilteringModel_{count - 1}"
 
 
 def _shapes(input_shape: Any) -> list[tuple[Optional[int], ...]]:

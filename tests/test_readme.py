@@ -1,0 +1,88 @@
+"""What the README says is what is there."""
+
+import re
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def readme(root):
+    return (root / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_every_python_block_runs(readme, fresh_python, tmp_path):
+    code = blocks(readme, "python")
+    assert len(code) == 2
+    ran = fresh_python("-W", "ignore::UserWarning", "-c", "\n".join(code), cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    assert len(ran.stdout.splitlines()) == 3
+
+
+def test_ci_runs_the_test_command_of_the_readme(readme, root):
+    commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if "venv" in line]
+    assert [command.split(" && ")[-1] for command in commands] == [
+        ".venv/bin/python run_simulation.py",
+        ".venv/bin/python -m pytest -n 2",
+    ]
+    pattern = re.search(r"grep -E '(.*?)' README.md", (root / ".ci" / "run").read_text())[1]
+    assert re.findall(f"{pattern}.*", readme, re.MULTILINE) == [commands[1]]
+
+
+def test_gin_files_and_flags_in_commands_exist(readme, root):
+    import run_simulation
+
+    seen = 0
+    for block in blocks(readme, "sh"):
+        for command in re.sub(r"\\\n", " ", block).splitlines():
+            if "--" in command and "run_simulation.py" in command:
+                import shlex
+
+                flags = run_simulation.parse_flags(shlex.split(command.split("run_simulation.py", 1)[1]))
+                for path in flags.gin_files:
+                    assert (root / path).is_file() or (root / "configs" / path).is_file(), path
+                    seen += 1
+    assert seen == 3
+
+
+def test_links_lead_somewhere(readme, root):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", readme)
+    assert len(links) > 5
+    assert [link for link in links if not (root / link).exists()] == []
+
+
+def test_the_table_of_letters_agrees_with_the_default_experiment(readme):
+    import gin
+
+    from recsys_po_rl import gin_config
+    from recsys_po_rl.experiment import experiment  # noqa: F401  (registers what the files bind)
+
+    gin.clear_config()
+    gin_config.parse(["experiments/default.gin"], [])
+    letters = dict(re.findall(r"^\| ([A-Z]) \|.*\| ([^|]+) \|$", readme, re.MULTILINE))
+    network = "recsys_po_rl.create_interest_evolution_simulation_network"
+    bound = {
+        "T": gin.query_parameter("recsys_po_rl.experiment.horizon"),
+        "S": gin.query_parameter(f"{network}.slate_size"),
+        "D": gin.query_parameter(f"{network}.num_docs"),
+        "K": gin.query_parameter(f"{network}.num_topics"),
+        "H": gin.query_parameter(f"{network}.history_length"),
+        "E": gin.query_parameter("recsys_po_rl.CollabFilteringRecommender.doc_embed_dim"),
+    }
+    users = (
+        gin.query_parameter("recsys_po_rl.experiment.users_per_step"),
+        gin.query_parameter("recsys_po_rl.experiment.evaluation_batch_size"),
+    )
+    gin.clear_config()
+    assert {letter: int(letters[letter]) for letter in bound} == bound
+    assert letters["U"] == f"{users[0]} in training, {users[1]} in evaluation"
+
+
+def test_the_table_of_results_is_that_of_the_committed_run(readme, root):
+    table = next(block for block in blocks(readme, "text") if "minus learned" in block)
+    assert table.strip() in (root / "docs" / "DEFAULT_EXPERIMENT.md").read_text(encoding="utf-8")

@@ -1,0 +1,205 @@
+"""One training step: what it records, what it differentiates, what it refuses."""
+
+import edward2 as ed
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys_po_rl import baselines, checks, corpus, draws, fields, recommender
+from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
+from recsys_po_rl.training import estimators, trainer
+from recsys_po_rl.training.learner import PolicyGradientLearner, SlateReplay
+
+U, D, K, S, H, T = 7, 10, 4, 2, 3, 5
+
+
+def make_network(**options):
+    tf.keras.utils.set_random_seed(1)
+    defaults = dict(
+        num_users=U, num_docs=D, num_topics=K, slate_size=S, history_length=H, corpus_seed=1,
+        corpus_ctor=corpus.ReferenceCorpus,
+    )  # fmt: skip
+    return create_interest_evolution_simulation_network(**{**defaults, **options})
+
+
+@pytest.fixture(scope="module")
+def network():
+    return make_network()
+
+
+@pytest.fixture(scope="module")
+def learner(network):
+    return PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.SGD(0.0))
+
+
+@pytest.fixture(scope="module")
+def rollout(learner):
+    return learner.rollout(draws.make_keys(3, "training", 1))
+
+
+def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network, learner, rollout):
+    assert rollout.rewards.shape == (T, U)
+    assert [list(recorded) for recorded in rollout.inputs] == [
+        [fields.CTIME_HISTORY, fields.DOC_HISTORY], [], [fields.DOC_ID],
+    ]  # fmt: skip
+    assert [drawn.shape for drawn in rollout.draws] == [(T, U, S)]
+    whole = SeededRuntime(network.variables).trajectory(T, keys=draws.make_keys(3, "training", 1))
+    times = whole[fields.USER_RESPONSE].get(fields.CONSUMED_TIME)
+    np.testing.assert_allclose(rollout.rewards, np.maximum(times, 0.0), rtol=1e-6)
+
+
+def test_replayed_log_probabilities_are_those_of_the_recommender(network, learner, rollout):
+    log_prob, entropy = learner._replay.log_prob_and_entropy(
+        [{name: field[2] for name, field in recorded.items()} for recorded in rollout.inputs], [rollout.draws[0][2]]
+    )
+    histories, _, available = rollout.inputs
+    scores = network.recommender.model(histories[fields.DOC_HISTORY][2], histories[fields.CTIME_HISTORY][2]).numpy()
+    assert available[fields.DOC_ID][2].numpy().tolist() == list(range(1, D + 1))
+    for user, ranks in enumerate(rollout.draws[0][2].numpy()):
+        mass = np.exp(scores[user].astype(np.float64))
+        first = mass[ranks[0]] / mass.sum()
+        second = mass[ranks[1]] / np.delete(mass, ranks[0]).sum()
+        np.testing.assert_allclose(log_prob[user], np.log(first * second), rtol=1e-4, atol=1e-4)
+        probs = mass / mass.sum()
+        np.testing.assert_allclose(entropy[user], -(probs * np.log(probs)).sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_is_that_of_the_loss_written_in_one_piece(network, learner, rollout):
+    advantages = learner.advantages(rollout.rewards)
+    found, entropy = learner.gradients(rollout, advantages)
+    with tf.GradientTape() as tape:
+        log_probs, entropies = [], []
+        for step in range(T):
+            inputs = [{name: field[step] for name, field in recorded.items()} for recorded in rollout.inputs]
+            log_prob, at_step = learner._replay.log_prob_and_entropy(inputs, [rollout.draws[0][step]])
+            log_probs.append(log_prob)
+            entropies.append(at_step)
+        loss = estimators.reinforce_loss(tf.stack(log_probs), advantages)
+    expected = tape.gradient(loss, network.trainable_variables)
+    np.testing.assert_allclose(entropy, tf.reduce_mean(tf.stack(entropies)), rtol=1e-5)
+    for own, theirs in zip(found, expected, strict=True):
+        theirs = tf.convert_to_tensor(theirs).numpy()
+        assert np.abs(theirs).max() > 0.0
+        np.testing.assert_allclose(own, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_advantages_are_whitened_rewards_to_go_against_the_population(learner, rollout):
+    rewards = rollout.rewards.numpy().astype(np.float64)
+    to_go = rewards[::-1].cumsum(axis=0)[::-1]
+    expected = to_go - to_go.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(learner.advantages(rollout.rewards), expected / expected.std(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_entropy_bonus_raises_entropy():
+    network = make_network()
+    learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.Adam(0.01), entropy_bonus=100.0)
+    entropies = [float(learner.step(draws.make_keys(0, "training", step)).entropy) for step in range(15)]
+    assert entropies[-1] > entropies[0] + 0.2
+
+
+def test_the_gradient_norm_is_clipped():
+    steps = {}
+    for limit in (None, 1e-3):
+        network = make_network()
+        before = [var.numpy() for var in network.trainable_variables]
+        learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.SGD(1.0), max_gradient_norm=limit)
+        norm = float(learner.step(draws.make_keys(0)).gradient_norm)
+        moved = [var.numpy() - old for var, old in zip(network.trainable_variables, before)]
+        steps[limit] = np.sqrt(sum((move**2).sum() for move in moved)), norm
+    np.testing.assert_allclose(steps[None][0], steps[None][1], rtol=1e-3)
+    np.testing.assert_allclose(steps[1e-3][0], 1e-3, rtol=1e-2)
+    np.testing.assert_allclose(steps[1e-3][1], steps[None][1], rtol=1e-5)  # reported before clipping
+
+
+def test_equal_seeds_train_to_equal_weights():
+    weights = []
+    for _ in range(2):
+        network = make_network()
+        learner = PolicyGradientLearner(network, T)
+        rows = trainer.train(learner, 4, 3, U, T, on_row=lambda row: None)
+        weights.append([var.numpy() for var in network.trainable_variables])
+        assert [row.step for row in rows] == [1, 2, 3]
+        assert rows[-1].user_steps == 3 * U * T
+    for one, two in zip(*weights):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_and_names_the_step():
+    class Broken:
+        def step(self, keys):
+            del keys
+            return tf.constant(1.0), tf.constant(float("nan")), tf.constant(1.0)
+
+    with pytest.raises(FloatingPointError, match="gradient of training step 1 is not finite"):
+        trainer.train(Broken(), 0, 2, U, T, on_row=lambda row: None)
+
+
+class HiddenDraw(recommender.HistoryRecommender):
+    """Draws a coin that no field shows."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._weight = tf.Variable(0.0)
+
+    def slate_ranks(self, previous_state, user_obs, available_docs):
+        coin = ed.Bernoulli(probs=0.5)
+        logits = tf.zeros((U, D)) + self._weight * tf.cast(coin, tf.float32)
+        return recommender.top_k_plackett_luce(logits=logits, slate_size=S)
+
+
+class Certain(HiddenDraw):
+    def slate_ranks(self, previous_state, user_obs, available_docs):
+        return tf.zeros((U, S), tf.int32) + tf.range(S)
+
+
+@pytest.mark.parametrize(
+    ("recommender_ctor", "message"),
+    [
+        (baselines.UniformRandomRecommender, "UniformRandomRecommender has no trainable variables"),
+        (HiddenDraw, "'slate docs' draws a random variable that is not one of its fields"),
+        (Certain, "'slate docs' draws no Edward2 random variable"),
+    ],
+)
+def test_a_recommender_that_cannot_learn_is_refused(recommender_ctor, message):
+    with pytest.raises(checks.InvalidInputError, match=message):
+        PolicyGradientLearner(make_network(recommender_ctor=recommender_ctor), T)
+
+
+def test_a_slate_that_depends_on_a_previous_value_is_refused(network):
+    import dataclasses
+
+    variables = {var.name: var for var in make_network().variables}
+    slate = variables[fields.SLATE_DOCS]
+    slate.value = dataclasses.replace(
+        slate.value,
+        dependencies=(
+            variables[fields.RECOMMENDER_STATE].previous, *slate.value.dependencies[1:]
+        ),
+    )  # fmt: skip
+    with pytest.raises(checks.InvalidInputError, match="'slate docs' must depend on current values only"):
+        SlateReplay(list(variables.values()), SeededRuntime(list(variables.values())))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 0}, "horizon must be an integer of at least 1"),
+        ({"discount": -0.1}, "discount must be a finite number of at least 0"),
+        ({"max_gradient_norm": 0.0}, "max_gradient_norm must be a finite number above 0"),
+        ({"entropy_bonus": float("nan")}, "entropy_bonus must be a finite number"),
+        ({"optimizer": "adam"}, "optimizer must be a constructor"),
+        ({"runtime_ctor": 1}, "runtime_ctor must be a constructor"),
+    ],
+)
+def test_errors_name_the_argument(network, options, message):
+    with pytest.raises(checks.InvalidInputError, match=message):
+        PolicyGradientLearner(network, **{"horizon": T, **options})
+
+
+def test_values_of_fields_that_the_law_does_not_read_are_not_recorded(learner):
+    assert learner._replay.record == {
+        fields.RECOMMENDER_STATE: [fields.CTIME_HISTORY, fields.DOC_HISTORY],
+        fields.AVAILABLE_DOCS: [fields.DOC_ID],
+        fields.SLATE_DOCS: [fields.DOC_RANKS],
+    }
