@@ -179,22 +179,25 @@ class SeededRuntime(runtime.Runtime):
             self._check_draws()
             last, stacked, nan_step = self._loop_in_python(length, record, keys, start)
         else:
-            last, stacked, nan_step = self._program(length, record, start is None)(keys, start)
+            last, stacked, nan_step = self._program(length, record, keys, start)
         self._raise_on_nan(nan_step)
         return self._unpack(last), {name: Value(**packed) for name, packed in stacked.items()}
 
-    def _program(self, length: int, record: Record, from_start: bool) -> Callable[..., Any]:
-        """The compiled loop for a length and a record; one trace each."""
-        signature = (length, from_start, tuple((name, tuple(record[name])) for name in sorted(record)))
+    def _program(self, length: int, record: Record, keys: Keys, start: Any) -> Any:
+        """Runs the compiled loop; one trace for each length, record and form of start."""
+        inputs = (keys,) if start is None else (keys, start)
+        specs = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), inputs)
+        recorded = tuple((name, tuple(record[name])) for name in sorted(record))
+        signature = (length, recorded, tuple(tf.nest.flatten(specs)))
         if signature not in self._compiled:
 
             @tf.function(jit_compile=self._mode == "xla", autograph=False)
-            def program(keys: Keys, start: Any) -> Any:
+            def program(keys: Keys, *starts: Any) -> Any:
                 self.trace_count += 1
-                return self._loop(length, record, keys, start)
+                return self._loop(length, record, keys, *(starts or (None,)))
 
-            self._compiled[signature] = program
-        return self._compiled[signature]
+            self._compiled[signature] = program.get_concrete_function(*specs)
+        return self._compiled[signature](*inputs)
 
     def _first(self, keys: Keys, start: Any) -> tuple[Any, tf.Tensor]:
         if start is not None:

@@ -7,7 +7,6 @@ import tensorflow_probability as tfp
 
 from recsys_po_rl import checks
 
-
 # Terms that `entropy` may sum: the product over all slots but the last, times D. 4 Mi terms take a few tens of ms.
 MAX_EXACT_ENTROPY_TERMS = 1 << 22
 

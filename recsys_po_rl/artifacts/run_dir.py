@@ -25,6 +25,22 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+def create(output_dir: Optional[str], under: str = "runs") -> str:
+    """Makes the folder of a run; see `free_path` for arguments and errors.
+
+    Two runs that start in the same second get two folders.
+    """
+    while True:
+        folder = free_path(output_dir, under)
+        try:
+            os.makedirs(folder, exist_ok=output_dir is not None)
+        except FileExistsError:
+            if output_dir is not None:
+                raise
+        else:
+            return folder
+
+
 def free_path(output_dir: Optional[str], under: str = "runs") -> str:
     """The folder that a run may use; nothing is made yet.
 
@@ -42,7 +58,7 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
         while os.path.exists(output_dir):
             again += 1
             output_dir = os.path.join(under, f"{stamp}-{again}")
-    if not isinstance(output_dir, (str, os.PathLike)):
+    if not isinstance(output_dir, (str, os.PathLike)) or not os.fspath(output_dir):
         raise checks.InvalidTypeError(f"output_dir must be a path, got {output_dir!r}")
     output_dir = os.fspath(output_dir)
     if os.path.exists(output_dir) and not os.path.isdir(output_dir):

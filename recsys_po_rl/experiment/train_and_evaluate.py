@@ -124,11 +124,11 @@ def experiment(
         runtime_ctor=checks.constructor("experiment.runtime_ctor", runtime_ctor),
         quiet=checks.boolean("experiment.quiet", quiet),
     )
-    folder = run_dir.free_path(output_dir)
+    run_dir.free_path(output_dir)
     world_seeds = [seed if corpus_seed is None else corpus_seed for seed in seeds]
     first = _prepare(plan, seeds[0], world_seeds[0])
 
-    os.makedirs(folder, exist_ok=True)
+    folder = run_dir.create(output_dir)
     run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
     results = []
     for seed, world_seed in zip(seeds, world_seeds):

@@ -106,9 +106,9 @@ class CollabFilteringModel(tf.keras.Model):
         Raises:
           ValueError: if there is no shape, or a last axis is known and not H.
         """
-        for shape in _shapes(input_shape):
+        for argument, shape in zip((DOC_ID_HISTORY, C_TIME_HISTORY), _shapes(input_shape)):
             if len(shape) != 2 or shape[-1] not in (None, self.history_length):
-                raise ValueError(f"{self.name}: inputs must have shape (batch, {self.history_length}), got {shape}")
+                raise ValueError(f"{self.name}: {argument} must have shape (batch, {self.history_length}), got {shape}")
         if self.built:  # type: ignore[has-type]
             return
         for table in (self._doc_prop_embedding, self._doc_embedding):
@@ -214,7 +214,10 @@ def _unique_name() -> str:
 def _shapes(input_shape: Any) -> list[tuple[Optional[int], ...]]:
     """The shapes in a shape, a pair of shapes or a dict of shapes, as tuples."""
     if isinstance(input_shape, Mapping):
-        return [shape for value in input_shape.values() for shape in _shapes(value)]
+        missing = {DOC_ID_HISTORY, C_TIME_HISTORY} - set(input_shape)
+        if missing:
+            raise ValueError(f"CollabFilteringModel: the dict of inputs lacks {', '.join(sorted(missing))}")
+        return _shapes([input_shape[DOC_ID_HISTORY], input_shape[C_TIME_HISTORY]])
     if isinstance(input_shape, tf.TensorShape):
         return [tuple(input_shape.as_list())]
     if isinstance(input_shape, (tuple, list)) and input_shape:

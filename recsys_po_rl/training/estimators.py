@@ -19,10 +19,13 @@ def rewards_to_go(rewards: tf.Tensor, discount: float = 1.0) -> tf.Tensor:
       float [T, U].
 
     Raises:
-      ValueError: if `rewards` does not have rank 2.
+      ValueError: if `rewards` does not have rank 2, or the discount is out of bounds.
     """
+    rewards = tf.convert_to_tensor(rewards)
     _require_rank_2("rewards", rewards)
-    zeros = tf.zeros_like(rewards[0])
+    if not 0.0 <= discount <= 1.0:
+        raise ValueError(f"discount must be between 0 and 1, got {discount}")
+    zeros = tf.zeros(tf.shape(rewards)[1:], rewards.dtype)
     return tf.scan(lambda following, reward: reward + discount * following, rewards, zeros, reverse=True)
 
 
@@ -91,10 +94,13 @@ def reinforce_loss(log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
       Scalar.
 
     Raises:
-      ValueError: if an argument does not have rank 2.
+      ValueError: if an argument does not have rank 2, or their shapes differ.
     """
     _require_rank_2("log_probs", log_probs)
     _require_rank_2("advantages", advantages)
+    shapes = tf.convert_to_tensor(log_probs).shape, tf.convert_to_tensor(advantages).shape
+    if not shapes[0].is_compatible_with(shapes[1]):
+        raise ValueError(f"log_probs and advantages must have the same shape, got {shapes[0]} and {shapes[1]}")
     return -tf.reduce_mean(tf.reduce_sum(log_probs * tf.stop_gradient(advantages), axis=0))
 
 

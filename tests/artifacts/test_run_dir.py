@@ -209,3 +209,25 @@ def test_environment_names_packages_that_are_not_installed(monkeypatch):
     versions = run_dir.environment(())["versions"]
     assert versions["no-package-of-this-name"] == "unknown"
     assert versions["numpy"] == np.__version__
+
+
+def test_two_runs_that_start_in_the_same_second_get_two_folders(tmp_path, monkeypatch):
+    folders = [run_dir.create(None, under=str(tmp_path / "runs")) for _ in range(3)]
+    assert len(set(folders)) == 3
+    # Another process takes the folder between the look and the making of it.
+    real, taken = run_dir.free_path, []
+
+    def overtaken(output_dir, under="runs"):
+        path = real(output_dir, under)
+        if not taken:
+            taken.append(path)
+            os.makedirs(path)
+        return path
+
+    monkeypatch.setattr(run_dir, "free_path", overtaken)
+    assert run_dir.create(None, under=str(tmp_path / "runs")) not in taken
+
+
+def test_an_empty_path_is_refused():
+    with pytest.raises(checks.InvalidInputError, match="output_dir must be a path, got ''"):
+        run_dir.free_path("")

@@ -150,8 +150,8 @@ def test_an_interrupted_training_keeps_rows_and_weights(tmp_path, monkeypatch):
 
 
 def test_nothing_is_written_for_bad_input(tmp_path):
+    bad = functools.partial(SMALL["network_ctor"], slate_size=9)
     with pytest.raises(checks.InvalidInputError, match="slate_size must be at most num_docs"):
-        bad = functools.partial(SMALL["network_ctor"], slate_size=9)
         experiment(output_dir=str(tmp_path / "run"), **{**SMALL, "network_ctor": bad})
     assert list(tmp_path.iterdir()) == []
 

@@ -246,3 +246,18 @@ def test_expected_gradient_of_the_loss_is_minus_that_of_the_expected_return(
     # The mean over users contains each user's own return: its gradient is shorter by one part in U.
     scale = (num_users - 1) / num_users if is_centred else 1.0
     np.testing.assert_allclose(world.expected_loss_gradient(to_advantages), -scale * true, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan")])
+def test_a_discount_out_of_bounds_is_refused(discount):
+    with pytest.raises(ValueError, match="discount must be between 0 and 1"):
+        estimators.rewards_to_go(tf.ones((3, 2)), discount)
+
+
+def test_no_steps_have_no_rewards_to_go():
+    assert estimators.rewards_to_go(tf.zeros((0, 2))).shape == (0, 2)
+
+
+def test_log_probs_and_advantages_must_agree_in_shape():
+    with pytest.raises(ValueError, match="must have the same shape"):
+        estimators.reinforce_loss(tf.ones((3, 2)), tf.ones((3, 1)))
