@@ -6,11 +6,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import gin
 import pytest
 
 import recsys_po_rl  # noqa: F401
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_binding_outlives_its_test():
+    yield
+    with gin.unlock_config():
+        gin.clear_config()
 
 
 @pytest.fixture(scope="session")

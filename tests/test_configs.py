@@ -21,13 +21,6 @@ EXPERIMENTS = shipped("experiments/**/*.gin")
 FRAGMENTS = sorted(set(shipped("**/*.gin")) - set(EXPERIMENTS))
 
 
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
-
-
 def run(files, folder, bindings=()):
     gin_config.parse([*files, "overlays/tiny.gin"], bindings)
     return experiment(output_dir=str(folder), quiet=True)

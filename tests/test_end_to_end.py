@@ -1,6 +1,5 @@
 """The main job learns: a shortened default experiment beats the random policy clearly, on seeds 0, 1 and 2."""
 
-import gin
 import pytest
 
 from recsys_po_rl import gin_config
@@ -13,7 +12,6 @@ STEPS = 70
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_learned_is_at_least_1_4_times_random_with_intervals_apart(seed, tmp_path):
-    gin.clear_config()
     gin_config.parse(
         ["experiments/default.gin"],
         [
@@ -24,7 +22,6 @@ def test_learned_is_at_least_1_4_times_random_with_intervals_apart(seed, tmp_pat
         ],
     )
     policies = experiment(output_dir=str(tmp_path / "run"), quiet=True).evaluation["policies"]
-    gin.clear_config()
     learned, random = policies["learned"], policies["uniform_random"]
     assert learned["mean"] >= 1.4 * random["mean"]
     assert learned["interval95"][0] > random["interval95"][1]

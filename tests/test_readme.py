@@ -63,7 +63,6 @@ def test_the_table_of_letters_agrees_with_the_default_experiment(readme):
     from recsys_po_rl import gin_config
     from recsys_po_rl.experiment import experiment  # noqa: F401  (registers what the files bind)
 
-    gin.clear_config()
     gin_config.parse(["experiments/default.gin"], [])
     letters = dict(re.findall(r"^\| ([A-Z]) \|.*\| ([^|]+) \|$", readme, re.MULTILINE))
     network = "recsys_po_rl.create_interest_evolution_simulation_network"
@@ -79,7 +78,6 @@ def test_the_table_of_letters_agrees_with_the_default_experiment(readme):
         gin.query_parameter("recsys_po_rl.experiment.users_per_step"),
         gin.query_parameter("recsys_po_rl.experiment.evaluation_batch_size"),
     )
-    gin.clear_config()
     assert {letter: int(letters[letter]) for letter in bound} == bound
     assert letters["U"] == f"{users[0]} in training, {users[1]} in evaluation"
 

@@ -5,7 +5,6 @@ import functools
 import json
 import random
 
-import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,13 +22,6 @@ SMALL = dict(
         create_interest_evolution_simulation_network, num_docs=8, num_topics=4, corpus_ctor=corpus.ReferenceCorpus
     ),
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 @pytest.fixture(scope="module")
