@@ -8,7 +8,7 @@ HERE = pathlib.Path(__file__).parent
 VERSION: dict[str, str] = {}
 exec((HERE / "recsys_po_rl" / "version.py").read_text(encoding="utf-8"), VERSION)
 
-CONFIG_FOLDERS = ["network", "runtime", "training", "experiments", "overlays"]
+CONFIG_FOLDERS = ["network", "scorer", "runtime", "training", "experiments", "overlays"]
 
 INSTALL_REQUIRES = [
     "recsim-ng>=0.1.2",  # the host; earlier releases lack its partially observable application

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional, Union
 import edward2 as ed
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import entity
 
@@ -107,6 +108,33 @@ def replayed_draws(values: Sequence[tf.Tensor]) -> Iterator[Draws]:
 
 
 @contextlib.contextmanager
+def certain_draws(name: str) -> Iterator[Draws]:
+    """While the block runs, deterministic random variables take their only value; others are refused.
+
+    Args:
+      name: name of the network variable, for the message.
+
+    Raises:
+      NotImplementedError: at a random variable that can take more than one value.
+    """
+
+    def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
+        del place
+        inner = distribution
+        while isinstance(inner, tfp.distributions.Independent):
+            inner = inner.distribution
+        if not isinstance(inner, (tfp.distributions.Deterministic, tfp.distributions.VectorDeterministic)):
+            raise NotImplementedError(
+                f"{name!r} depends on weights and draws at random ({type(inner).__name__}): its values cannot be "
+                "computed again"
+            )
+        return distribution.sample(sample_shape, seed=tf.zeros((2,), tf.int32))
+
+    with _traced(draw) as draws:
+        yield draws
+
+
+@contextlib.contextmanager
 def _traced(draw: Callable[[Any, Any, int], tf.Tensor]) -> Iterator[Draws]:
     draws = Draws()
 
@@ -163,6 +191,14 @@ def reached(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> list[tf.Te
         if tensor.ref() not in stop and not _is_eager(tensor):
             waiting.extend(tensor.op.inputs)
     return list(seen.values())
+
+
+def reads_variables(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> bool:
+    """Whether, in a graph, `outputs` are computed from a tf.Variable, not looking behind the tensors in `stop`."""
+    return any(
+        not _is_eager(tensor) and tensor.dtype == tf.resource and tensor.op.type == "Placeholder"
+        for tensor in reached(outputs, stop)
+    )
 
 
 def refuse_stateful_draws(name: str, result: Value, dependencies: Sequence[Value]) -> None:

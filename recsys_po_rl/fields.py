@@ -35,6 +35,7 @@ CONSUMED_TIME = "consumed_time"
 # Recommender.
 DOC_HISTORY = "doc_history.state"
 CTIME_HISTORY = "ctime_history.state"
+SCORER_STATE = "scorer"  # prefix of the state that some scorers carry
 
 # Metrics.
 REWARD = "reward"

@@ -180,7 +180,8 @@ class CollabFilteringRecommender(HistoryRecommender):
     """Shows S documents drawn without replacement from the softmax of a scorer's scores (top-S Plackett-Luce).
 
     Fields as in `HistoryRecommender`; `doc_ranks` is random. Scores are looked up by document id, so any pool of at
-    least S documents with ids in 1..D can be available, in any order.
+    least S documents with ids in 1..D can be available, in any order. With a scorer that carries a state of its own
+    (see `scoring.HistoryScorer`) the recommender's state has that too, under the prefix `scorer`.
     """
 
     def __init__(
@@ -214,6 +215,52 @@ class CollabFilteringRecommender(HistoryRecommender):
         self._model(tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
 
     @property
+    def _carries_state(self) -> bool:
+        return bool(getattr(self._model, "carries_state", False))
+
+    def initial_state(self) -> Value:
+        """Empty histories, and the scorer's own initial state if it carries one."""
+        histories = super().initial_state()
+        if not self._carries_state:
+            return histories
+        return histories.union(Value(**self._model.initial_state(self._num_users)).prefixed_with(fields.SCORER_STATE))
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """Appends what was consumed, and lets a scorer that carries a state read it."""
+        histories = super().next_state(previous_state, user_response, slate_docs)
+        if not self._carries_state:
+            return histories
+        choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
+        consumed = selectors.get_chosen(slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor), choice)
+        state = self._model.next_state(
+            previous_state.get(fields.SCORER_STATE).as_dict,
+            consumed.get(fields.DOC_ID),
+            tf.convert_to_tensor(user_response.get(fields.CONSUMED_TIME)),
+            tf.not_equal(choice, self._slate_size),
+        )
+        return histories.union(Value(**state).prefixed_with(fields.SCORER_STATE))
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `slate`, the scorer's state included."""
+        if not self._carries_state:
+            return super().specs()
+        carried = {
+            name: fields.tensor_spec(tensor.shape, dtype=tensor.dtype)
+            for name, tensor in self._model.initial_state(self._num_users).items()
+        }
+        state = ValueSpec(**carried).prefixed_with(fields.SCORER_STATE).prefixed_with("state")
+        return super().specs().union(state)
+
+    def _scores(self, previous_state: Value) -> tf.Tensor:
+        """float32 [U, D]."""
+        if self._carries_state:
+            return self._model.score_state(previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict)
+        return self._model(
+            tf.convert_to_tensor(previous_state.get(fields.DOC_HISTORY)),
+            tf.convert_to_tensor(previous_state.get(fields.CTIME_HISTORY)),
+        )
+
+    @property
     def model(self) -> Any:
         """The scorer."""
         return self._model
@@ -231,10 +278,7 @@ class CollabFilteringRecommender(HistoryRecommender):
         Raises:
           tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN instead).
         """
-        scores = self._model(
-            tf.convert_to_tensor(previous_state.get(fields.DOC_HISTORY)),
-            tf.convert_to_tensor(previous_state.get(fields.CTIME_HISTORY)),
-        )
+        scores = self._scores(previous_state)
         ids = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
         looked_up = tf.gather(scores, ids - 1, axis=1)
         # Where no op can raise, a gather clamps unknown ids or reads zeros.

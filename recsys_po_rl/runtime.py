@@ -26,6 +26,7 @@ class VariableFlow(NamedTuple):
 
     reads: Mapping[str, Sequence[str]]  # for each variable it depends on, the fields that reach its own fields
     draw_reads: Mapping[str, Sequence[str]]  # the same for the parameters of its draws alone
+    reads_weights: bool  # whether its fields depend on a tf.Variable
     random_fields: Sequence[Optional[str]]  # its draws in order: the field that holds each, or None
     field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
 
@@ -347,6 +348,7 @@ class SeededRuntime(runtime.Runtime):
                 drawn = self._drawn.get(var.name, draws.Draws())
                 flows[var.name] = VariableFlow(
                     reads=_sources_of(draws.tensors_of(result), sources),
+                    reads_weights=draws.reads_variables(draws.tensors_of(result), stop=sources),
                     draw_reads=_sources_of(drawn.parameters, sources),
                     random_fields=drawn.field_names(result),
                     field_specs={

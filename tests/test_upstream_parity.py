@@ -123,9 +123,9 @@ def test_the_learners_gradient_is_that_of_the_unrolled_loop(mode):
     runtime = SeededRuntime(ours, mode=mode)
     trajectory = runtime.trajectory(STEPS, keys=draws.make_keys(1))
     learner = PolicyGradientLearner(network, horizon=STEPS)
-    inputs, drawn = learner._replay.recorded(trajectory, STEPS)
+    recorded = learner._replay.recorded(trajectory, STEPS)
     metric = trajectory[fields.METRICS_STATE].get(fields.CUMULATIVE_REWARD)[-1]
-    rollout = Rollout(trajectory[fields.METRICS_STATE].get(fields.REWARD), inputs, drawn)
+    rollout = Rollout(trajectory[fields.METRICS_STATE].get(fields.REWARD), *recorded)
     found, _ = learner.gradients(rollout, tf.broadcast_to(metric, rollout.rewards.shape))
     if mode == "xla":  # upstream's replay refuses XLA recordings: the same gradient from our own unrolled loop
         assert_gradients_close(found, objective_gradient(ours, our_weights, trajectory))

@@ -5,7 +5,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import DocEmbedding, HistoryScorer, build_tables
 
 HIDDEN_UNITS = 32
 LEAKY_RELU_SLOPE = 0.3  # of the negative half; Keras 2's default
@@ -63,45 +63,48 @@ class CollabFilteringModel(HistoryScorer):
         self.proposal_stddev = proposal_stddev
         self.mask_null_documents = mask_null_documents
         rows = num_docs + 1
-        # The attribute names fix the order in which tf.Module finds the tables: Q, then P.
-        self._doc_prop_embedding = tf.keras.layers.Embedding(
+        # tf.Module and checkpoints find layers by attribute: these names keep recsim_ng's order (Q before P) and files.
+        self._doc_proposal_embeddings = DocEmbedding(
             rows,
             doc_embed_dim,
             embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, proposal_stddev),
             mask_zero=True,
+            dtype=self.dtype_policy,
             name="doc_prop_embedding",
         )
-        self._doc_embedding = tf.keras.layers.Embedding(
+        self._doc_embeddings = DocEmbedding(
             rows,
             doc_embed_dim,
             embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, 1.0),
             mask_zero=True,
+            dtype=self.dtype_policy,
             name="doc_embedding",
         )
-        self._recs = tf.keras.Sequential(
+        self._net = tf.keras.Sequential(
             [
-                tf.keras.layers.Dense(HIDDEN_UNITS),
-                tf.keras.layers.LeakyReLU(alpha=LEAKY_RELU_SLOPE),
-                tf.keras.layers.Dense(doc_embed_dim, name="hist_emb_layer"),
+                tf.keras.layers.Dense(HIDDEN_UNITS, dtype=self.dtype_policy),
+                tf.keras.layers.LeakyReLU(alpha=LEAKY_RELU_SLOPE, dtype=self.dtype_policy),
+                tf.keras.layers.Dense(doc_embed_dim, dtype=self.dtype_policy, name="hist_emb_layer"),
             ],
             name="recs",
         )
 
     def build_layers(self) -> None:
         """Makes the six weights."""
-        build_tables(self._doc_prop_embedding, self._doc_embedding)
-        self._recs.build((None, self.history_length * (self.doc_embed_dim + 1)))
+        build_tables(self._doc_proposal_embeddings, self._doc_embeddings)
+        # Not `Sequential.build`: it casts inputs to float32 whatever the policy.
+        self._net(tf.keras.Input((self.history_length * (self.doc_embed_dim + 1),), dtype=self.compute_dtype))
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Scores of all documents; see the class."""
-        embedded = self._doc_embedding(doc_ids)
+        embedded = self._doc_embeddings(doc_ids)
         slots = tf.concat([embedded, times[..., tf.newaxis]], axis=-1)
         if self.mask_null_documents:
-            consumed = self._doc_embedding.compute_mask(doc_ids)
+            consumed = self._doc_embeddings.compute_mask(doc_ids)
             slots = tf.where(consumed[..., tf.newaxis], slots, tf.zeros_like(slots))
         flat = tf.reshape(slots, (-1, self.history_length * (self.doc_embed_dim + 1)))
-        user_embedding = self._recs(flat, training=training)
-        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        user_embedding = self._net(flat, training=training)
+        proposals = self._doc_proposal_embeddings(tf.range(1, self.num_docs + 1))
         return tf.matmul(user_embedding, proposals, transpose_b=True)
 
     def get_config(self) -> dict[str, Any]:

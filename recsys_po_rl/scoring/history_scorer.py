@@ -1,5 +1,6 @@
 """What every scorer shares: sizes, forms of input, checks, configuration."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -23,7 +24,7 @@ class HistoryScorer(tf.keras.Model):
     its scores are NaN, and other rows stay as they are.
 
     A subclass makes its layers in the constructor, builds them in `build_layers` and scores in `score_histories`. One
-    that remembers more than the last H documents has `carries_state = True` and defines `initial_state`, `next_state`
+    that remembers more than the last H documents has `carries_state = True` and defines `initial_state`, `read_click`
     and `score_state`; its recommender then carries that state from step to step. For up to H clicks, scores from the
     state must equal scores from the histories.
     """
@@ -63,6 +64,8 @@ class HistoryScorer(tf.keras.Model):
         super().__init__(name=name or _unique_name(owner), **kwargs)
         for key, size in checked.items():
             setattr(self, key, size)
+        # Of either input: Keras checks the first argument of a call against it, `_inputs` checks both.
+        self.input_spec = tf.keras.layers.InputSpec(ndim=2, axes={-1: self.history_length})
 
     # For subclasses.
 
@@ -87,22 +90,51 @@ class HistoryScorer(tf.keras.Model):
         """The state of users who consumed nothing yet: tensors [num_rows, ...] by name, for scorers that carry one."""
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
-    def next_state(
-        self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor, clicked: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """The state after a response.
+    def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The state after each row has consumed a document, for scorers that carry a state.
 
         Args:
           state: as `initial_state` returns it.
-          doc_ids: integer [B], documents consumed; anything where nothing was.
-          times: float [B], their consumed times; anything where nothing was consumed.
-          clicked: bool [B], whether something was consumed; other rows stay as they are.
+          doc_ids: integer [B], between 0 and D.
+          times: compute dtype [B].
         """
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
     def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Scores of all documents from the state, compute dtype [B, D]."""
         raise NotImplementedError(f"{type(self).__name__} carries no state")
+
+    # For recommenders.
+
+    def next_state(
+        self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor, clicked: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The state after a response, for scorers that carry one.
+
+        Args:
+          state: as `initial_state` returns it.
+          doc_ids: integer [B], documents consumed, 1 to D; anything where nothing was.
+          times: float [B], their consumed times; anything where nothing was consumed.
+          clicked: bool [B], whether something was consumed; other rows stay as they are.
+
+        Raises:
+          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA the row's state becomes NaN).
+        """
+        known = (doc_ids >= 1) & (doc_ids <= self.num_docs)
+        assertion = tf.debugging.Assert(
+            tf.reduce_all(known | ~clicked),
+            [f"{self.name}: doc_ids must be between 1 and {self.num_docs}, got", doc_ids],
+        )
+        with tf.control_dependencies([assertion] if assertion is not None else []):
+            doc_ids = tf.where(clicked & known, doc_ids, tf.zeros_like(doc_ids))
+        nan = tf.cast(float("nan"), self.compute_dtype)
+        consumed = tf.where(clicked, tf.cast(times, self.compute_dtype), tf.cast(0.0, self.compute_dtype))
+        read = self.read_click(state, doc_ids, tf.where(known | ~clicked, consumed, nan))
+
+        def chosen(after: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(clicked, [-1] + [1] * (len(after.shape) - 1)), after, before)
+
+        return {key: chosen(read[key], before) for key, before in state.items()}
 
     # Keras.
 
@@ -122,6 +154,14 @@ class HistoryScorer(tf.keras.Model):
             return
         self.build_layers()
         self.built = True
+
+    def __call__(self, doc_id_history: Any, c_time_history: Any = None, *args: Any, **kwargs: Any) -> tf.Tensor:
+        """Scores all documents; arguments and errors are those of `call`.
+
+        Whatever form the inputs have, Keras sees two tensors, and wrong ones before it makes any weight.
+        """
+        doc_ids, times = self._inputs(doc_id_history, c_time_history)
+        return super().__call__(doc_ids, times, *args, **kwargs)
 
     def call(
         self,
@@ -144,19 +184,34 @@ class HistoryScorer(tf.keras.Model):
         """
         del mask
         doc_ids, times = self._inputs(doc_id_history, c_time_history)
-        known = tf.reduce_all((doc_ids >= 0) & (doc_ids <= self.num_docs), axis=-1)
-        finite = tf.reduce_all(tf.math.is_finite(times), axis=-1)
+        if doc_ids.dtype not in (tf.int32, tf.int64):  # D need not fit into the smaller ones
+            doc_ids = tf.cast(doc_ids, tf.int64)
+        times = tf.cast(times, self.compute_dtype)
+        is_id = (doc_ids >= 0) & (doc_ids <= self.num_docs)
+        is_time = tf.math.is_finite(times)
         assertions = [
             tf.debugging.Assert(
-                tf.reduce_all(known),
-                [f"{self.name}: {DOC_ID_HISTORY} must be between 0 and {self.num_docs}, got", doc_ids],
+                tf.reduce_all(is_id),
+                [
+                    f"{self.name}: {DOC_ID_HISTORY} must be between 0 and {self.num_docs}, got ids from",
+                    tf.reduce_min(doc_ids),
+                    "to",
+                    tf.reduce_max(doc_ids),
+                ],
             ),
-            tf.debugging.Assert(tf.reduce_all(finite), [f"{self.name}: {C_TIME_HISTORY} must be finite, got", times]),
+            tf.debugging.Assert(
+                tf.reduce_all(is_time),
+                [
+                    f"{self.name}: {C_TIME_HISTORY} must be finite in {self.compute_dtype}, got times that sum to",
+                    tf.reduce_sum(times),
+                ],
+            ),
         ]
         with tf.control_dependencies([assertion for assertion in assertions if assertion is not None]):
             doc_ids = tf.clip_by_value(doc_ids, 0, self.num_docs)
-        scores = self.score_histories(doc_ids, tf.cast(times, self.compute_dtype), training)
-        return tf.where((known & finite)[:, tf.newaxis], scores, tf.cast(float("nan"), scores.dtype))
+        scores = self.score_histories(doc_ids, times, training)
+        known = tf.reduce_all(is_id & is_time, axis=-1, keepdims=True)
+        return tf.where(known, scores, tf.cast(float("nan"), scores.dtype))
 
     def _inputs(self, doc_id_history: Any, c_time_history: Any) -> tuple[tf.Tensor, tf.Tensor]:
         if isinstance(doc_id_history, Mapping):
@@ -173,22 +228,41 @@ class HistoryScorer(tf.keras.Model):
             doc_id_history, c_time_history = doc_id_history
         if c_time_history is None:
             raise ValueError(f"{self.name}: {C_TIME_HISTORY} is missing, a float tensor of shape (batch, H)")
-        doc_ids, times = tf.convert_to_tensor(doc_id_history), tf.convert_to_tensor(c_time_history)
+        doc_ids, times = _tensor(doc_id_history), _tensor(c_time_history)
         if not doc_ids.dtype.is_integer:
             raise TypeError(f"{self.name}: {DOC_ID_HISTORY} must be an integer tensor, got {doc_ids.dtype.name}")
-        if not times.dtype.is_floating:
-            if not times.dtype.is_integer:
-                raise TypeError(f"{self.name}: {C_TIME_HISTORY} must be a float tensor, got {times.dtype.name}")
-            times = tf.cast(times, self.compute_dtype)
-        for argument, tensor in ((DOC_ID_HISTORY, doc_ids), (C_TIME_HISTORY, times)):
-            if tensor.shape.rank != 2 or tensor.shape[-1] not in (None, self.history_length):
-                raise ValueError(
-                    f"{self.name}: {argument} must have shape (batch, {self.history_length}), got {tensor.shape}"
-                )
-        return doc_ids, times
+        if not (times.dtype.is_floating or times.dtype.is_integer):
+            raise TypeError(f"{self.name}: {C_TIME_HISTORY} must be a float tensor, got {times.dtype.name}")
+        return self._shaped(DOC_ID_HISTORY, doc_ids), self._shaped(C_TIME_HISTORY, times)
+
+    def _shaped(self, argument: str, tensor: tf.Tensor) -> tf.Tensor:
+        shape = tensor.shape
+        if shape.rank not in (None, 2) or (shape.rank == 2 and shape[-1] not in (None, self.history_length)):
+            raise ValueError(f"{self.name}: {argument} must have shape (batch, {self.history_length}), got {shape}")
+        if (shape.rank is None or shape[-1] is None) and not _is_keras_tensor(tensor):
+            return tf.ensure_shape(tensor, (None, self.history_length), name=argument)  # else rows could be glued
+        return tensor
+
+    @property
+    def input(self) -> list[tf.Tensor]:
+        """Both symbolic inputs of the first symbolic call.
+
+        Raises:
+          AttributeError: if there was no such call.
+        """
+        if not self.inbound_nodes:
+            raise AttributeError(f"{self.name} was not called with symbolic inputs, it has no input")
+        return list(self.inbound_nodes[0].keras_inputs)
+
+    @property
+    def name_scope(self) -> tf.name_scope:
+        """The scope `<name>/`; `with_name_scope` needs it, and Keras 2 has a method in the place of tf.Module's."""
+        return tf.name_scope(f"{self.name}/")
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        """(B, D), where B is the first axis of the first input shape."""
+        """(B, D), where B is the first axis of the first input shape; builds, as every Keras layer does here."""
+        with tf.init_scope():
+            self.build(input_shape)
         return tf.TensorShape([_shapes(input_shape)[0][0], self.num_docs])
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
@@ -204,6 +278,7 @@ class HistoryScorer(tf.keras.Model):
             "doc_embed_dim": self.doc_embed_dim,
             "history_length": self.history_length,
             "name": self.name,
+            "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
         }
 
@@ -213,12 +288,60 @@ class HistoryScorer(tf.keras.Model):
         del custom_objects
         return cls(**config)
 
+    def to_json(self, **kwargs: Any) -> str:
+        """The configuration as JSON; Keras's own names the class in a way that `model_from_json` does not find.
+
+        Args:
+          **kwargs: passed to `json.dumps`.
+        """
+        document = json.loads(super().to_json())
+        document["class_name"] = tf.keras.utils.get_registered_name(type(self))
+        return json.dumps(document, **kwargs)
+
+    def __reduce__(self) -> Any:
+        """A built model is pickled as Keras does it; one without weights, which Keras cannot, as its configuration."""
+        return super().__reduce__() if self.built else (type(self).from_config, (self.get_config(),))
+
+
+@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
+class DocEmbedding(tf.keras.layers.Embedding):
+    """An embedding table whose gradient is dense.
+
+    Keras's has one slice per looked-up id, and replicas cannot sum theirs when one holds more rows than another, as in
+    a batch that the number of replicas does not divide.
+    """
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        """Rows of the table.
+
+        Args:
+          inputs: integer [...], rows from 0.
+
+        Returns:
+          compute dtype [..., E].
+        """
+        table = _with_dense_gradient(tf.convert_to_tensor(self.embeddings))
+        return tf.cast(tf.gather(table, tf.cast(inputs, tf.int32)), self.compute_dtype)
+
+
+@tf.custom_gradient
+def _with_dense_gradient(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    return tf.identity(table), tf.convert_to_tensor
+
 
 def build_tables(*tables: tf.keras.layers.Embedding) -> None:
     """Makes the weights of embedding layers, named under their layers."""
     for table in tables:
         with tf.name_scope(table.name):
             table.build((None,))
+
+
+def _tensor(value: Any) -> tf.Tensor:
+    return value if _is_keras_tensor(value) else tf.convert_to_tensor(value)
+
+
+def _is_keras_tensor(value: Any) -> bool:
+    return isinstance(value, tf.keras.__internal__.KerasTensor)
 
 
 def _unique_name(class_name: str) -> str:

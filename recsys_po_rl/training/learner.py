@@ -19,6 +19,8 @@ class Rollout(NamedTuple):
     rewards: tf.Tensor  # float32 [T, U], of all T responses
     inputs: tuple[dict[str, tf.Tensor], ...]  # for each dependency of the slate, the fields its law reads, [T, ...]
     draws: tuple[tf.Tensor, ...]  # the slate's random fields, in the order in which they are drawn, [T, ...]
+    # For a recommender's state that depends on weights: what each of its dependencies held, [T, ...].
+    transitions: tuple[dict[str, tf.Tensor], ...] = ()
 
 
 class StepResult(NamedTuple):
@@ -34,6 +36,9 @@ class SlateReplay:
 
     The slate's own value function is evaluated again with recorded inputs, its draws replaced by the recorded ones, so
     a recommender of the user's own needs nothing but to draw through Edward2 what it shows.
+
+    A recommender's state that depends on weights (a recurrent scorer's) is not trusted as recorded: it is computed
+    again from the first step on, from recorded responses and slates, and gradients flow through it.
     """
 
     def __init__(self, variables: Sequence[variable.Variable], runtime: SeededRuntime) -> None:
@@ -48,7 +53,8 @@ class SlateReplay:
             on a previous value.
         """
         by_name = {var.name: var for var in variables}
-        slate = by_name[fields.SLATE_DOCS]
+        self._slate = by_name[fields.SLATE_DOCS]
+        self._state: Any = by_name.get(fields.RECOMMENDER_STATE)
         flow = runtime.flow(fields.SLATE_DOCS)
         if not flow.random_fields:
             raise checks.InvalidInputError(
@@ -60,42 +66,72 @@ class SlateReplay:
                 f"{fields.SLATE_DOCS!r} draws a random variable that is not one of its fields, so its log-probability "
                 "cannot be computed again"
             )
-        if any(not dependency.on_current_value for dependency in slate.value.dependencies):
+        if any(not dependency.on_current_value for dependency in self._slate.value.dependencies):
             raise checks.InvalidInputError(f"{fields.SLATE_DOCS!r} must depend on current values only")
-        self._slate = slate
-        self._dependencies = [dependency.variable_name for dependency in slate.value.dependencies]
-        self._specs = {name: runtime.flow(name).field_specs for name in self._dependencies}
-        self._reads = {name: list(flow.draw_reads.get(name, ())) for name in self._dependencies}
         self._random_fields = [name for name in flow.random_fields if name is not None]
+        self._dependencies = [dependency.variable_name for dependency in self._slate.value.dependencies]
+        self._reads = {name: list(flow.draw_reads.get(name, ())) for name in self._dependencies}
+        self._transition_dependencies: list[str] = []
+        self._transition_reads: dict[str, list[str]] = {}
+        self.carries_state = self._state is not None and runtime.flow(fields.RECOMMENDER_STATE).reads_weights
+        if self.carries_state:
+            self._reads[fields.RECOMMENDER_STATE] = []
+            self._transition_dependencies = self._previous_dependencies()
+            state_flow = runtime.flow(fields.RECOMMENDER_STATE)
+            self._transition_reads = {
+                name: list(state_flow.reads.get(name, ()))
+                for name in self._transition_dependencies
+                if name != fields.RECOMMENDER_STATE
+            }
+        self._specs = {
+            name: runtime.flow(name).field_specs for name in {*self._dependencies, *self._transition_dependencies}
+        }
+
+    def _previous_dependencies(self) -> list[str]:
+        if any(dependency.on_current_value for dependency in self._state.value.dependencies):
+            raise checks.InvalidInputError(
+                f"{fields.RECOMMENDER_STATE!r} depends on weights: it must depend on previous values only"
+            )
+        return [dependency.variable_name for dependency in self._state.value.dependencies]
 
     @property
     def record(self) -> dict[str, list[str]]:
         """The fields a rollout must record, by variable."""
-        needed = {name: names for name, names in self._reads.items() if names}
-        return {**needed, fields.SLATE_DOCS: sorted(set(self._random_fields))}
+        needed: dict[str, set[str]] = {fields.SLATE_DOCS: set(self._random_fields)}
+        for reads in (self._reads, self._transition_reads):
+            for name, names in reads.items():
+                needed.setdefault(name, set()).update(names)
+        return {name: sorted(names) for name, names in needed.items() if names}
 
-    def recorded(self, trajectory: Mapping[str, Value], length: int) -> tuple[Any, Any]:
-        """The inputs and draws of the first `length` steps of a trajectory, as in `Rollout`."""
-        inputs = tuple(
-            {field: trajectory[name].get(field)[:length] for field in self._reads[name]} for name in self._dependencies
+    def recorded(self, trajectory: Mapping[str, Value], length: int) -> tuple[Any, Any, Any]:
+        """The inputs, draws and transitions of the first `length` steps of a trajectory, as in `Rollout`."""
+
+        def fields_of(reads: Mapping[str, list[str]], names: Sequence[str]) -> tuple[dict[str, tf.Tensor], ...]:
+            return tuple(
+                {field: trajectory[name].get(field)[:length] for field in reads.get(name, ())} for name in names
+            )
+
+        drawn = tuple(trajectory[fields.SLATE_DOCS].get(field)[:length] for field in self._random_fields)
+        return (
+            fields_of(self._reads, self._dependencies),
+            drawn,
+            fields_of(self._transition_reads, self._transition_dependencies),
         )
-        return inputs, tuple(trajectory[fields.SLATE_DOCS].get(field)[:length] for field in self._random_fields)
 
-    def log_prob_and_entropy(self, inputs: Sequence[Mapping[str, Any]], drawn: Sequence[Any]) -> tuple[Any, Any]:
+    def log_prob_and_entropy(
+        self, inputs: Sequence[Mapping[str, Any]], drawn: Sequence[Any], state: Optional[Value] = None
+    ) -> tuple[Any, Any]:
         """Log-probability and entropy of one step's slates; float32 [U] each.
 
         Args:
           inputs: for each dependency of the slate the recorded fields of one step.
           drawn: the recorded draws of that step.
+          state: the recommender's state, where it is computed again.
         """
-        dependencies = []
-        for name, recorded in zip(self._dependencies, inputs):
-            # Fields that the law does not read are asked for all the same: zeros stand in for them.
-            values = {
-                field: recorded[field] if field in recorded else tf.zeros(spec.shape, spec.dtype)
-                for field, spec in self._specs[name].items()
-            }
-            dependencies.append(Value(**values))
+        dependencies = [
+            state if state is not None and name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
+            for name, recorded in zip(self._dependencies, inputs)
+        ]
         with draws.replayed_draws(drawn) as replayed:
             self._slate.value.fn(*dependencies)
         log_probs = [
@@ -103,6 +139,44 @@ class SlateReplay:
         ]
         entropies = [_per_user(_entropy(rv.distribution)) for rv in replayed.random_variables]
         return tf.add_n(log_probs), tf.add_n(entropies)
+
+    def unrolled(self, rollout: Rollout) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log-probabilities and entropies of all steps, the recommender's state computed again; float32 [T, U] each."""
+        horizon = rollout.rewards.shape[0]
+        with draws.certain_draws(fields.RECOMMENDER_STATE):
+            first = self._state.initial_value.fn().map(tf.convert_to_tensor).as_dict
+        arrays = [tf.TensorArray(tf.float32, size=horizon, element_shape=rollout.rewards.shape[1:]) for _ in range(2)]
+
+        def body(step: tf.Tensor, packed: Any, log_probs: Any, entropies: Any) -> Any:
+            state = Value(**packed)
+            log_prob, entropy = self.log_prob_and_entropy(
+                _at_step(rollout.inputs, step), [drawn[step] for drawn in rollout.draws], state
+            )
+            dependencies = [
+                state if name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
+                for name, recorded in zip(self._transition_dependencies, _at_step(rollout.transitions, step))
+            ]
+            with draws.certain_draws(fields.RECOMMENDER_STATE):
+                following = self._state.value.fn(*dependencies).map(tf.convert_to_tensor).as_dict
+            return step + 1, following, log_probs.write(step, log_prob), entropies.write(step, entropy)
+
+        _, _, log_probs, entropies = tf.while_loop(
+            lambda step, *_: step < horizon, body, (tf.constant(0), first, *arrays), maximum_iterations=horizon
+        )
+        return log_probs.stack(), entropies.stack()
+
+    def _completed(self, name: str, recorded: Mapping[str, Any]) -> Value:
+        """A value with all fields: zeros stand in for those that are asked for but not read."""
+        return Value(
+            **{
+                field: recorded[field] if field in recorded else tf.zeros(spec.shape, spec.dtype)
+                for field, spec in self._specs[name].items()
+            }
+        )
+
+
+def _at_step(recorded: Sequence[Mapping[str, tf.Tensor]], step: tf.Tensor) -> list[dict[str, tf.Tensor]]:
+    return [{name: field[step] for name, field in of_variable.items()} for of_variable in recorded]
 
 
 @gin_config.configurable
@@ -169,8 +243,8 @@ class PolicyGradientLearner:
         record = {**self._replay.record, fields.METRICS_STATE: [fields.REWARD]}
         # The metrics of a step see the response of the step before: the last response is counted one step later.
         trajectory = self._runtime.trajectory(self._horizon + 1, keys=keys, record=record)
-        inputs, drawn = self._replay.recorded(trajectory, self._horizon)
-        return Rollout(trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:], inputs, drawn)
+        rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:]
+        return Rollout(rewards, *self._replay.recorded(trajectory, self._horizon))
 
     def advantages(self, rewards: tf.Tensor) -> tf.Tensor:
         """float32 [T, U]: reward-to-go minus the population's mean, scaled to standard deviation 1."""
@@ -186,7 +260,10 @@ class PolicyGradientLearner:
         return gradient_norm, entropy
 
     def gradients(self, rollout: Rollout, advantages: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Gradient of the loss, step by step so that memory does not grow with the horizon.
+        """Gradient of the loss.
+
+        It is taken step by step, so that memory does not grow with the horizon, but for a recommender whose state
+        depends on weights: there it flows back through all steps.
 
         Args:
           rollout: what was shown.
@@ -195,10 +272,12 @@ class PolicyGradientLearner:
         Returns:
           One gradient for each trainable variable, and the mean entropy over steps and users (nats).
         """
+        if self._replay.carries_state:
+            return self._gradients_through_time(rollout, advantages)
         horizon = rollout.rewards.shape[0]
 
         def body(step: tf.Tensor, sums: list[tf.Tensor], entropy_sum: tf.Tensor) -> Any:
-            inputs = [{name: field[step] for name, field in recorded.items()} for recorded in rollout.inputs]
+            inputs = _at_step(rollout.inputs, step)
             with tf.GradientTape() as tape:
                 log_prob, entropy = self._replay.log_prob_and_entropy(inputs, [drawn[step] for drawn in rollout.draws])
                 entropy = tf.reduce_mean(entropy)
@@ -219,6 +298,14 @@ class PolicyGradientLearner:
             parallel_iterations=1,
         )
         return sums, entropy_sum / tf.cast(horizon, tf.float32)
+
+    def _gradients_through_time(self, rollout: Rollout, advantages: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        with tf.GradientTape() as tape:
+            log_probs, entropies = self._replay.unrolled(rollout)
+            loss = estimators.reinforce_loss(log_probs, advantages)
+            loss -= self._entropy_bonus * tf.reduce_sum(tf.reduce_mean(entropies, axis=1))
+        found = tape.gradient(loss, self.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(gradient) for gradient in found], tf.reduce_mean(entropies)
 
 
 def _per_user(tensor: tf.Tensor) -> tf.Tensor:

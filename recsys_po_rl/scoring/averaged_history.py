@@ -1,0 +1,150 @@
+"""A scorer of exponential averages over everything a user ever clicked, at several rates."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
+from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+
+DECAYS = (0.5, 0.8, 0.95)  # share of an average that a further click leaves; memory of 2, 5 and 20 clicks
+TIME_OFFSET = 1.0  # subtracted from consumed times: half the default length, so that averages are centred
+PROPOSAL_STDDEV = 0.1  # starts nearly uniform
+
+
+@gin_config.configurable
+@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
+class AveragedHistoryModel(HistoryScorer):
+    """Scores documents from averages of all clicks so far.
+
+    With x_k = [Q[id_k], time_k - 1] of click k and the decays r,
+
+        a_r <- r a_r + (1 - r) x_k,   f = [a_r for all r, log(1 + clicks)],
+        e = W2 leaky_relu(W1 f + b1) + b2,   score[d] = <e, P[d]> + bias[d].
+
+    Inputs, output and errors: see `HistoryScorer`. It carries its averages from step to step, so a recommender's scores
+    look back over the whole episode; called with histories, it averages over those. Null slots do not count.
+
+    State: averages, compute dtype [B, number of decays, E + 1]; clicks, compute dtype [B].
+    """
+
+    carries_state = True
+
+    def __init__(
+        self,
+        num_users: int,
+        num_docs: int,
+        doc_embed_dim: int,
+        history_length: int,
+        decays: Sequence[float] = DECAYS,
+        proposal_stddev: float = PROPOSAL_STDDEV,
+        name: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the model; weights come with `build` or the first call.
+
+        Args:
+          num_users: U; any number of rows can be scored.
+          num_docs: D.
+          doc_embed_dim: E.
+          history_length: H.
+          decays: one for each average, at least 0 and below 1.
+          proposal_stddev: standard deviation of the initial table P (truncated at twice that).
+          name: name of the model; by default the class's, with a number from the second one on.
+          **kwargs: passed to `tf.keras.Model`, for instance dtype.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of bounds.
+        """
+        if isinstance(decays, (str, bytes)) or not isinstance(decays, Sequence) or not decays:
+            raise checks.InvalidTypeError(f"AveragedHistoryModel: decays must be a list of numbers, got {decays!r}")
+        checked = [checks.number("AveragedHistoryModel: decays: each", decay, 0.0, 1.0) for decay in decays]
+        if max(checked) >= 1.0:
+            raise checks.InvalidInputError(f"AveragedHistoryModel: decays must be below 1, got {list(decays)}")
+        stddev = checks.number("AveragedHistoryModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
+        super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
+        self.decays = tuple(checked)
+        self.proposal_stddev = stddev
+        table = functools.partial(tf.keras.layers.Embedding, num_docs + 1, doc_embed_dim)
+        truncated = tf.keras.initializers.TruncatedNormal
+        self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding")
+        self._doc_prop_embedding = table(embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding")
+        self._hidden = tf.keras.layers.Dense(HIDDEN_UNITS, name="hidden")
+        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, name="user_embedding")
+        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+
+    def build_layers(self) -> None:
+        """Makes the weights."""
+        build_tables(self._doc_embedding, self._doc_prop_embedding)
+        features = len(self.decays) * (self.doc_embed_dim + 1) + 1
+        self._hidden.build((None, features))
+        self._user_embedding.build((None, HIDDEN_UNITS))
+        self._doc_bias.build((None, self.num_docs))
+
+    def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
+        """Scores of all documents from the clicks in the histories."""
+        del training
+        clicked = tf.cast(doc_ids > 0, self.compute_dtype)
+        later_clicks = tf.cumsum(clicked, axis=1, exclusive=True, reverse=True)
+        decays = tf.constant(self.decays, self.compute_dtype)
+        weights = (1.0 - decays) * tf.pow(decays, later_clicks[..., tf.newaxis]) * clicked[..., tf.newaxis]
+        averages = tf.einsum("bhr,bhe->bre", weights, self._click_features(doc_ids, times))
+        return self.score_state({"averages": averages, "clicks": tf.reduce_sum(clicked, axis=1)})
+
+    def _click_features(self, doc_ids: tf.Tensor, times: tf.Tensor) -> tf.Tensor:
+        return tf.concat([self._doc_embedding(doc_ids), times[..., tf.newaxis] - TIME_OFFSET], axis=-1)
+
+    def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
+        """Zeros; see the class for the fields."""
+        return {
+            "averages": tf.zeros((num_rows, len(self.decays), self.doc_embed_dim + 1), self.compute_dtype),
+            "clicks": tf.zeros((num_rows,), self.compute_dtype),
+        }
+
+    def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Averages with the new click counted in."""
+        decays = tf.constant(self.decays, self.compute_dtype)[:, tf.newaxis]
+        features = self._click_features(doc_ids, times)[:, tf.newaxis]
+        return {
+            "averages": decays * state["averages"] + (1.0 - decays) * features,
+            "clicks": state["clicks"] + 1.0,
+        }
+
+    def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Scores of all documents from the averages."""
+        size = len(self.decays) * (self.doc_embed_dim + 1)
+        averages = tf.reshape(state["averages"], (-1, size))
+        features = tf.concat([averages, tf.math.log1p(state["clicks"])[:, tf.newaxis]], axis=1)
+        hidden = tf.nn.leaky_relu(self._hidden(features), LEAKY_RELU_SLOPE)
+        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        return self._doc_bias(tf.matmul(self._user_embedding(hidden), proposals, transpose_b=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        return {**super().get_config(), "decays": list(self.decays), "proposal_stddev": self.proposal_stddev}
+
+
+@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
+class DocumentBias(tf.keras.layers.Layer):
+    """Adds a trained number to each document's score; zeros at first."""
+
+    def __init__(self, num_docs: int, **kwargs: Any) -> None:
+        """Makes the layer for D = `num_docs` documents."""
+        super().__init__(**kwargs)
+        self.num_docs = num_docs
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weight, [D]."""
+        self.bias = self.add_weight(name="bias", shape=(self.num_docs,), initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, scores: tf.Tensor) -> tf.Tensor:
+        """Scores [B, D] with the biases added."""
+        return scores + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "num_docs": self.num_docs}

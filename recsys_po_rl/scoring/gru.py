@@ -1,0 +1,107 @@
+"""A recurrent scorer, after GRU4Rec."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
+from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+
+UNITS = 32  # of the recurrent state
+
+
+@gin_config.configurable
+@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
+class GRUModel(HistoryScorer):
+    """Scores documents from the state of a gated recurrent unit that reads one click after another.
+
+    Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based recommendations with recurrent neural networks" (ICLR
+    2016), with the consumed time as a further input, and the score of a document read out as the dot product of a
+    linear map of the state with the document's proposal embedding, plus a bias per document.
+
+    Inputs, output and errors: see `HistoryScorer`. It carries its hidden state from step to step, so a recommender's
+    scores look back over the whole episode; called with histories, it reads those from a zero state. Null slots leave
+    the state as it is.
+
+    State: hidden, compute dtype [B, units].
+    """
+
+    carries_state = True
+
+    def __init__(
+        self,
+        num_users: int,
+        num_docs: int,
+        doc_embed_dim: int,
+        history_length: int,
+        units: int = UNITS,
+        proposal_stddev: float = PROPOSAL_STDDEV,
+        name: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the model; weights come with `build` or the first call.
+
+        Args:
+          num_users: U; any number of rows can be scored.
+          num_docs: D.
+          doc_embed_dim: E.
+          history_length: H.
+          units: size of the recurrent state, at least 1.
+          proposal_stddev: standard deviation of the initial proposal table (truncated at twice that).
+          name: name of the model; by default the class's, with a number from the second one on.
+          **kwargs: passed to `tf.keras.Model`, for instance dtype.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of bounds.
+        """
+        units = checks.integer("GRUModel: units", units, 1)
+        stddev = checks.number("GRUModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
+        super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
+        self.units = units
+        self.proposal_stddev = stddev
+        table = functools.partial(tf.keras.layers.Embedding, num_docs + 1, doc_embed_dim)
+        truncated = tf.keras.initializers.TruncatedNormal
+        self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding")
+        self._doc_prop_embedding = table(embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding")
+        self._cell = tf.keras.layers.GRUCell(units, name="gru_cell")
+        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, name="user_embedding")
+        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+
+    def build_layers(self) -> None:
+        """Makes the weights."""
+        build_tables(self._doc_embedding, self._doc_prop_embedding)
+        with tf.name_scope(self._cell.name):
+            self._cell.build((None, self.doc_embed_dim + 1))
+        self._user_embedding.build((None, self.units))
+        self._doc_bias.build((None, self.num_docs))
+
+    def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
+        """Scores of all documents, reading the histories from a zero state."""
+        del training
+        state = self.initial_state(tf.shape(doc_ids)[0])
+        for slot in range(self.history_length):  # H is small and static: unrolled, so that XLA can fuse
+            hidden = self.read_click(state, doc_ids[:, slot], times[:, slot])["hidden"]
+            state = {"hidden": tf.where(doc_ids[:, slot : slot + 1] > 0, hidden, state["hidden"])}
+        return self.score_state(state)
+
+    def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
+        """Zeros; see the class for the fields."""
+        return {"hidden": tf.zeros((num_rows, self.units), self.compute_dtype)}
+
+    def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The hidden state after reading a click."""
+        read = tf.concat([self._doc_embedding(doc_ids), times[:, tf.newaxis]], axis=-1)
+        hidden, _ = self._cell(read, [state["hidden"]])
+        return {"hidden": hidden}
+
+    def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Scores of all documents from the hidden state."""
+        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        return self._doc_bias(tf.matmul(self._user_embedding(state["hidden"]), proposals, transpose_b=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        return {**super().get_config(), "units": self.units, "proposal_stddev": self.proposal_stddev}

@@ -1,0 +1,148 @@
+"""A causal self-attention scorer, after SASRec."""
+
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
+from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+
+NUM_BLOCKS = 2  # the paper's default
+NUM_HEADS = 1  # the paper's default
+
+
+@gin_config.configurable
+@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
+class SelfAttentionModel(HistoryScorer):
+    """Scores documents from causal self-attention over the history.
+
+    Kang and McAuley, "Self-attentive sequential recommendation" (ICDM 2018): embeddings of documents and positions,
+    blocks of causal attention and a point-wise feed-forward net, each with a residual connection, layer normalisation
+    before and dropout after; the newest slot is read out. Here the consumed time enters with the embedding, and the
+    score is the dot product with the document's proposal embedding plus a bias per document.
+
+    Inputs, output and errors: see `HistoryScorer`. Null slots are not attended to; a history without a click reads out
+    zeros.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_docs: int,
+        doc_embed_dim: int,
+        history_length: int,
+        num_blocks: int = NUM_BLOCKS,
+        num_heads: int = NUM_HEADS,
+        dropout: float = 0.0,
+        proposal_stddev: float = PROPOSAL_STDDEV,
+        name: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the model; weights come with `build` or the first call.
+
+        Args:
+          num_users: U; any number of rows can be scored.
+          num_docs: D.
+          doc_embed_dim: E, a multiple of the number of heads.
+          history_length: H.
+          num_blocks: attention blocks, at least 1.
+          num_heads: heads of each attention, at least 1.
+          dropout: share of units dropped when called with training=True, at least 0 and below 1.
+          proposal_stddev: standard deviation of the initial proposal table (truncated at twice that).
+          name: name of the model; by default the class's, with a number from the second one on.
+          **kwargs: passed to `tf.keras.Model`, for instance dtype.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of bounds.
+        """
+        owner = type(self).__name__
+        num_blocks = checks.integer(f"{owner}: num_blocks", num_blocks, 1)
+        num_heads = checks.integer(f"{owner}: num_heads", num_heads, 1)
+        if checks.integer(f"{owner}: doc_embed_dim", doc_embed_dim, 1) % num_heads:
+            raise checks.InvalidInputError(
+                f"{owner}: doc_embed_dim must be a multiple of num_heads, got {doc_embed_dim} and {num_heads}"
+            )
+        dropout = checks.number(f"{owner}: dropout", dropout, 0.0)
+        if dropout >= 1.0:
+            raise checks.InvalidInputError(f"{owner}: dropout must be below 1, got {dropout}")
+        stddev = checks.number(f"{owner}: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
+        super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
+        self.num_blocks = num_blocks
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.proposal_stddev = stddev
+        layers, truncated = tf.keras.layers, tf.keras.initializers.TruncatedNormal
+        rows = num_docs + 1
+        self._doc_embedding = layers.Embedding(
+            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding"
+        )
+        self._doc_prop_embedding = layers.Embedding(
+            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding"
+        )
+        self._position_embedding = layers.Embedding(history_length, doc_embed_dim, name="position_embedding")
+        self._time_projection = layers.Dense(doc_embed_dim, name="time_projection")
+        self._blocks = [
+            {
+                "attention_norm": layers.LayerNormalization(epsilon=1e-6, name=f"attention_norm_{block}"),
+                "attention": layers.MultiHeadAttention(
+                    num_heads,
+                    doc_embed_dim // num_heads,
+                    use_bias=False,  # a bias of the keys shifts every logit of a softmax alike: no gradient
+                    dropout=dropout,
+                    name=f"attention_{block}",
+                ),
+                "forward_norm": layers.LayerNormalization(epsilon=1e-6, name=f"forward_norm_{block}"),
+                "forward_in": layers.Dense(doc_embed_dim, activation="relu", name=f"forward_in_{block}"),
+                "forward_out": layers.Dense(doc_embed_dim, name=f"forward_out_{block}"),
+                "dropout": layers.Dropout(dropout, name=f"dropout_{block}"),
+            }
+            for block in range(num_blocks)
+        ]
+        self._last_norm = layers.LayerNormalization(epsilon=1e-6, name="last_norm")
+        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+
+    def build_layers(self) -> None:
+        """Makes the weights."""
+        build_tables(self._doc_embedding, self._doc_prop_embedding, self._position_embedding)
+        slots = (None, self.history_length, self.doc_embed_dim)
+        self._time_projection.build((None, self.history_length, 1))
+        for block in self._blocks:
+            for name in ("attention_norm", "forward_norm", "forward_in", "forward_out"):
+                block[name].build(slots)
+            with tf.name_scope(block["attention"].name):
+                block["attention"]._build_from_signature(slots, slots)
+        self._last_norm.build(slots)
+        self._doc_bias.build((None, self.num_docs))
+
+    def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
+        """Scores of all documents from the attention's newest slot."""
+        clicked = doc_ids > 0
+        present = tf.cast(clicked, self.compute_dtype)[..., tf.newaxis]
+        # Clicks are counted from the newest backwards: a position means the same however many clicks there are.
+        age = tf.cast(tf.math.cumsum(tf.cast(clicked, tf.int32), axis=1, exclusive=True, reverse=True), tf.int32)
+        slots = self._doc_embedding(doc_ids) + self._position_embedding(age)
+        slots = (slots + self._time_projection(times[..., tf.newaxis])) * present
+        causal = tf.linalg.band_part(tf.ones((self.history_length, self.history_length), tf.bool), -1, 0)
+        allowed = causal[tf.newaxis] & clicked[:, tf.newaxis, :]
+        for block in self._blocks:
+            normed = block["attention_norm"](slots)
+            attended = block["attention"](normed, slots, attention_mask=allowed, training=training)
+            slots = (slots + block["dropout"](attended, training=training)) * present
+            forward = block["forward_out"](block["forward_in"](block["forward_norm"](slots)))
+            slots = (slots + block["dropout"](forward, training=training)) * present
+        # The newest click is the last slot that holds one.
+        newest = tf.cast((age == 0) & clicked, self.compute_dtype)[..., tf.newaxis]
+        read_out = tf.reduce_sum(self._last_norm(slots) * newest, axis=1)
+        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        return self._doc_bias(tf.matmul(read_out, proposals, transpose_b=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        return {
+            **super().get_config(),
+            "num_blocks": self.num_blocks,
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "proposal_stddev": self.proposal_stddev,
+        }
