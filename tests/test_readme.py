@@ -15,9 +15,10 @@ def blocks(text, language):
 
 
 @pytest.mark.slow
-def test_every_python_block_runs(readme, fresh_python, tmp_path):
-    code = blocks(readme, "python")
-    assert len(code) == 2
+@pytest.mark.parametrize(("page", "number"), [("README.md", 2), ("docs/model.md", 3)])
+def test_every_python_block_runs(root, fresh_python, tmp_path, page, number):
+    code = blocks((root / page).read_text(encoding="utf-8"), "python")
+    assert len(code) == number
     for block in code:
         ran = fresh_python("-c", block, cwd=tmp_path)
         assert ran.returncode == 0, ran.stderr
@@ -51,10 +52,11 @@ def test_gin_files_and_flags_in_commands_exist(readme, root):
     assert seen == 3
 
 
-def test_links_lead_somewhere(readme, root):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", readme)
-    assert len(links) > 5
-    assert [link for link in links if not (root / link).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "docs/model.md", "docs/DEFAULT_EXPERIMENT.md"])
+def test_links_lead_somewhere(root, page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (root / page).read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not ((root / page).parent / link).exists()] == []
 
 
 def test_the_table_of_letters_agrees_with_the_default_experiment(readme):

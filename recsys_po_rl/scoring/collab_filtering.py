@@ -5,7 +5,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.scoring.history_scorer import DocEmbedding, HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
 
 HIDDEN_UNITS = 32
 LEAKY_RELU_SLOPE = 0.3  # of the negative half; Keras 2's default
@@ -64,7 +64,7 @@ class CollabFilteringModel(HistoryScorer):
         self.mask_null_documents = mask_null_documents
         rows = num_docs + 1
         # tf.Module and checkpoints find layers by attribute: these names keep recsim_ng's order (Q before P) and files.
-        self._doc_proposal_embeddings = DocEmbedding(
+        self._doc_proposal_embeddings = Embedding(
             rows,
             doc_embed_dim,
             embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, proposal_stddev),
@@ -72,7 +72,7 @@ class CollabFilteringModel(HistoryScorer):
             dtype=self.dtype_policy,
             name="doc_prop_embedding",
         )
-        self._doc_embeddings = DocEmbedding(
+        self._doc_embeddings = Embedding(
             rows,
             doc_embed_dim,
             embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, 1.0),

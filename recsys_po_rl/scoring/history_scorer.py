@@ -1,5 +1,7 @@
 """What every scorer shares: sizes, forms of input, checks, configuration."""
 
+import functools
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -147,13 +149,17 @@ class HistoryScorer(tf.keras.Model):
         Raises:
           ValueError: if there is no shape, or one is not (batch, H).
         """
-        for argument, shape in zip((DOC_ID_HISTORY, C_TIME_HISTORY), _shapes(input_shape)):
+        shapes = _shapes(input_shape)
+        if len(shapes) > 2:
+            raise ValueError(f"{self.name}: expected one shape or two, got {len(shapes)}")
+        for argument, shape in zip((DOC_ID_HISTORY, C_TIME_HISTORY), shapes):
             if len(shape) != 2 or shape[-1] not in (None, self.history_length):
                 raise ValueError(f"{self.name}: {argument} must have shape (batch, {self.history_length}), got {shape}")
-        if self.built:  # type: ignore[has-type]
+        if self.built:
             return
         self.build_layers()
-        self.built = True
+        # Not `Model.build`, which would call the model: this marks it as built and keeps the shape for saved files.
+        tf.keras.layers.Layer.build(self, (None, self.history_length))
 
     def __call__(self, doc_id_history: Any, c_time_history: Any = None, *args: Any, **kwargs: Any) -> tf.Tensor:
         """Scores all documents; arguments and errors are those of `call`.
@@ -189,29 +195,25 @@ class HistoryScorer(tf.keras.Model):
         times = tf.cast(times, self.compute_dtype)
         is_id = (doc_ids >= 0) & (doc_ids <= self.num_docs)
         is_time = tf.math.is_finite(times)
-        assertions = [
-            tf.debugging.Assert(
-                tf.reduce_all(is_id),
-                [
-                    f"{self.name}: {DOC_ID_HISTORY} must be between 0 and {self.num_docs}, got ids from",
-                    tf.reduce_min(doc_ids),
-                    "to",
-                    tf.reduce_max(doc_ids),
-                ],
-            ),
-            tf.debugging.Assert(
-                tf.reduce_all(is_time),
-                [
-                    f"{self.name}: {C_TIME_HISTORY} must be finite in {self.compute_dtype}, got times that sum to",
-                    tf.reduce_sum(times),
-                ],
-            ),
-        ]
-        with tf.control_dependencies([assertion for assertion in assertions if assertion is not None]):
+        known = tf.reduce_all(is_id & is_time, axis=-1, keepdims=True)
+        # What an error would say is computed only if there is one.
+        checked = tf.cond(tf.reduce_all(known), lambda: True, lambda: self._refuse(doc_ids, times, is_id, is_time))
+        with tf.control_dependencies([checked]):
             doc_ids = tf.clip_by_value(doc_ids, 0, self.num_docs)
         scores = self.score_histories(doc_ids, times, training)
-        known = tf.reduce_all(is_id & is_time, axis=-1, keepdims=True)
         return tf.where(known, scores, tf.cast(float("nan"), scores.dtype))
+
+    def _refuse(self, doc_ids: tf.Tensor, times: tf.Tensor, is_id: tf.Tensor, is_time: tf.Tensor) -> tf.Tensor:
+        """Raises for ids out of range, else for times that are not finite; does nothing under XLA."""
+        allowed = f"{self.name}: {DOC_ID_HISTORY} must be between 0 and {self.num_docs}, got ids from"
+        ids = [allowed, tf.reduce_min(doc_ids), "to", tf.reduce_max(doc_ids)]
+        finite = f"{self.name}: {C_TIME_HISTORY} must be finite in {self.compute_dtype}, got times that sum to"
+        refused = [
+            tf.debugging.Assert(tf.reduce_all(is_id), ids),
+            tf.debugging.Assert(tf.reduce_all(is_time), [finite, tf.reduce_sum(times)]),
+        ]
+        with tf.control_dependencies([one for one in refused if one is not None]):
+            return tf.constant(False)
 
     def _inputs(self, doc_id_history: Any, c_time_history: Any) -> tuple[tf.Tensor, tf.Tensor]:
         if isinstance(doc_id_history, Mapping):
@@ -259,6 +261,14 @@ class HistoryScorer(tf.keras.Model):
         """The scope `<name>/`; `with_name_scope` needs it, and Keras 2 has a method in the place of tf.Module's."""
         return tf.name_scope(f"{self.name}/")
 
+    @functools.wraps(tf.keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> tf.keras.callbacks.History:  # noqa: D102  (Keras's)
+        # shuffle="batch" counts as True: Keras's would shuffle ids, times and targets apart, and mix users in a row.
+        bound = inspect.signature(tf.keras.Model.fit).bind(self, *args, **kwargs)
+        if bound.arguments.get("shuffle") == "batch":
+            bound.arguments["shuffle"] = True
+        return super().fit(*bound.args[1:], **bound.kwargs)
+
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         """(B, D), where B is the first axis of the first input shape; builds, as every Keras layer does here."""
         with tf.init_scope():
@@ -269,6 +279,14 @@ class HistoryScorer(tf.keras.Model):
         """None: scores belong to documents, not to history slots, and carry no mask."""
         del inputs, mask
         return
+
+    def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> tf.keras.layers.Layer:
+        """A layer by its name or index; the index takes precedence.
+
+        Raises:
+          ValueError: if neither is given, or there is no such layer.
+        """
+        return super().get_layer(name=name if index is None else None, index=index)
 
     def get_config(self) -> dict[str, Any]:
         """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
@@ -298,14 +316,31 @@ class HistoryScorer(tf.keras.Model):
         document["class_name"] = tf.keras.utils.get_registered_name(type(self))
         return json.dumps(document, **kwargs)
 
+    @functools.wraps(tf.keras.Model.compile)
+    def compile(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102  (Keras's)
+        # `load_model` restores a SavedModel's optimizer, then compiles with a new one: go on where the saved one was.
+        restored = getattr(self, "optimizer", None)
+        super().compile(*args, **kwargs)
+        if kwargs.get("from_serialized") and restored is not None:
+            _take_over(self.optimizer, restored, self.trainable_variables)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the saved model was; Keras leaves this out where `compile` is overridden."""
+        if type(self).compile is not HistoryScorer.compile:
+            super().compile_from_config(config)
+            return
+        self.compile(**tf.keras.saving.deserialize_keras_object(config))
+        if isinstance(self.optimizer, tf.keras.optimizers.Optimizer) and self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def __reduce__(self) -> Any:
         """A built model is pickled as Keras does it; one without weights, which Keras cannot, as its configuration."""
         return super().__reduce__() if self.built else (type(self).from_config, (self.get_config(),))
 
 
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class DocEmbedding(tf.keras.layers.Embedding):
-    """An embedding table whose gradient is dense.
+class Embedding(tf.keras.layers.Embedding):
+    """An embedding table whose gradient is dense; named as Keras's, because `.weights.h5` files go by class names.
 
     Keras's has one slice per looked-up id, and replicas cannot sum theirs when one holds more rows than another, as in
     a batch that the number of replicas does not divide.
@@ -336,6 +371,17 @@ def build_tables(*tables: tf.keras.layers.Embedding) -> None:
             table.build((None,))
 
 
+def _take_over(optimizer: Any, restored: Any, variables: list[tf.Variable]) -> None:
+    """Sets an optimizer's state to that of a restored one of the same class and sizes; legacy ones stay new."""
+    if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
+        return
+    optimizer.build(variables)
+    saved = [value for value in restored.variables if value is not None]
+    if [value.shape for value in saved] == [value.shape for value in optimizer.variables]:
+        for variable, value in zip(optimizer.variables, saved):
+            variable.assign(value)
+
+
 def _tensor(value: Any) -> tf.Tensor:
     return value if _is_keras_tensor(value) else tf.convert_to_tensor(value)
 
@@ -356,7 +402,7 @@ def _shapes(input_shape: Any) -> list[tuple[Optional[int], ...]]:
         if missing:
             raise ValueError(f"the dict of inputs lacks {', '.join(sorted(missing))}")
         return _shapes([input_shape[DOC_ID_HISTORY], input_shape[C_TIME_HISTORY]])
-    if isinstance(input_shape, tf.TensorShape):
+    if isinstance(input_shape, tf.TensorShape) and input_shape.rank is not None:
         return [tuple(input_shape.as_list())]
     if isinstance(input_shape, (tuple, list)) and input_shape:
         if all(size is None or isinstance(size, int) for size in input_shape):

@@ -110,8 +110,8 @@ class SelfAttentionModel(HistoryScorer):
         for block in self._blocks:
             for name in ("attention_norm", "forward_norm", "forward_in", "forward_out"):
                 block[name].build(slots)
-            with tf.name_scope(block["attention"].name):
-                block["attention"]._build_from_signature(slots, slots)
+            symbolic = tf.keras.Input(slots[1:])
+            block["attention"](symbolic, symbolic)  # its projections have no weights before a call
         self._last_norm.build(slots)
         self._doc_bias.build((None, self.num_docs))
 
