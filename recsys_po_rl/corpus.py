@@ -15,6 +15,7 @@ from recsys_po_rl import checks, fields, gin_config
 
 TRASHY_FRACTION = 0.7  # of the topics; SPEC of the world, after recsim_ng's application
 QUALITY_STDDEV = 0.1  # of a document's quality around its topic's mean
+MAX_REFERENCE_SEED = 2**32 - 1  # of NumPy's legacy generator
 FEATURE_STDDEV = 0.7  # of a document's features around the one-hot vector of its topic
 
 
@@ -192,7 +193,17 @@ class StaticCorpus(CorpusWithTopicAndQuality):
         return super().specs().union(further.prefixed_with("state").union(further.prefixed_with("available_docs")))
 
 
-def reference_corpus_state(num_docs: int, num_topics: int, seed: int, video_length: float = 2.0) -> Value:
+def reference_corpus_state(
+    num_docs: int,
+    num_topics: int,
+    seed: int,
+    video_length: float = 2.0,
+    topic_min_utility: float = -1.0,
+    topic_max_utility: float = 1.0,
+    trashy_fraction: float = TRASHY_FRACTION,
+    quality_stddev: float = QUALITY_STDDEV,
+    feature_stddev: float = FEATURE_STDDEV,
+) -> Value:
     """Documents drawn by NumPy's legacy generator: the corpora that this project's published figures speak of.
 
     Topic, quality and features follow `CorpusWithTopicAndQuality`, drawn in that order from RandomState(seed), so that
@@ -203,14 +214,20 @@ def reference_corpus_state(num_docs: int, num_topics: int, seed: int, video_leng
       num_topics: K, at least 2.
       seed: 0 to 2**32 - 1.
       video_length: length of every document, in units of time.
+      topic_min_utility: mean quality of the worst trashy topic.
+      topic_max_utility: mean quality of the best nutritious topic.
+      trashy_fraction: share of trashy topics, see `topic_mean_qualities`.
+      quality_stddev: standard deviation of the qualities within a topic.
+      feature_stddev: standard deviation of the features.
 
     Returns:
       The five document fields as NumPy arrays, float32 and int32; see `CorpusWithTopicAndQuality`.
     """
     random_state = np.random.RandomState(seed)
     topic = random_state.randint(0, num_topics, num_docs)
-    quality = topic_mean_qualities(num_topics)[topic] + QUALITY_STDDEV * random_state.randn(num_docs)
-    features = np.eye(num_topics)[topic] + FEATURE_STDDEV * random_state.randn(num_docs, num_topics)
+    means = topic_mean_qualities(num_topics, topic_min_utility, topic_max_utility, trashy_fraction)
+    quality = means[topic] + quality_stddev * random_state.randn(num_docs)
+    features = np.eye(num_topics)[topic] + feature_stddev * random_state.randn(num_docs, num_topics)
     return Value(
         doc_id=np.arange(1, num_docs + 1, dtype=np.int32),
         doc_topic=topic.astype(np.int32),
@@ -224,22 +241,46 @@ def reference_corpus_state(num_docs: int, num_topics: int, seed: int, video_leng
 class ReferenceCorpus(StaticCorpus):
     """The static corpus of `reference_corpus_state`, the same for the same seed everywhere."""
 
-    def __init__(self, config: Config, seed: Optional[int] = None, video_length: float = 2.0) -> None:
+    def __init__(
+        self,
+        config: Config,
+        seed: Optional[int] = None,
+        video_length: float = 2.0,
+        topic_min_utility: float = -1.0,
+        topic_max_utility: float = 1.0,
+        trashy_fraction: float = TRASHY_FRACTION,
+        quality_stddev: float = QUALITY_STDDEV,
+        feature_stddev: float = FEATURE_STDDEV,
+    ) -> None:
         """Makes the entity.
 
         Args:
           config: num_docs at least 1, num_topics at least 2; corpus_seed unless `seed` is given.
-          seed: seed of the documents, at least 0.
+          seed: seed of the documents, 0 to 2**32 - 1.
           video_length: length of every document, at least 0, in units of time.
+          topic_min_utility: mean quality of the worst trashy topic, at most 0.
+          topic_max_utility: mean quality of the best nutritious topic, at least 0.
+          trashy_fraction: share of trashy topics, 0 to 1 (see `topic_mean_qualities`).
+          quality_stddev: standard deviation of the qualities within a topic, at least 0.
+          feature_stddev: standard deviation of the features, at least 0.
 
         Raises:
           checks.InvalidInputError: if a number is out of these bounds, or neither seed is given.
         """
+        owner = "ReferenceCorpus"
         chosen: Any = config.get("corpus_seed") if seed is None else seed
+        chosen = checks.integer(f"{owner}: seed (or config['corpus_seed'])", chosen, 0)
+        if chosen > MAX_REFERENCE_SEED:
+            raise checks.InvalidInputError(f"{owner}: seed must be at most {MAX_REFERENCE_SEED}, got {chosen}")
         state = reference_corpus_state(
-            checks.config_value(config, "num_docs", 1, "ReferenceCorpus"),
-            checks.config_value(config, "num_topics", 2, "ReferenceCorpus"),
-            checks.integer("ReferenceCorpus: seed (or config['corpus_seed'])", chosen, 0),
-            checks.number("ReferenceCorpus: video_length", video_length, 0.0),
+            checks.config_value(config, "num_docs", 1, owner),
+            checks.config_value(config, "num_topics", 2, owner),
+            chosen,
+            checks.number(f"{owner}: video_length", video_length, 0.0),
+            checks.number(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0),
+            checks.number(f"{owner}: topic_max_utility", topic_max_utility, 0.0),
+            checks.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0),
+            checks.number(f"{owner}: quality_stddev", quality_stddev, 0.0),
+            checks.number(f"{owner}: feature_stddev", feature_stddev, 0.0),
         )
         super().__init__(config, state)

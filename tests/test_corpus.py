@@ -487,3 +487,40 @@ def test_corpora_refuse_impossible_configs(config, key):
 def test_reference_corpus_refuses_impossible_arguments(arguments, name):
     with pytest.raises(checks.InvalidInputError, match=name):
         corpus.ReferenceCorpus(CONFIG, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "moved"),
+    [
+        ("topic_min_utility", -3.0, "doc_quality"),
+        ("topic_max_utility", 3.0, "doc_quality"),
+        ("trashy_fraction", 0.3, "doc_quality"),
+        ("quality_stddev", 0.4, "doc_quality"),
+        ("feature_stddev", 0.1, "doc_features"),
+        ("video_length", 5.0, "doc_length"),
+    ],
+)
+def test_every_number_of_the_reference_corpus_is_a_parameter(argument, given, moved):
+    config = {"num_docs": 40, "num_topics": 10, "corpus_seed": 3}
+    base = corpus.ReferenceCorpus(config).initial_state().as_dict
+    other = corpus.ReferenceCorpus(config, **{argument: given}).initial_state().as_dict
+    changed = [field for field in base if not np.array_equal(base[field], other[field])]
+    assert changed == [moved]
+
+
+@pytest.mark.parametrize(
+    ("argument", "given"),
+    [
+        ("topic_min_utility", 0.1),
+        ("topic_max_utility", -0.1),
+        ("trashy_fraction", 1.1),
+        ("quality_stddev", -0.1),
+        ("feature_stddev", float("nan")),
+        ("video_length", -1.0),
+        ("seed", -1),
+        ("seed", 2**32),
+    ],
+)
+def test_numbers_of_the_reference_corpus_are_checked(argument, given):
+    with pytest.raises(checks.InvalidInputError, match=argument):
+        corpus.ReferenceCorpus({"num_docs": 4, "num_topics": 3, "corpus_seed": 3}, **{argument: given})

@@ -342,8 +342,8 @@ class HistoryScorer(tf.keras.Model):
 class Embedding(tf.keras.layers.Embedding):
     """An embedding table whose gradient is dense; named as Keras's, because `.weights.h5` files go by class names.
 
-    Keras's has one slice per looked-up id, and replicas cannot sum theirs when one holds more rows than another, as in
-    a batch that the number of replicas does not divide.
+    Keras's has one slice per looked-up id, which replicas gather by collectives that remember their sizes: a second
+    `MirroredStrategy` of a process, with another batch, fails on them.
     """
 
     def call(self, inputs: Any) -> tf.Tensor:

@@ -182,13 +182,13 @@ TWO_REPLICAS = """
         model.compile(getattr(tf.keras.optimizers, optimizer)(0.05), loss, metrics=["accuracy"])
         return model
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert strategy.num_replicas_in_sync == 2
     one = made()
     start = one.get_weights()
 
     def assert_alike(batch, optimizer="SGD", reduction="sum"):
         one = made(reduction, optimizer)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        assert strategy.num_replicas_in_sync == 2
         with strategy.scope():
             two = made(reduction, optimizer)
         one.set_weights(start)
@@ -259,7 +259,8 @@ VALUES = {
     "id below": ((changed(IDS, -1), TIMES), f"doc_id_history must be between 0 and {D}"),
     "id above": ((changed(IDS, D + 1), TIMES), f"doc_id_history must be between 0 and {D}"),
     "NaN": ((IDS, changed(TIMES, np.nan)), "c_time_history must be finite"),
-    "infinite": ((IDS, changed(TIMES, -np.inf)), "c_time_history must be finite"),
+    "infinite": ((IDS, changed(TIMES, np.inf)), "c_time_history must be finite"),
+    "minus infinite": ((IDS, changed(TIMES, -np.inf)), "c_time_history must be finite"),
 }
 
 
