@@ -1,7 +1,6 @@
 """The command line: answers at once, refuses bad input in one line, runs."""
 
 import json
-import time
 
 import pytest
 
@@ -139,11 +138,9 @@ def test_help_and_bad_flags_do_not_import_tensorflow(fresh_python, root):
         ran = fresh_python("-c", code, *flags)
         assert ran.returncode == status
         assert ran.stdout.endswith("False False\n")
-    started = time.perf_counter()
     ran = fresh_python(str(root / "run_simulation.py"), "--no_such_flag")
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1] == "run_simulation.py: error: unrecognized arguments: --no_such_flag"
-    assert time.perf_counter() - started < 60  # a bound on hanging, not a benchmark
 
 
 @pytest.mark.slow
