@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
-from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
 
 DECAYS = (0.5, 0.8, 0.95)  # share of an average that a further click leaves; memory of 2, 5 and 20 clicks
 TIME_OFFSET = 1.0  # subtracted from consumed times: half the default length, so that averages are centred
@@ -68,7 +68,7 @@ class AveragedHistoryModel(HistoryScorer):
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
         self.decays = tuple(checked)
         self.proposal_stddev = stddev
-        table = functools.partial(tf.keras.layers.Embedding, num_docs + 1, doc_embed_dim)
+        table = functools.partial(Embedding, num_docs + 1, doc_embed_dim)
         truncated = tf.keras.initializers.TruncatedNormal
         self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding")
         self._doc_prop_embedding = table(embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding")

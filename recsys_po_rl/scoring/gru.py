@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
 
 UNITS = 32  # of the recurrent state
 
@@ -62,7 +62,7 @@ class GRUModel(HistoryScorer):
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
         self.units = units
         self.proposal_stddev = stddev
-        table = functools.partial(tf.keras.layers.Embedding, num_docs + 1, doc_embed_dim)
+        table = functools.partial(Embedding, num_docs + 1, doc_embed_dim)
         truncated = tf.keras.initializers.TruncatedNormal
         self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding")
         self._doc_prop_embedding = table(embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding")

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
 
 NUM_BLOCKS = 2  # the paper's default
 NUM_HEADS = 1  # the paper's default
@@ -74,13 +74,13 @@ class SelfAttentionModel(HistoryScorer):
         self.proposal_stddev = stddev
         layers, truncated = tf.keras.layers, tf.keras.initializers.TruncatedNormal
         rows = num_docs + 1
-        self._doc_embedding = layers.Embedding(
+        self._doc_embedding = Embedding(
             rows, doc_embed_dim, embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding"
         )
-        self._doc_prop_embedding = layers.Embedding(
+        self._doc_prop_embedding = Embedding(
             rows, doc_embed_dim, embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding"
         )
-        self._position_embedding = layers.Embedding(history_length, doc_embed_dim, name="position_embedding")
+        self._position_embedding = Embedding(history_length, doc_embed_dim, name="position_embedding")
         self._time_projection = layers.Dense(doc_embed_dim, name="time_projection")
         self._blocks = [
             {

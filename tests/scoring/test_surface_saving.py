@@ -546,10 +546,10 @@ import numpy as np
 import recsys_po_rl
 import tensorflow as tf
 data = np.load(sys.argv[1])
-with open(sys.argv[2], "rb") as file:
-    pickled = pickle.load(file)
 with open(sys.argv[3]) as file:
     from_json = tf.keras.models.model_from_json(file.read())
+with open(sys.argv[2], "rb") as file:
+    pickled = pickle.load(file)
 from_json.build((None, data["ids"].shape[1]))
 from_json.load_weights(sys.argv[4])
 outer = tf.keras.models.load_model(sys.argv[5])
@@ -566,7 +566,7 @@ def test_save_and_load_model_in_a_fresh_process_go_on_training(fresh_python, tmp
     losses = train(straight, 3)
     train(stopped, 2)
     paths = []
-    for form in FORMS:
+    for form in reversed(FORMS):  # `.keras` files name the class's module, and loading one imports it: last
         (tmp_path / form).mkdir()
         paths.append(saved(stopped, form, tmp_path / form))
     np.savez(
