@@ -62,13 +62,16 @@ class GRUModel(HistoryScorer):
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
         self.units = units
         self.proposal_stddev = stddev
+        policy = self.dtype_policy  # sublayers would take the global one
         table = functools.partial(Embedding, num_docs + 1, doc_embed_dim)
         truncated = tf.keras.initializers.TruncatedNormal
-        self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding")
-        self._doc_prop_embedding = table(embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding")
-        self._cell = tf.keras.layers.GRUCell(units, name="gru_cell")
-        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, name="user_embedding")
-        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+        self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), dtype=policy, name="doc_embedding")
+        self._doc_prop_embedding = table(
+            embeddings_initializer=truncated(0.0, stddev), dtype=policy, name="doc_prop_embedding"
+        )
+        self._cell = tf.keras.layers.GRUCell(units, dtype=policy, name="gru_cell")
+        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, dtype=policy, name="user_embedding")
+        self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
 
     def build_layers(self) -> None:
         """Makes the weights."""

@@ -72,35 +72,37 @@ class SelfAttentionModel(HistoryScorer):
         self.num_heads = num_heads
         self.dropout = dropout
         self.proposal_stddev = stddev
+        policy = self.dtype_policy  # sublayers would take the global one
         layers, truncated = tf.keras.layers, tf.keras.initializers.TruncatedNormal
         rows = num_docs + 1
         self._doc_embedding = Embedding(
-            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, 1.0), name="doc_embedding"
+            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, 1.0), dtype=policy, name="doc_embedding"
         )
         self._doc_prop_embedding = Embedding(
-            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, stddev), name="doc_prop_embedding"
+            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, stddev), dtype=policy, name="doc_prop_embedding"
         )
-        self._position_embedding = Embedding(history_length, doc_embed_dim, name="position_embedding")
-        self._time_projection = layers.Dense(doc_embed_dim, name="time_projection")
+        self._position_embedding = Embedding(history_length, doc_embed_dim, dtype=policy, name="position_embedding")
+        self._time_projection = layers.Dense(doc_embed_dim, dtype=policy, name="time_projection")
         self._blocks = [
             {
-                "attention_norm": layers.LayerNormalization(epsilon=1e-6, name=f"attention_norm_{block}"),
+                "attention_norm": layers.LayerNormalization(epsilon=1e-6, dtype=policy, name=f"attention_norm_{block}"),
                 "attention": layers.MultiHeadAttention(
                     num_heads,
                     doc_embed_dim // num_heads,
                     use_bias=False,  # a bias of the keys shifts every logit of a softmax alike: no gradient
                     dropout=dropout,
+                    dtype=policy,
                     name=f"attention_{block}",
                 ),
-                "forward_norm": layers.LayerNormalization(epsilon=1e-6, name=f"forward_norm_{block}"),
-                "forward_in": layers.Dense(doc_embed_dim, activation="relu", name=f"forward_in_{block}"),
-                "forward_out": layers.Dense(doc_embed_dim, name=f"forward_out_{block}"),
-                "dropout": layers.Dropout(dropout, name=f"dropout_{block}"),
+                "forward_norm": layers.LayerNormalization(epsilon=1e-6, dtype=policy, name=f"forward_norm_{block}"),
+                "forward_in": layers.Dense(doc_embed_dim, activation="relu", dtype=policy, name=f"forward_in_{block}"),
+                "forward_out": layers.Dense(doc_embed_dim, dtype=policy, name=f"forward_out_{block}"),
+                "dropout": layers.Dropout(dropout, dtype=policy, name=f"dropout_{block}"),
             }
             for block in range(num_blocks)
         ]
-        self._last_norm = layers.LayerNormalization(epsilon=1e-6, name="last_norm")
-        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+        self._last_norm = layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="last_norm")
+        self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
 
     def build_layers(self) -> None:
         """Makes the weights."""

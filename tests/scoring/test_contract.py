@@ -232,3 +232,25 @@ def test_attention_is_causal_and_counts_positions_from_the_newest():
     np.testing.assert_allclose(model(*early), model(*late), rtol=1e-5, atol=1e-6)
     swapped = late[0][:, [0, 1, 2, 4, 3]], late[1][:, [0, 1, 2, 4, 3]]
     assert np.abs(model(*swapped) - model(*late)).max() > 1e-4
+
+
+@pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.__name__)
+@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16", "mixed_float16"])
+def test_scores_are_in_the_compute_dtype_of_the_policy(scorer, policy):
+    model = build(scorer, dtype=policy)
+    reference = build(scorer)
+    reference.set_weights(model.get_weights())
+    scores = model(IDS, TIMES)
+    compute = {"float64": tf.float64, "mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}[policy]
+    assert scores.dtype == compute
+    assert {weight.dtype for weight in model.weights} == {tf.float64 if policy == "float64" else tf.float32}
+    # Units in the last place: 2**-53, 2**-8 and 2**-11, on sums of some dozens of terms.
+    tolerance = {"float64": 1e-5, "mixed_bfloat16": 0.1, "mixed_float16": 0.02}[policy]
+    expected = reference(IDS, TIMES).numpy()
+    np.testing.assert_allclose(tf.cast(scores, tf.float64), expected, atol=tolerance * np.abs(expected).max())
+    if model.carries_state:
+        state = model.next_state(
+            model.initial_state(2), tf.constant([1, 2]), tf.constant([0.5, 0.5]), tf.constant([True, False])
+        )
+        assert {tensor.dtype for tensor in state.values()} == {compute}
+        assert model.score_state(state).dtype == compute
