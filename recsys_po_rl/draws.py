@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Optional, Union
 import edward2 as ed
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import entity
+
+from recsys_po_rl import samplers
 
 # Ops that draw from hidden state: XLA and re-runs would not repeat their numbers.
 _STATEFUL_RANDOM_OP = re.compile(
@@ -76,6 +77,12 @@ class Draws:
             found.extend(_parameter_tensors(drawn.distribution))
         return found
 
+    @property
+    def random_parameters(self) -> list[tf.Tensor]:
+        """Those of distributions that can take more than one value; a deterministic one's is its value."""
+        drawn = [one for one in self.random_variables if not samplers.is_deterministic(one.distribution)]
+        return Draws(drawn).parameters
+
     def field_names(self, result: Value) -> list[Optional[str]]:
         """For each random variable the field of `result` that holds it, None where none does."""
         holder = {id(field): name for name, field in result.as_dict.items()}
@@ -94,7 +101,7 @@ def seeded_draws(key: Any, name: str) -> Iterator[Draws]:
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
         name_and_place = zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF
-        return distribution.sample(sample_shape, seed=tf.random.experimental.stateless_fold_in(key, name_and_place))
+        return samplers.sample(distribution, sample_shape, lambda: samplers.fold_in(key, name_and_place))
 
     with _traced(draw) as draws:
         yield draws
@@ -120,13 +127,10 @@ def certain_draws(name: str) -> Iterator[Draws]:
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
         del place
-        inner = distribution
-        while isinstance(inner, tfp.distributions.Independent):
-            inner = inner.distribution
-        if not isinstance(inner, (tfp.distributions.Deterministic, tfp.distributions.VectorDeterministic)):
+        if not samplers.is_deterministic(distribution):
             raise NotImplementedError(
-                f"{name!r} depends on weights and draws at random ({type(inner).__name__}): its values cannot be "
-                "computed again"
+                f"{name!r} depends on weights and draws at random ({type(distribution).__name__}): its values cannot "
+                "be computed again"
             )
         return distribution.sample(sample_shape, seed=tf.zeros((2,), tf.int32))
 

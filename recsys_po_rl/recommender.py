@@ -270,7 +270,7 @@ class CollabFilteringRecommender(HistoryRecommender):
 
         Args:
           previous_state: the histories, see `HistoryRecommender`.
-          available_docs: doc_id int32 [P] is read, ids in 1..D.
+          available_docs: doc_id int32 [P] is read, different ids in 1..D.
 
         Returns:
           A distribution over places among the available documents, batch [U], event [S].
@@ -278,18 +278,15 @@ class CollabFilteringRecommender(HistoryRecommender):
         Raises:
           tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN instead).
         """
-        scores = self._scores(previous_state)
+        return slates.TopKPlackettLuce(**self._slate_law(previous_state, available_docs))
+
+    def _slate_law(self, previous_state: Value, available_docs: Value) -> dict[str, Any]:
         ids = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
-        looked_up = tf.gather(scores, ids - 1, axis=1)
-        # Where no op can raise, a gather clamps unknown ids or reads zeros.
-        known = (ids >= 1) & (ids <= self._num_docs)
-        logits = tf.where(known, looked_up, tf.cast(float("nan"), looked_up.dtype))
-        return slates.TopKPlackettLuce(logits, self._slate_size)
+        return {"logits": self._scores(previous_state), "columns": ids - 1, "slate_size": self._slate_size}
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """A draw from `slate_distribution`, or its mode; int32 [U, S]."""
         del user_obs
-        distribution = self.slate_distribution(previous_state, available_docs)
         if self.greedy:
-            return distribution.mode()
-        return top_k_plackett_luce(logits=distribution.logits, slate_size=self._slate_size)
+            return self.slate_distribution(previous_state, available_docs).mode()
+        return top_k_plackett_luce(**self._slate_law(previous_state, available_docs))

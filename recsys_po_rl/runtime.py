@@ -10,8 +10,10 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib import runtime
 
-from recsys_po_rl import checks, draws, fields, gin_config
+from recsys_po_rl import checks, draws, fields, gin_config, invariants, samplers
+from recsys_po_rl import flow as flow_lib
 from recsys_po_rl.draws import Keys, make_keys
+from recsys_po_rl.flow import Read, VariableFlow
 
 NetworkValue = Mapping[str, Value]
 Record = Mapping[str, Sequence[str]]
@@ -20,15 +22,15 @@ MODES = ("graph", "xla", "eager")
 POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
 WORLD_VARIABLES = (fields.CORPUS_STATE, fields.AVAILABLE_DOCS)
 
+_Fields = dict[str, dict[str, tf.Tensor]]  # by variable, by field
 
-class VariableFlow(NamedTuple):
-    """What the value of one network variable is computed from, by data flow and not by declaration."""
 
-    reads: Mapping[str, Sequence[str]]  # for each variable it depends on, the fields that reach its own fields
-    draw_reads: Mapping[str, Sequence[str]]  # the same for the parameters of its draws alone
-    reads_weights: bool  # whether its fields depend on a tf.Variable
-    random_fields: Sequence[Optional[str]]  # its draws in order: the field that holds each, or None
-    field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
+class Run(NamedTuple):
+    """What one run of a network gave; tensors, so that compiled functions can return it."""
+
+    last: _Fields  # all fields of the last value, or none
+    stacked: _Fields  # the recorded fields, each [T, ...]
+    nan_steps: tf.Tensor  # int32 [variables]: the first step at which each had a NaN, -1 for none
 
 
 def to_tensors(network_value: NetworkValue) -> dict[str, Value]:
@@ -41,7 +43,7 @@ class SeededRuntime(runtime.Runtime):
     """Runs a network for a batch of users, from explicit seeds.
 
     `execute(n)` gives the value n steps after the initial one; `trajectory(T)` gives T values stacked on a new first
-    axis, the first of them the initial one.
+    axis, the first of them the initial one. Fields that neither are recorded nor reach a recorded one are not computed.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class SeededRuntime(runtime.Runtime):
         Args:
           variables: the network's variables.
           mode: "graph" (one TensorFlow program), "xla" (the same, compiled by XLA) or "eager" (op by op, to debug).
-            Graph and eager draw the same numbers; XLA draws others from the same law.
+            All draw the same integers and, but for rounding, the same normal numbers; see `samplers`.
           policy_variables: names of variables that draw from the policy's key.
           world_variables: names of variables that all batches share, as long as no user influences them.
 
@@ -67,20 +69,25 @@ class SeededRuntime(runtime.Runtime):
         self._variables = tuple(variables)
         self._policy_variables = frozenset(policy_variables)
         self._world_variables = frozenset(world_variables)
-        self._shared: Optional[frozenset[str]] = None
         self._step_inputs: Optional[tuple[Keys, tf.Tensor]] = None
-        self._has_nan: dict[str, tf.Tensor] = {}
         self._drawn: dict[str, draws.Draws] = {}
         self._flows: Optional[dict[str, VariableFlow]] = None
         self._network = network_lib.Network([self._seeded(var) for var in self._variables])
+        self._names = [var.name for var in self._network.variables]
         self._compiled: dict[Any, Callable[..., Any]] = {}
-        self._checked = False
+        # Never under XLA: the first value is computed once, and would double what there is to compile.
+        self._first_value = tf.function(self._first, autograph=False)
         self.trace_count = 0
 
     @property
     def network(self) -> network_lib.Network:
         """The network, its value functions wrapped for seeded draws."""
         return self._network
+
+    @property
+    def mode(self) -> str:
+        """One of `MODES`."""
+        return self._mode
 
     def execute(
         self,
@@ -103,8 +110,8 @@ class SeededRuntime(runtime.Runtime):
           RuntimeError: if an entity draws through a stateful random op; names it.
         """
         steps = checks.integer("num_steps", num_steps, 0)
-        last, _ = self._run(steps + 1, starting_value, keys, record={})
-        return last
+        last = self._checked_run(steps + 1, {}, True, starting_value, keys).last
+        return self._values({name: last.get(name, {}) for name in self._names})  # some variables have no fields
 
     def trajectory(
         self,
@@ -129,8 +136,100 @@ class SeededRuntime(runtime.Runtime):
           FloatingPointError, RuntimeError: as `execute`.
         """
         length = checks.integer("length", length, 1)
-        _, stacked = self._run(length, starting_value, keys, self._known_record(record))
-        return stacked
+        return self._values(
+            self._checked_run(length, self._known_record(record), False, starting_value, keys).stacked
+        )
+
+    def trajectories(
+        self, length: int, keys: Sequence[Keys], record: Optional[Record] = None
+    ) -> list[dict[str, Value]]:
+        """Trajectories of several batches of users, computed side by side on the cores there are.
+
+        Each is bit for bit what `trajectory` gives for its keys.
+
+        Args:
+          length: T, at least 1.
+          keys: of each batch; at least one.
+          record: as in `trajectory`.
+
+        Returns:
+          A trajectory for each batch.
+
+        Raises:
+          As `trajectory`.
+        """
+        length = checks.integer("length", length, 1)
+        record = self._known_record(record)
+        batches = list(keys)
+        signature = ("side by side", length, _hashable(record))
+        if signature not in self._compiled:
+
+            def side_by_side(keys: list[Keys]) -> list[Run]:
+                return [self.run(length, of_batch, record) for of_batch in keys]
+
+            compiled = tf.function(side_by_side, autograph=False)
+            self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
+        runs = self._compiled[signature](batches)
+        for run in runs:
+            self.raise_on_nan(run.nan_steps)
+        return [self._values(run.stacked) for run in runs]
+
+    def run(self, length: int, keys: Keys, record: Record, with_last: bool = False, start: Any = None) -> Run:
+        """One run, for functions that are compiled around it; a compiled runtime computes several side by side.
+
+        Args:
+          length: T, at least 1.
+          keys: seeds.
+          record: for each variable's name the fields to stack.
+          with_last: whether the last value is wanted too.
+          start: where to start, fields by variable and name; None: the initial value.
+
+        Returns:
+          Tensors; the caller looks after `nan_steps`, see `raise_on_nan`.
+        """
+        starts = () if start is None else (start,)
+        if self._mode == "eager":
+            self._all_flows()  # refuses stateful draws
+            return self._loop_in_python(length, record, self._resolved(keys), *starts)
+        return self._program(length, record, with_last)(keys, *starts)
+
+    def _program(self, length: int, record: Record, with_last: bool) -> Callable[..., Run]:
+        signature = (length, _hashable(record), with_last)
+        if signature not in self._compiled:
+            needed = self._needed(record, with_last)
+            kept = needed.carried | frozenset(_wanted(record))
+            def loop(keys: Keys, now: _Fields, nan_steps: tf.Tensor) -> Run:
+                self.trace_count += 1
+                return self._loop(length, record, needed, keys, now, nan_steps)
+
+            compiled_loop = tf.function(loop, jit_compile=True if self._mode == "xla" else None, autograph=False)
+
+            def run(keys: Keys, start: Optional[_Fields] = None) -> Run:
+                keys = self._resolved(keys)
+                now, nan_steps = self._first_value(keys, start)
+                result = compiled_loop(keys, _only(now, kept), nan_steps)
+                return result if with_last else result._replace(last={})
+
+            self._compiled[signature] = tf.function(run, autograph=False)
+        return self._compiled[signature]
+
+    def raise_on_nan(self, nan_steps: tf.Tensor) -> None:
+        """Names the variables that were the first to have a NaN in a run.
+
+        Args:
+          nan_steps: of a `Run`; while a graph is traced, nothing is checked.
+
+        Raises:
+          FloatingPointError: if there was one.
+        """
+        steps = nan_steps.numpy() if hasattr(nan_steps, "numpy") else None
+        if steps is None or (steps < 0).all():
+            return
+        first = int(np.where(steps >= 0, steps, np.iinfo(np.int32).max).min())
+        names = [name for name, step in zip(self._names, steps) if step == first]
+        raise FloatingPointError(
+            f"NaN at step {first} in a field, or in a parameter of a draw, of: {', '.join(map(repr, names))}"
+        )
 
     # Value functions, wrapped.
 
@@ -145,13 +244,12 @@ class SeededRuntime(runtime.Runtime):
             if self._step_inputs is None:
                 raise RuntimeError(f"the value of {name!r} is asked for outside a step of its runtime")
             keys, step = self._step_inputs
-            key = tf.random.experimental.stateless_fold_in(self._key_of(name, keys), step)
+            key = samplers.fold_in(self._key_of(name, keys), step)
             with draws.seeded_draws(key, name) as drawn:
                 result = definition.fn(*dependencies)
             if not tf.executing_eagerly():
                 draws.refuse_stateful_draws(name, result, dependencies)
             self._drawn[name] = drawn
-            self._has_nan[name] = _has_nan(draws.tensors_of(result) + drawn.parameters)
             return result
 
         return variable.ValueDef(fn=evaluate, dependencies=definition.dependencies)
@@ -159,114 +257,108 @@ class SeededRuntime(runtime.Runtime):
     def _key_of(self, name: str, keys: Keys) -> tf.Tensor:
         if name in self._policy_variables:
             return keys.policy
-        if self._shared is not None and name in self._shared:
-            return keys.shared
-        return keys.world
+        return keys.shared if name in self._world_variables else keys.world
+
+    def _resolved(self, keys: Keys) -> Keys:
+        """Keys under which a corpus that reacts to its users belongs to its batch."""
+        return keys._replace(shared=keys.world) if self.worlds_differ_by_batch else keys
 
     # Running.
 
-    def _run(
-        self,
-        length: int,
-        starting_value: Optional[NetworkValue],
-        keys: Optional[Keys],
-        record: Record,
-    ) -> tuple[dict[str, Value], dict[str, Value]]:
-        keys = make_keys(0) if keys is None else keys
-        if self._shared is None:
-            self._shared = self._uninfluenced()
-        start = None if starting_value is None else self._pack(to_tensors(starting_value))
-        if self._mode == "eager":
-            self._check_draws()
-            last, stacked, nan_step = self._loop_in_python(length, record, keys, start)
-        else:
-            last, stacked, nan_step = self._program(length, record, keys, start)
-        self._raise_on_nan(nan_step)
-        return self._unpack(last), {name: Value(**packed) for name, packed in stacked.items()}
+    def _checked_run(
+        self, length: int, record: Record, with_last: bool, starting_value: Optional[NetworkValue], keys: Optional[Keys]
+    ) -> Run:
+        start = None if starting_value is None else _fields_of({name: starting_value[name] for name in self._names})
+        run = self.run(length, make_keys(0) if keys is None else keys, record, with_last, start)
+        self.raise_on_nan(run.nan_steps)
+        return run
 
-    def _program(self, length: int, record: Record, keys: Keys, start: Any) -> Any:
-        """Runs the compiled loop; one trace for each length, record and form of start."""
-        inputs = (keys,) if start is None else (keys, start)
-        specs = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), inputs)
-        recorded = tuple((name, tuple(record[name])) for name in sorted(record))
-        signature = (length, recorded, tuple(tf.nest.flatten(specs)))
-        if signature not in self._compiled:
-
-            @tf.function(jit_compile=self._mode == "xla", autograph=False)
-            def program(keys: Keys, *starts: Any) -> Any:
-                self.trace_count += 1
-                return self._loop(length, record, keys, *(starts or (None,)))
-
-            self._compiled[signature] = program.get_concrete_function(*specs)
-        return self._compiled[signature](*inputs)
-
-    def _first(self, keys: Keys, start: Any) -> tuple[Any, tf.Tensor]:
+    def _first(self, keys: Keys, start: Optional[_Fields] = None) -> tuple[_Fields, tf.Tensor]:
         if start is not None:
-            return start, tf.fill([len(self._variables)], -1)
+            return start, tf.fill([len(self._names)], -1)
         self._step_inputs = (keys, tf.constant(0))
-        packed = self._pack(to_tensors(self._network.initial_step()))
-        return packed, self._nan_steps(tf.constant(0), None)
+        first = _fields_of(self._network.initial_step())
+        return first, self._nan_steps(first, tf.constant(0), None)
 
-    def _next(self, keys: Keys, step: tf.Tensor, packed: Any, nan_step: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def _next(self, keys: Keys, step: tf.Tensor, previous: _Fields) -> _Fields:
         self._step_inputs = (keys, step)
-        packed = self._pack(to_tensors(self._network.step(self._unpack(packed))))
-        return packed, self._nan_steps(step, nan_step)
+        return _fields_of(self._network.step(self._values(previous)))
 
-    def _nan_steps(self, step: tf.Tensor, before: Optional[tf.Tensor]) -> tf.Tensor:
+    def _nan_steps(self, computed: _Fields, step: tf.Tensor, before: Optional[tf.Tensor]) -> tf.Tensor:
         """int32 [variables]: the first step at which each variable had a NaN, -1 for none."""
-        flags = tf.stack([self._has_nan[var.name] for var in self._network.variables])
-        none = tf.fill([len(self._variables)], -1)
-        now = tf.where(flags, step, none)
+        flags = [
+            _has_nan([*computed[name].values(), *self._drawn[name].random_parameters]) if computed.get(name) else False
+            for name in self._names
+        ]
+        now = tf.where(tf.stack(flags), step, tf.fill([len(flags)], -1))
         return now if before is None else tf.where(before >= 0, before, now)
 
-    def _loop(self, length: int, record: Record, keys: Keys, start: Any) -> Any:
-        packed, nan_step = self._first(keys, start)
-        index = {var.name: position for position, var in enumerate(self._network.variables)}
+    def _needed(self, record: Record, with_last: bool) -> flow_lib.Needed:
+        flows = self._all_flows()
+        if not with_last:
+            return flow_lib.needed(flows, _wanted(record))
+        everything = _wanted({name: list(of_variable.field_reads) for name, of_variable in flows.items()})
+        return flow_lib.Needed(frozenset(everything), frozenset(everything))
+
+    def _loop(
+        self, length: int, record: Record, needed: flow_lib.Needed, keys: Keys, first: _Fields, nan_steps: tf.Tensor
+    ) -> Run:
         arrays = {
             name: {
                 field: tf.TensorArray(
-                    packed[index[name]][field].dtype, size=length, element_shape=packed[index[name]][field].shape
-                ).write(0, packed[index[name]][field])
+                    first[name][field].dtype, size=length, element_shape=first[name][field].shape
+                ).write(0, first[name][field])
                 for field in names
             }
             for name, names in record.items()
         }
 
-        def body(step: tf.Tensor, packed: Any, nan_step: tf.Tensor, arrays: Any) -> Any:
-            packed, nan_step = self._next(keys, step, packed, nan_step)
+        def body(step: tf.Tensor, previous: _Fields, nan_steps: tf.Tensor, arrays: Any) -> Any:
+            now = self._next(keys, step, self._completed(previous))
             arrays = {
-                name: {field: array.write(step, packed[index[name]][field]) for field, array in of_name.items()}
+                name: {field: array.write(step, now[name][field]) for field, array in of_name.items()}
                 for name, of_name in arrays.items()
             }
-            return step + 1, packed, nan_step, arrays
+            nan_steps = self._nan_steps(_only(now, needed.computed), step, nan_steps)
+            return step + 1, _only(now, needed.carried), nan_steps, arrays
 
-        _, packed, nan_step, arrays = tf.while_loop(
-            lambda step, *_: step < length,
-            body,
-            (tf.constant(1), packed, nan_step, arrays),
-            maximum_iterations=max(length - 1, 0),
-        )
+        with invariants.scope():
+            _, last, nan_steps, arrays = tf.while_loop(
+                lambda step, *_: step < length,
+                body,
+                (tf.constant(1), _only(first, needed.carried), nan_steps, arrays),
+                maximum_iterations=max(length - 1, 0),
+                parallel_iterations=1,
+            )
         stacked = {name: {field: array.stack() for field, array in of.items()} for name, of in arrays.items()}
-        return packed, stacked, nan_step
+        return Run(last, stacked, nan_steps)
 
-    def _loop_in_python(self, length: int, record: Record, keys: Keys, start: Any) -> Any:
-        packed, nan_step = self._first(keys, start)
-        index = {var.name: position for position, var in enumerate(self._network.variables)}
-        rows: list[Any] = [packed]
-        for step in range(1, length):
-            packed, nan_step = self._next(keys, tf.constant(step), packed, nan_step)
-            rows.append(packed)
+    def _loop_in_python(self, length: int, record: Record, keys: Keys, start: Optional[_Fields] = None) -> Run:
+        with invariants.scope():
+            now, nan_steps = self._first(keys, start)
+            rows: list[_Fields] = [now]
+            for step in range(1, length):
+                now = self._next(keys, tf.constant(step), now)
+                nan_steps = self._nan_steps(now, tf.constant(step), nan_steps)
+                rows.append(now)
         stacked = {
-            name: {field: tf.stack([row[index[name]][field] for row in rows]) for field in names}
+            name: {field: tf.stack([row[name][field] for row in rows]) for field in names}
             for name, names in record.items()
         }
-        return packed, stacked, nan_step
+        return Run(now, stacked, nan_steps)
 
-    def _pack(self, network_value: NetworkValue) -> list[dict[str, tf.Tensor]]:
-        return [network_value[var.name].as_dict for var in self._network.variables]
+    def _values(self, of_variables: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, Value]:
+        return {name: Value(**of_variable) for name, of_variable in of_variables.items()}
 
-    def _unpack(self, packed: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
-        return {var.name: Value(**values) for var, values in zip(self._network.variables, packed)}
+    def _completed(self, carried: _Fields) -> _Fields:
+        """All fields; zeros stand in for those that nobody needed."""
+        return {
+            name: {
+                field: carried.get(name, {}).get(field, tf.zeros(spec.shape, spec.dtype))
+                for field, spec in of_variable.field_specs.items()
+            }
+            for name, of_variable in self._all_flows().items()
+        }
 
     # Checks.
 
@@ -280,43 +372,14 @@ class SeededRuntime(runtime.Runtime):
                 checks.one_of(f"record of {name!r}", field, known[name])
         return record
 
-    def _raise_on_nan(self, nan_step: tf.Tensor) -> None:
-        steps = nan_step.numpy() if hasattr(nan_step, "numpy") else None
-        if steps is None or (steps < 0).all():
-            return
-        first = int(np.where(steps >= 0, steps, np.iinfo(np.int32).max).min())
-        names = [var.name for var, step in zip(self._network.variables, steps) if step == first]
-        raise FloatingPointError(
-            f"NaN at step {first} in a field, or in a parameter of a draw, of: {', '.join(map(repr, names))}"
-        )
-
-    def _check_draws(self) -> None:
-        """Traces the first two values once, so that eager mode refuses stateful draws too."""
-        if self._checked:
-            return
-
-        @tf.function(autograph=False)
-        def two_values() -> Any:
-            keys = make_keys(0)
-            packed, nan_step = self._first(keys, None)
-            return self._next(keys, tf.constant(1), packed, nan_step)
-
-        two_values.get_concrete_function()
-        self._checked = True
-
-    def _uninfluenced(self) -> frozenset[str]:
-        """The world variables, if nothing of the users flows into any of them; otherwise none.
-
-        A corpus that reacts to its users makes each batch of them a world of its own.
-        """
-        shared = self._world_variables & {var.name for var in self._variables}
-        sources = {source for name in shared for source, names in self.flow(name).reads.items() if names}
-        return shared if sources <= shared else frozenset()
+    # Data flow.
 
     @property
     def worlds_differ_by_batch(self) -> bool:
         """Whether the corpus reacts to its users, so that each batch of users lives in a world of its own."""
-        return not self._uninfluenced() and bool(self._world_variables & {var.name for var in self._variables})
+        flows = self._all_flows()
+        world = self._world_variables & flows.keys()
+        return any(source not in world for name in world for source in flows[name].reads)
 
     def flow(self, name: str) -> VariableFlow:
         """What the step's value of the variable called `name` is computed from.
@@ -325,49 +388,71 @@ class SeededRuntime(runtime.Runtime):
           checks.InvalidInputError: if there is no such variable.
         """
         checks.one_of("variable", name, [var.name for var in self._variables])
+        return self._all_flows()[name]
+
+    def _all_flows(self) -> dict[str, VariableFlow]:
         if self._flows is None:
             self._flows = self._trace_flows()
-        return self._flows[name]
+        return self._flows
 
     def _trace_flows(self) -> dict[str, VariableFlow]:
         flows: dict[str, VariableFlow] = {}
 
         @tf.function(autograph=False)
         def one_step() -> None:
+            initial = self._values(self._first_value(make_keys(0))[0])
             self._step_inputs = (make_keys(0), tf.constant(1))
-            initial = to_tensors(self._network.initial_step())
             for var in self._network.variables:
                 # Identities of the initial values are where the search backwards ends.
                 inputs = [initial[dependency.variable_name].map(tf.identity) for dependency in var.value.dependencies]
                 sources = {
-                    field.ref(): (dependency.variable_name, field_name)
+                    field.ref(): Read(dependency.variable_name, field_name, not dependency.on_current_value)
                     for dependency, val in zip(var.value.dependencies, inputs)
                     for field_name, field in val.as_dict.items()
                 }
-                result = var.value.fn(*inputs)
+                with invariants.scope() as found:
+                    result = var.value.fn(*inputs)
                 drawn = self._drawn.get(var.name, draws.Draws())
+                draw_reads: dict[str, set[str]] = {}
+                for read in flow_lib.reads_of(drawn.parameters, sources):
+                    draw_reads.setdefault(read.variable, set()).add(read.field)
+                outputs = {field: tf.convert_to_tensor(value) for field, value in result.as_dict.items()}
                 flows[var.name] = VariableFlow(
-                    reads=_sources_of(draws.tensors_of(result), sources),
-                    reads_weights=draws.reads_variables(draws.tensors_of(result), stop=sources),
-                    draw_reads=_sources_of(drawn.parameters, sources),
+                    field_reads={field: flow_lib.reads_of([tensor], sources) for field, tensor in outputs.items()},
+                    draw_reads={name: sorted(names) for name, names in draw_reads.items()},
+                    reads_weights=draws.reads_variables(outputs.values(), stop=sources),
                     random_fields=drawn.field_names(result),
                     field_specs={
                         field: tf.TensorSpec(tensor.shape, tensor.dtype)
                         for field, tensor in initial[var.name].as_dict.items()
                     },
+                    invariants=found.computations,
                 )
 
         one_step.get_concrete_function()
         return flows
 
 
-def _sources_of(outputs: Iterable[tf.Tensor], sources: Mapping[Any, tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, set[str]] = {}
-    for tensor in draws.reached(outputs, stop=sources):
-        if tensor.ref() in sources:
-            variable_name, field = sources[tensor.ref()]
-            found.setdefault(variable_name, set()).add(field)
-    return {name: sorted(names) for name, names in found.items()}
+def _fields_of(network_value: NetworkValue) -> _Fields:
+    return {name: val.as_dict for name, val in to_tensors(network_value).items()}
+
+
+def _only(of_variables: _Fields, wanted: Iterable[flow_lib.Field]) -> _Fields:
+    """The wanted fields; variables without any are left out."""
+    names = frozenset(wanted)
+    kept = {
+        name: {field: tensor for field, tensor in of_variable.items() if (name, field) in names}
+        for name, of_variable in of_variables.items()
+    }
+    return {name: of_variable for name, of_variable in kept.items() if of_variable}
+
+
+def _wanted(record: Record) -> list[flow_lib.Field]:
+    return [(name, field) for name, names in record.items() for field in names]
+
+
+def _hashable(record: Record) -> tuple[Any, ...]:
+    return tuple((name, tuple(record[name])) for name in sorted(record))
 
 
 def _has_nan(tensors: Iterable[tf.Tensor]) -> tf.Tensor:

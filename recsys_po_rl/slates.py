@@ -1,11 +1,11 @@
 """The law of a slate: the first S places of a Plackett-Luce ranking, as a TFP distribution."""
 
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import checks
+from recsys_po_rl import checks, samplers
 
 # Terms that `entropy` may sum: the product over all slots but the last, times D. 4 Mi terms take a few tens of ms.
 MAX_EXACT_ENTROPY_TERMS = 1 << 22
@@ -23,13 +23,18 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     as one document holds nearly all the mass. A document with logit -inf is unavailable and is never drawn; at least S
     others must be there. Rows whose logits contain NaN have no law: their `log_prob` is NaN.
 
-    Batch shape: that of `logits` without its last axis. Event shape: [S]. Dtype of events: int32, places from 0 to D-1.
+    With `columns` the documents on offer are a pool of P, each looked up in its column of the logits: events are places
+    in the pool. That costs O(P), where putting the logits themselves in the pool's order costs as much as drawing.
+
+    Batch shape: that of `logits` without its last axis. Event shape: [S]. Dtype of events: int32, places from 0 to D-1
+    (or P-1).
     """
 
     def __init__(
         self,
         logits: Any,
         slate_size: int,
+        columns: Any = None,
         validate_args: bool = False,
         allow_nan_stats: bool = True,
         name: str = "TopKPlackettLuce",
@@ -38,7 +43,9 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
         Args:
           logits: float32 or float64 [..., D], unnormalised log-probabilities of the first place; -inf: unavailable.
-          slate_size: S, at least 1 and at most D.
+          slate_size: S, at least 1 and at most D (or P).
+          columns: int32 [P], different numbers from 0 to D-1; None: all documents, in the order of the logits. If they
+            are not different, or outside (where no operation can raise), the law's logits are NaN.
           validate_args: whether to check values in `log_prob`, as in TFP.
           allow_nan_stats: as in TFP.
           name: name of the distribution.
@@ -51,15 +58,19 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
             # The hint wins over an array's own dtype: float64 must ask for float64.
             dtype_hint = getattr(logits, "dtype", tf.float32)
             self._logits = tf.convert_to_tensor(logits, name="logits", dtype_hint=dtype_hint)
-            num_docs = tf.compat.dimension_value(self._logits.shape[-1])
-            if num_docs is None:
-                raise checks.InvalidInputError(f"{name}: the last axis of logits must have a known size")
-            self._num_docs = int(num_docs)
+            self._num_columns = self._static_size(name, "logits", self._logits)
+            self._columns = None if columns is None else tf.convert_to_tensor(columns, tf.int32, name="columns")
+            num_docs = self._num_columns
+            if self._columns is not None:
+                num_docs = self._static_size(name, "columns", self._columns)
             self._slate_size = checks.integer(f"{name}: slate_size", slate_size, 1)
-            if self._slate_size > self._num_docs:
+            if self._slate_size > num_docs:
                 raise checks.InvalidInputError(
-                    f"{name}: slate_size must be at most the number of documents, {self._num_docs}, got {slate_size}"
+                    f"{name}: slate_size must be at most the number of documents, {num_docs}, got {slate_size}"
                 )
+            self._offered = self._logits
+            if self._columns is not None:
+                self._offered += _penalty(self._columns, self._num_columns, self._logits.dtype)
             super().__init__(
                 dtype=tf.int32,
                 reparameterization_type=tfp.distributions.NOT_REPARAMETERIZED,
@@ -72,12 +83,38 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: Optional[int] = None) -> dict[str, Any]:
         del dtype, num_classes
-        return {"logits": tfp.util.ParameterProperties(event_ndims=1)}
+        return {
+            "logits": tfp.util.ParameterProperties(event_ndims=1),
+            "columns": tfp.util.ParameterProperties(event_ndims=1),
+        }
+
+    @staticmethod
+    def _static_size(name: str, argument: str, tensor: tf.Tensor) -> int:
+        size = tf.compat.dimension_value(tensor.shape[-1])
+        if size is None:
+            raise checks.InvalidInputError(f"{name}: the last axis of {argument} must have a known size")
+        return int(size)
 
     @property
     def logits(self) -> tf.Tensor:
-        """Unnormalised log-probabilities of the first place, float [..., D]."""
-        return self._logits
+        """Unnormalised log-probabilities of the first pick, float [..., D], or [..., P] in the pool's order."""
+        return self._offered if self._columns is None else tf.gather(self._offered, self._columns, axis=-1)
+
+    def _places(self, columns: tf.Tensor) -> tf.Tensor:
+        """Places in the pool of columns that are in it."""
+        if self._columns is None:
+            return columns
+        size = int(self._columns.shape[0])
+        place_of = tf.scatter_nd(self._columns[:, tf.newaxis], tf.range(size), [self._num_columns])
+        return tf.gather(place_of, columns)
+
+    def _columns_at(self, places: tf.Tensor) -> tf.Tensor:
+        """Columns of places in the pool, -1 for places outside."""
+        if self._columns is None:
+            return places
+        size = int(self._columns.shape[0])
+        looked_up = tf.gather(self._columns, tf.clip_by_value(places, 0, size - 1))
+        return tf.where((places >= 0) & (places < size), looked_up, -1)
 
     @property
     def slate_size(self) -> int:
@@ -91,46 +128,31 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         return tf.constant([self._slate_size], tf.int32)
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
-        seeds = tfp.random.split_seed(seed, n=self._slate_size, salt="TopKPlackettLuce")
+        seed = tfp.random.sanitize_seed(seed, salt="TopKPlackettLuce")
         draws = tf.concat([[n], tf.shape(self._logits)[:-1]], axis=0)
-        left = tf.broadcast_to(self._logits, tf.concat([draws, [self._num_docs]], axis=0))
-        places = []
-        for slot in range(self._slate_size):
-            uniform = tf.random.stateless_uniform(draws, seeds[slot], dtype=left.dtype)
-            places.append(_draw_one(left, uniform))
-            left = _without(left, places[-1])
-        return tf.stack(places, axis=-1)
+        logits = tf.broadcast_to(self._offered, tf.concat([draws, [self._num_columns]], axis=0))
+        uniforms = samplers.uniform(tf.concat([draws, [self._slate_size]], axis=0), seed, logits.dtype)
+        return self._places(_draw(logits, uniforms))
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
-        value = tf.convert_to_tensor(value, tf.int32)
+        value = self._columns_at(tf.convert_to_tensor(value, tf.int32))
         batch = tf.broadcast_dynamic_shape(tf.shape(value)[:-1], tf.shape(self._logits)[:-1])
-        left = tf.broadcast_to(self._logits, tf.concat([batch, [self._num_docs]], axis=0))
+        logits = tf.broadcast_to(self._offered, tf.concat([batch, [self._num_columns]], axis=0))
         value = tf.broadcast_to(value, tf.concat([batch, [self._slate_size]], axis=0))
-        total = tf.zeros(batch, left.dtype)
-        for slot in range(self._slate_size):
-            place = value[..., slot]
-            chosen = _at(left, place)
-            possible = chosen > -float("inf")  # false for taken, unavailable and out-of-range documents
-            # Both terms are taken relative to the largest logit left: their difference must survive large logits.
-            largest = _largest(left)
-            log_mass = tf.math.log(tf.reduce_sum(tf.exp(left - largest[..., tf.newaxis]), axis=-1))
-            impossible = tf.where(tf.math.is_nan(log_mass), log_mass, tf.cast(-float("inf"), left.dtype))
-            total += tf.where(possible, (chosen - largest) - log_mass, impossible)
-            left = _without(left, place)
-        return total
+        return _slate_log_prob(logits, value)
 
     def first_pick_entropy(self) -> tf.Tensor:
         """Entropy in nats of the first document of the slate, exact; float [...]."""
-        return _categorical_entropy(self._logits)
+        return _categorical_entropy(self._offered)
 
     def _entropy(self) -> tf.Tensor:
-        terms = self._num_docs**self._slate_size
+        terms = self._num_columns**self._slate_size
         if terms > MAX_EXACT_ENTROPY_TERMS:
             raise NotImplementedError(
-                f"the exact entropy of a slate of {self._slate_size} out of {self._num_docs} documents sums {terms} "
+                f"the exact entropy of a slate of {self._slate_size} out of {self._num_columns} documents sums {terms} "
                 f"terms a row, more than {MAX_EXACT_ENTROPY_TERMS}: use estimated_entropy or first_pick_entropy"
             )
-        return _slate_entropy(self._logits, self._slate_size)
+        return _slate_entropy(self._offered, self._slate_size)
 
     def estimated_entropy(self, num_samples: int, seed: Any) -> tf.Tensor:
         """Monte-Carlo estimate of the slate's entropy in nats, unbiased.
@@ -145,8 +167,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         Returns:
           float [...].
         """
-        left = tf.broadcast_to(self._logits, tf.concat([[num_samples], tf.shape(self._logits)], axis=0))
-        slates = self.sample(num_samples, seed=seed)
+        left = tf.broadcast_to(self._offered, tf.concat([[num_samples], tf.shape(self._logits)], axis=0))
+        slates = self._columns_at(self.sample(num_samples, seed=seed))
         total = self.first_pick_entropy()
         for slot in range(self._slate_size - 1):
             left = _without(left, slates[..., slot])
@@ -154,10 +176,18 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         return total
 
     def _mode(self) -> tf.Tensor:
-        return tf.math.top_k(self._logits, k=self._slate_size).indices
+        return self._places(tf.math.top_k(self._offered, k=self._slate_size).indices)
 
     def _default_event_space_bijector(self) -> None:
         return None
+
+
+def _penalty(columns: tf.Tensor, num_columns: int, dtype: tf.DType) -> tf.Tensor:
+    """What to add to logits [..., D]: 0 for columns in the pool, -inf for others; NaN if the pool is none."""
+    times = tf.scatter_nd(columns[:, tf.newaxis], tf.ones_like(columns), [num_columns])
+    is_pool = tf.reduce_all(times <= 1) & (tf.reduce_sum(times) == columns.shape[0])
+    absent = tf.where(times > 0, tf.constant(0.0, dtype), tf.constant(-float("inf"), dtype))
+    return tf.where(is_pool, absent, tf.constant(float("nan"), dtype))
 
 
 def _one_hot(place: tf.Tensor, num_docs: int) -> tf.Tensor:
@@ -171,38 +201,167 @@ def _without(logits: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
 
 
 def _at(logits: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """The logit at `place`, -inf where it is out of range (a gather raises there, or clamps under XLA)."""
+    """The logits at `place` [..., S], -inf where it is out of range (a gather raises there, or clamps under XLA)."""
     num_docs = int(logits.shape[-1])
     inside = (place >= 0) & (place < num_docs)
-    gathered = tf.gather(logits, tf.clip_by_value(place, 0, num_docs - 1), batch_dims=len(place.shape))
+    gathered = tf.gather(logits, tf.clip_by_value(place, 0, num_docs - 1), batch_dims=len(logits.shape) - 1)
     return tf.where(inside, gathered, tf.cast(-float("inf"), logits.dtype))
 
 
 def _largest(logits: tf.Tensor) -> tf.Tensor:
-    """The largest logit of each row, a constant for gradients; 0 where there is no finite one."""
-    largest = tf.stop_gradient(tf.reduce_max(logits, axis=-1))
+    """The largest logit of each row; 0 where there is no finite one."""
+    largest = tf.reduce_max(logits, axis=-1)
     return tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest))
 
 
-def _draw_one(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """Inverse CDF: one uniform number in [0, 1) picks one document of each row of `logits` [..., D]."""
-    mass = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
-    cumulative = tf.cumsum(mass, axis=-1)
-    threshold = uniform[..., tf.newaxis] * cumulative[..., -1:]
-    # A parallel sum need not be monotone and u * total may round up to the total: only documents with mass may be
-    # picked, and the last of them where no partial sum exceeds the threshold.
-    position = tf.range(logits.shape[-1])
-    size = int(logits.shape[-1])
-    first_above = tf.reduce_min(tf.where((cumulative > threshold) & (mass > 0), position, size), axis=-1)
-    last_with_mass = tf.reduce_max(tf.where(mass > 0, position, 0), axis=-1)
-    return tf.minimum(first_above, last_with_mass)
+# Sampling: inverse CDF in two levels, so that each row is passed over once, however many slots there are.
 
 
-def _categorical_entropy(logits: tf.Tensor) -> tf.Tensor:
+def _num_blocks(num_docs: int) -> int:
+    """B, near the square root of D; a divisor of D if there is one within a factor of 2."""
+    root = max(int(round(num_docs**0.5)), 1)
+    divisors = [size for size in range(max(root // 2, 1), 2 * root + 1) if num_docs % size == 0]
+    return min(divisors, key=lambda size: abs(size - root), default=root)
+
+
+def _draw(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S].
+
+    Each slot draws a block of documents, then a document within it. Blocks are weighed relative to their own largest
+    document, so that nothing is lost to underflow, however small what is left is beside what was taken.
+    """
+    num_docs, slate_size = int(logits.shape[-1]), int(uniforms.shape[-1])
+    num_blocks = _num_blocks(num_docs)
+    block_size = -(-num_docs // num_blocks)
+    batch = tf.shape(logits)[:-1]
+    rows = tf.reshape(logits, (-1, num_docs))
+    if num_blocks * block_size > num_docs:
+        padding = num_blocks * block_size - num_docs
+        rows = tf.pad(rows, [[0, 0], [0, padding]], constant_values=-float("inf"))
+    table = tf.reshape(rows, (-1, num_blocks, block_size))
+    numbers = tf.reshape(uniforms, (-1, slate_size))
+    tops = _largest(table)
+    # As a product, XLA computes the exponentials once and in vectors; as a sum it fuses them in, one by one.
+    mass = tf.reshape(tf.exp(table - tops[..., tf.newaxis]), (-1, block_size))
+    sums = tf.reshape(tf.matmul(mass, tf.ones((block_size, 1), mass.dtype)), tf.shape(tops))
+
+    def draw_slot(slot: Any, tops: tf.Tensor, sums: tf.Tensor, places: tf.Tensor) -> Any:
+        largest = tf.reduce_max(tf.where(sums > 0, tops, -float("inf")), axis=-1, keepdims=True)
+        block_mass = tf.where(sums > 0, sums * tf.exp(tops - largest), tf.zeros_like(sums))
+        threshold = numbers[:, slot] * tf.reduce_sum(block_mass, axis=-1)
+        block, before = samplers.pick(block_mass, threshold)
+        left = tf.gather(table, block, batch_dims=1)
+        documents = (block * block_size)[:, tf.newaxis] + tf.range(block_size)
+        taken = tf.reduce_any(documents[:, :, tf.newaxis] == places[:, tf.newaxis], axis=-1)
+        left = tf.where(taken, tf.constant(-float("inf"), left.dtype), left)
+        top = _largest(left)
+        # In units of the block's own largest document; where that overflows, the block's last document is meant.
+        within, _ = samplers.pick(tf.exp(left - top[:, tf.newaxis]), (threshold - before) * tf.exp(largest[:, 0] - top))
+        left = tf.where(_one_hot(within, block_size), tf.constant(-float("inf"), left.dtype), left)
+        # The block is weighed again without the document: its mass minus the document's would be rounding error.
+        top = _largest(left)
+        here = _one_hot(block, num_blocks)
+        tops = tf.where(here, top[:, tf.newaxis], tops)
+        sums = tf.where(here, tf.reduce_sum(tf.exp(left - top[:, tf.newaxis]), axis=-1, keepdims=True), sums)
+        place = tf.minimum(block * block_size + within, num_docs - 1)  # of a NaN row: maybe in the padding
+        places = tf.where(tf.range(slate_size) == slot, place[:, tf.newaxis], places)
+        return slot + 1, tops, sums, places
+
+    # A loop, so that there is one slot to compile however many there are.
+    nothing = tf.fill((tf.shape(table)[0], slate_size), -1)
+    *_, places = tf.while_loop(
+        lambda slot, *_: slot < slate_size,
+        draw_slot,
+        (tf.constant(0), tops, sums, nothing),
+        maximum_iterations=slate_size,
+        parallel_iterations=1,
+    )
+    return tf.reshape(places, tf.concat([batch, [slate_size]], axis=0))
+
+
+# Log-probability: one exponential for each document, whatever the number of slots.
+
+
+@tf.custom_gradient
+def _slate_log_prob(logits: tf.Tensor, slate: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """float [...] of logits [..., D] and slates int32 [..., S].
+
+    With A the logarithm of the mass of the documents outside the slate, slot s is normalised by
+    log(exp(A) + exp(l[r_s]) + ... + exp(l[r_S])): sums of positive terms, relative to the largest of each.
+    """
+    law = _slate_law(logits, slate)
+    log_prob = tf.reduce_sum(tf.linalg.diag_part(law.log_shares), axis=-1)
+    impossible = tf.cast(-float("inf"), logits.dtype)
+    log_prob = tf.where(law.possible | tf.math.is_nan(log_prob), log_prob, impossible)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        # d log p / d l[d] = [d chosen] - sum over the slots in which d was left of its probability there.
+        law = _slate_law(logits, slate)
+        upstream = tf.where(law.possible, upstream, tf.zeros_like(upstream))
+        result = -law.rest_mass * (upstream * law.rest_share)[..., tf.newaxis]
+        # Of the chosen: 1 - p in their own slot, a tiny number and no difference of rounded ones; - p in earlier slots.
+        own = -tf.math.expm1(tf.linalg.diag_part(law.log_shares))
+        earlier = tf.linalg.band_part(tf.exp(law.log_shares), -1, 0)
+        earlier = tf.reduce_sum(tf.linalg.set_diag(earlier, tf.zeros_like(own)), axis=-1)
+        chosen = tf.where(law.possible[..., tf.newaxis], own - earlier, tf.zeros_like(own)) * upstream[..., tf.newaxis]
+        for slot in range(int(slate.shape[-1])):
+            place = _one_hot(slate[..., slot], int(logits.shape[-1]))
+            result = tf.where(place, chosen[..., slot, tf.newaxis], result)
+        return result, None
+
+    return log_prob, gradient
+
+
+class _SlateLaw(NamedTuple):
+    log_shares: tf.Tensor  # [..., S, S], log-probability of each document of the slate in each slot
+    possible: tf.Tensor  # bool [...], whether documents are available and different
+    rest_mass: tf.Tensor  # [..., D], mass of the documents outside the slate, relative to their largest; 0 within
+    rest_share: tf.Tensor  # [...], what to multiply that with to have probabilities, summed over slots
+
+
+def _slate_law(logits: tf.Tensor, slate: tf.Tensor) -> _SlateLaw:
+    slate_size = int(slate.shape[-1])
+    rest = logits
+    for slot in range(slate_size):
+        rest = _without(rest, slate[..., slot])
+    rest_largest = _largest(rest)[..., tf.newaxis]
+    rest_mass = tf.exp(rest - rest_largest)
+    chosen = _at(logits, slate)
+    possible = tf.reduce_all(chosen > -float("inf"), axis=-1)
+    if slate_size > 1:
+        equal = slate[..., tf.newaxis] == slate[..., tf.newaxis, :]
+        possible &= ~tf.reduce_any(tf.linalg.band_part(equal, 0, -1) & ~tf.eye(slate_size, dtype=tf.bool), axis=[-1, -2])
+    # Slot s has the rest and the documents chosen from s on. References are the largest logits among them: kept apart
+    # from the logarithm of the mass relative to them, so that differences survive however large logits are.
+    finite = tf.where(tf.math.is_finite(chosen), chosen, rest_largest)
+    references = [rest_largest]
+    for slot in reversed(range(slate_size)):
+        references.append(tf.maximum(references[-1], finite[..., slot, tf.newaxis]))
+    reference = tf.concat(references[:0:-1], axis=-1)
+    of_chosen = tf.exp(chosen[..., tf.newaxis] - reference[..., tf.newaxis, :])
+    total = tf.reduce_sum(tf.linalg.band_part(of_chosen, -1, 0), axis=-2)
+    rest_sum = tf.reduce_sum(rest_mass, axis=-1, keepdims=True)
+    log_mass = tf.math.log(rest_sum * tf.exp(rest_largest - reference) + total)
+    return _SlateLaw(
+        log_shares=(chosen[..., tf.newaxis] - reference[..., tf.newaxis, :]) - log_mass[..., tf.newaxis, :],
+        possible=possible,
+        rest_mass=rest_mass,
+        rest_share=tf.reduce_sum(tf.exp((rest_largest - reference) - log_mass), axis=-1),
+    )
+
+
+@tf.custom_gradient
+def _categorical_entropy(logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
     """Entropy in nats of a softmax over the last axis, 0 log 0 = 0."""
     log_probs = tf.nn.log_softmax(logits, axis=-1)
     finite = tf.where(log_probs > -float("inf"), log_probs, tf.zeros_like(log_probs))
-    return -tf.reduce_sum(tf.exp(log_probs) * finite, axis=-1)
+    probs = tf.exp(log_probs)
+    entropy = -tf.reduce_sum(probs * finite, axis=-1)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return -upstream[..., tf.newaxis] * probs * (finite + entropy[..., tf.newaxis])
+
+    return entropy, gradient
 
 
 def _slate_entropy(logits: tf.Tensor, slots: int) -> tf.Tensor:

@@ -430,7 +430,7 @@ def test_masked_documents_are_never_drawn(masked, mode):
 def test_the_ends_of_the_uniform_numbers_pick_documents_with_mass(uniform):
     # 1.0 itself is not drawn, but uniform * total may round up to the total, which has the same effect.
     logits = tf.constant([[-INF, 0.0, -INF, 1.0, -INF], [2.0, -INF, 0.0, -INF, -INF]])
-    picked = slates._draw_one(logits, tf.fill([2], tf.constant(uniform, tf.float32)))
+    picked = slates._draw(logits, tf.fill([2, 1], tf.constant(uniform, tf.float32)))[:, 0]
     np.testing.assert_array_equal(picked, [1, 0] if uniform == 0.0 else [3, 2])
 
 

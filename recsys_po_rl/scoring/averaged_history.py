@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
 
 DECAYS = (0.5, 0.8, 0.95)  # share of an average that a further click leaves; memory of 2, 5 and 20 clicks
 TIME_OFFSET = 1.0  # subtracted from consumed times: half the default length, so that averages are centred
@@ -122,7 +122,7 @@ class AveragedHistoryModel(HistoryScorer):
         averages = tf.reshape(state["averages"], (-1, size))
         features = tf.concat([averages, tf.math.log1p(state["clicks"])[:, tf.newaxis]], axis=1)
         hidden = tf.nn.leaky_relu(self._hidden(features), LEAKY_RELU_SLOPE)
-        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
         return self._doc_bias(tf.matmul(self._user_embedding(hidden), proposals, transpose_b=True))
 
     def get_config(self) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
+from recsys_po_rl import checks, gin_config, invariants
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
 
 HIDDEN_UNITS = 32
 LEAKY_RELU_SLOPE = 0.3  # of the negative half; Keras 2's default
+# In a loop, documents per row up to which the first layer is folded into a table: the table's gradient is a pass over
+# H (D+1) 32 numbers at each step, the layer without it a product of H (E+1) x 32 for each row.
+FOLDING_LIMIT = 2
 
 
 @gin_config.configurable
@@ -97,15 +100,41 @@ class CollabFilteringModel(HistoryScorer):
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Scores of all documents; see the class."""
-        embedded = self._doc_embeddings(doc_ids)
-        slots = tf.concat([embedded, times[..., tf.newaxis]], axis=-1)
+        first, *others = self._net.layers
+        if invariants.in_loop() and self.num_docs < FOLDING_LIMIT * (doc_ids.shape[0] or 0):
+            hidden = self._folded_first_layer(doc_ids, times)
+        else:
+            hidden = first(self._flat_history(doc_ids, times))
+        for layer in others:
+            hidden = layer(hidden, training=training)
+        proposals = proposal_rows(self._doc_proposal_embeddings, self.num_docs)
+        return tf.matmul(hidden, proposals, transpose_b=True)
+
+    def _flat_history(self, doc_ids: tf.Tensor, times: tf.Tensor) -> tf.Tensor:
+        slots = tf.concat([self._doc_embeddings(doc_ids), times[..., tf.newaxis]], axis=-1)
         if self.mask_null_documents:
             consumed = self._doc_embeddings.compute_mask(doc_ids)
             slots = tf.where(consumed[..., tf.newaxis], slots, tf.zeros_like(slots))
-        flat = tf.reshape(slots, (-1, self.history_length * (self.doc_embed_dim + 1)))
-        user_embedding = self._net(flat, training=training)
-        proposals = self._doc_proposal_embeddings(tf.range(1, self.num_docs + 1))
-        return tf.matmul(user_embedding, proposals, transpose_b=True)
+        return tf.reshape(slots, (-1, self.history_length * (self.doc_embed_dim + 1)))
+
+    def _folded_first_layer(self, doc_ids: tf.Tensor, times: tf.Tensor) -> tf.Tensor:
+        """The first dense layer, its product with each document's embedding in each slot looked up in a table."""
+        if self.mask_null_documents:
+            times = tf.where(doc_ids > 0, times, tf.zeros_like(times))
+        table = invariants.loop_invariant((id(self), "slot table"), self._slot_table)
+        by_slot = tf.reshape(self._net.layers[0].kernel, (self.history_length, self.doc_embed_dim + 1, HIDDEN_UNITS))
+        time_weights = tf.cast(by_slot[:, -1], self.compute_dtype)
+        bias = tf.cast(self._net.layers[0].bias, self.compute_dtype)
+        return _sum_of_rows(table, doc_ids) + tf.matmul(times, time_weights) + bias
+
+    def _slot_table(self) -> tf.Tensor:
+        """What each document adds to the hidden units from each slot; [H, D+1, hidden units]."""
+        kernel = tf.cast(self._net.layers[0].kernel, self.compute_dtype)
+        by_slot = tf.reshape(kernel, (self.history_length, self.doc_embed_dim + 1, HIDDEN_UNITS))[:, :-1]
+        embeddings = self._doc_embeddings(tf.range(self.num_docs + 1))
+        if self.mask_null_documents:
+            embeddings *= tf.cast(tf.range(self.num_docs + 1) > 0, embeddings.dtype)[:, tf.newaxis]
+        return tf.einsum("de,hek->hdk", embeddings, by_slot)
 
     def get_config(self) -> dict[str, Any]:
         """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
@@ -114,3 +143,18 @@ class CollabFilteringModel(HistoryScorer):
             "proposal_stddev": self.proposal_stddev,
             "mask_null_documents": self.mask_null_documents,
         }
+
+
+@tf.custom_gradient
+def _sum_of_rows(table: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """sum_h table[h, ids[:, h]] of a table [H, N, K] and ids [B, H]; [B, K]."""
+    slots, rows, _ = table.shape
+    flat_ids = ids + tf.cast(tf.range(slots) * rows, ids.dtype)
+    result = tf.reduce_sum(tf.gather(tf.reshape(table, (slots * rows, -1)), flat_ids), axis=1)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        # Slot by slot: in one piece, `upstream` would be repeated for every slot first.
+        sums = [tf.math.unsorted_segment_sum(upstream, ids[:, slot], rows) for slot in range(slots)]
+        return tf.stack(sums), None
+
+    return result, gradient

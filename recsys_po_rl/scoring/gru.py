@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
 
 UNITS = 32  # of the recurrent state
 
@@ -102,7 +102,7 @@ class GRUModel(HistoryScorer):
 
     def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Scores of all documents from the hidden state."""
-        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
         return self._doc_bias(tf.matmul(self._user_embedding(state["hidden"]), proposals, transpose_b=True))
 
     def get_config(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl import checks, invariants
 
 DOC_ID_HISTORY = "doc_id_history"
 C_TIME_HISTORY = "c_time_history"
@@ -362,6 +362,11 @@ class Embedding(tf.keras.layers.Embedding):
 @tf.custom_gradient
 def _with_dense_gradient(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
     return tf.identity(table), tf.convert_to_tensor
+
+
+def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
+    """Rows of documents 1 to `num_docs` of a built table [D+1, E]; the same at every step of a loop."""
+    return invariants.loop_invariant((id(table), "proposals"), lambda: table(tf.range(1, num_docs + 1)))
 
 
 def build_tables(*tables: tf.keras.layers.Embedding) -> None:

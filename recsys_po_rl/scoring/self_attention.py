@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
 
 NUM_BLOCKS = 2  # the paper's default
 NUM_HEADS = 1  # the paper's default
@@ -136,7 +136,7 @@ class SelfAttentionModel(HistoryScorer):
         # The newest click is the last slot that holds one.
         newest = tf.cast((age == 0) & clicked, self.compute_dtype)[..., tf.newaxis]
         read_out = tf.reduce_sum(self._last_norm(slots) * newest, axis=1)
-        proposals = self._doc_prop_embedding(tf.range(1, self.num_docs + 1))
+        proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
         return self._doc_bias(tf.matmul(read_out, proposals, transpose_b=True))
 
     def get_config(self) -> dict[str, Any]:

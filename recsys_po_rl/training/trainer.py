@@ -27,17 +27,19 @@ def train(
     users_per_step: int,
     horizon: int,
     on_row: Callable[[TrainingRow], None],
+    num_shards: int = 1,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> list[TrainingRow]:
     """Runs `num_steps` training steps, each with fresh users.
 
     Args:
-      learner: its `step(keys)` returns a `StepResult`.
+      learner: its `step(keys of each shard)` returns a `StepResult`.
       seed: seed of the run; step k uses the users of path ("training", k).
       num_steps: steps to run.
       users_per_step: U.
       horizon: T.
       on_row: called with each row as soon as it is there.
+      num_shards: batches of users in each step.
       after_step: called with the number of the step that is done.
 
     Returns:
@@ -49,7 +51,8 @@ def train(
     rows = []
     for step in range(1, num_steps + 1):
         started = time.perf_counter()
-        result: StepResult = learner.step(draws.make_keys(seed, "training", step))
+        keys = [draws.make_keys(seed, "training", step, batch=shard) for shard in range(num_shards)]
+        result: StepResult = learner.step(keys)
         mean_reward, gradient_norm, entropy = (float(scalar) for scalar in result)
         seconds = time.perf_counter() - started
         if not gradient_norm < float("inf"):

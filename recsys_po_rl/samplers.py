@@ -1,0 +1,144 @@
+"""Draws that are the same numbers in graph, XLA and eager mode: inverse CDFs of uniform numbers from Philox bits.
+
+TensorFlow's own samplers turn equal bits into different floats under XLA, and XLA's default generator on CPU takes 130 ns
+a number where Philox takes 18 (benchmarks/RESULTS.md).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+_PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
+_ANY_SEED = np.zeros(2, np.int32)  # for draws that use none
+_MANTISSA_BITS = {tf.float32: 24, tf.float64: 53}
+
+
+def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
+    """A seed that depends on a seed and a number: Philox with the seed as key and the number as counter.
+
+    Args:
+      seed: int32 [2].
+      number: integer scalar, at least 0.
+
+    Returns:
+      int32 [2].
+    """
+    return _bits([2], seed, tf.int32, counter=number)
+
+
+def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Multiples of 2^-24 (float64: 2^-53) in [0, 1), all equally likely.
+
+    Args:
+      shape: of the result.
+      seed: int32 [2].
+      dtype: float32 or float64.
+    """
+    bits_type, width = (tf.uint64, 64) if dtype == tf.float64 else (tf.uint32, 32)
+    mantissa = _MANTISSA_BITS.get(dtype, 24)
+    bits = tf.bitwise.right_shift(_bits(shape, seed, bits_type), tf.constant(width - mantissa, bits_type))
+    signed = tf.cast(bits, tf.int64 if width == 64 else tf.int32)
+    return tf.cast(signed, dtype) * tf.constant(2.0**-mantissa, dtype)
+
+
+def _bits(shape: Any, seed: tf.Tensor, dtype: tf.DType, counter: Any = 0) -> tf.Tensor:
+    # The op itself: tf.random.stateless_uniform hashes each seed first, in fifty operations; these seeds are hashes.
+    key = tf.bitcast(seed, tf.uint64)[tf.newaxis]
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=tf.cast(shape, tf.int32), key=key, counter=_counter(counter), alg=_PHILOX, dtype=dtype
+    )
+
+
+def _counter(number: Any) -> tf.Tensor:
+    if isinstance(number, int):
+        return tf.constant([number, 0], tf.uint64)
+    return tf.stack([tf.cast(number, tf.uint64), tf.constant(0, tf.uint64)])
+
+
+def cumulative(mass: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sums of `mass` [..., N] over the places before each, and over those up to it; both [..., N].
+
+    By a product with a triangular matrix: XLA's cumulative sum on CPU takes about ten times as long for N near 10.
+    """
+    size = int(mass.shape[-1])
+    before = tf.linalg.band_part(tf.ones((size, size), mass.dtype), 0, -1) - tf.eye(size, dtype=mass.dtype)
+    rows = tf.reshape(mass, (-1, size))
+    exclusive = tf.reshape(tf.matmul(rows, before), tf.shape(mass))
+    return exclusive, exclusive + mass
+
+
+def pick(mass: tf.Tensor, threshold: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first place whose mass carries the cumulative sum above a threshold.
+
+    Rounding may carry the threshold to the total, and a place without mass is never to be picked: then it is the last
+    place that has some.
+
+    Args:
+      mass: float [..., N], at least 0.
+      threshold: float [...].
+
+    Returns:
+      The place, int32 [...], in 0..N-1 whatever the mass; and the sum of the mass before it, [...].
+    """
+    size = int(mass.shape[-1])
+    exclusive, inclusive = cumulative(mass)
+    positions = tf.range(size)
+    has_mass = mass > 0
+    above = (inclusive > threshold[..., tf.newaxis]) & has_mass
+    first_above = tf.reduce_min(tf.where(above, positions, size), axis=-1)
+    last_with_mass = tf.reduce_max(tf.where(has_mass, positions, 0), axis=-1)
+    place = tf.minimum(first_above, last_with_mass)
+    return place, tf.gather(exclusive, place, batch_dims=len(place.shape))
+
+
+def categorical(logits: tf.Tensor, uniform_number: tf.Tensor) -> tf.Tensor:
+    """Inverse CDF of a softmax.
+
+    Args:
+      logits: float [..., N]; -inf: never.
+      uniform_number: [...], in [0, 1).
+
+    Returns:
+      int32 [...].
+    """
+    mass = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
+    place, _ = pick(mass, uniform_number * tf.reduce_sum(mass, axis=-1))
+    return place
+
+
+def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """A draw from a TFP distribution; categorical and normal ones by inverse CDF, others as TFP draws them.
+
+    Args:
+      distribution: of TFP.
+      sample_shape: as in TFP.
+      make_seed: returns the seed, int32 [2]; not called for deterministic distributions.
+    """
+    if is_deterministic(distribution):
+        return distribution.sample(sample_shape, seed=_ANY_SEED)
+    kind = type(distribution)
+    if kind not in (tfp.distributions.Categorical, tfp.distributions.Normal, tfp.distributions.MultivariateNormalDiag):
+        return distribution.sample(sample_shape, seed=make_seed())
+    shape = tf.concat([tf.reshape(tf.cast(sample_shape, tf.int32), [-1]), distribution.batch_shape_tensor()], axis=0)
+    if kind is tfp.distributions.Categorical:
+        logits = distribution.logits_parameter()
+        numbers = uniform(shape, make_seed(), logits.dtype)
+        return tf.cast(categorical(logits + tf.zeros_like(numbers)[..., tf.newaxis], numbers), distribution.dtype)
+    shape = tf.concat([shape, distribution.event_shape_tensor()], axis=0)
+    return distribution.mean() + distribution.stddev() * _standard_normal(shape, make_seed(), distribution.dtype)
+
+
+def is_deterministic(distribution: Any) -> bool:
+    """Whether a distribution has one value only."""
+    while isinstance(distribution, tfp.distributions.Independent):
+        distribution = distribution.distribution
+    return isinstance(distribution, (tfp.distributions.Deterministic, tfp.distributions.VectorDeterministic))
+
+
+def _standard_normal(shape: Any, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    # In the middle of its cell a uniform number is never 0 or 1; float64, whose cells float32 could not tell apart.
+    numbers = uniform(shape, seed, tf.float64) + 2.0**-54
+    return tf.cast(tf.math.ndtri(numbers), dtype)

@@ -1,0 +1,268 @@
+"""Log-probabilities of recorded slates, and their gradients, under weights as they are now."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import tensorflow as tf
+from recsim_ng.core import variable
+from recsim_ng.core.value import Value
+
+from recsys_po_rl import checks, draws, fields, invariants
+from recsys_po_rl.runtime import SeededRuntime
+
+
+class Recording(NamedTuple):
+    """What a rollout of T steps of U users leaves for the replay of its slates."""
+
+    inputs: tuple[dict[str, tf.Tensor], ...]  # for each dependency of the slate, the fields its law reads, [T, ...]
+    draws: tuple[tf.Tensor, ...]  # the slate's random fields, in the order in which they are drawn, [T, ...]
+    # For a recommender's state that depends on weights: what each of its dependencies held, [T, ...].
+    transitions: tuple[dict[str, tf.Tensor], ...]
+
+
+# Of log-probabilities and entropies float32 [N, U], and of further tensors [N, U], N steps at once: a scalar to be
+# summed over steps, and a vector of statistics that are summed too.
+Loss = Callable[..., tuple[tf.Tensor, tf.Tensor]]
+
+
+class ReplayGradient(NamedTuple):
+    """Gradient of a loss that was summed over steps."""
+
+    gradients: list[tf.Tensor]  # one for each variable
+    statistics: tf.Tensor  # float32, summed over steps
+
+
+class SlateReplay:
+    """Log-probabilities of recorded slates under the policy's weights as they are now, for any recommender entity.
+
+    The slate's own value function is evaluated again with recorded inputs, its draws replaced by the recorded ones, so
+    a recommender of the user's own needs nothing but to draw through Edward2 what it shows.
+
+    A recommender's state that depends on weights (a recurrent scorer's) is not trusted as recorded: it is computed
+    again from the first step on, from recorded responses and slates, and gradients flow through it.
+    """
+
+    def __init__(self, variables: Sequence[variable.Variable], runtime: SeededRuntime) -> None:
+        """Finds out what the slate's law reads.
+
+        Args:
+          variables: the network's variables.
+          runtime: a runtime over them.
+
+        Raises:
+          checks.InvalidInputError: if slates are not random, draw something that is not a field of theirs, or depend
+            on a previous value.
+        """
+        by_name = {var.name: var for var in variables}
+        self._slate = by_name[fields.SLATE_DOCS]
+        self._state: Any = by_name.get(fields.RECOMMENDER_STATE)
+        flow = runtime.flow(fields.SLATE_DOCS)
+        if not flow.random_fields:
+            raise checks.InvalidInputError(
+                f"{fields.SLATE_DOCS!r} draws no Edward2 random variable: such a recommender cannot learn by policy "
+                "gradient"
+            )
+        if None in flow.random_fields:
+            raise checks.InvalidInputError(
+                f"{fields.SLATE_DOCS!r} draws a random variable that is not one of its fields, so its log-probability "
+                "cannot be computed again"
+            )
+        if any(not dependency.on_current_value for dependency in self._slate.value.dependencies):
+            raise checks.InvalidInputError(f"{fields.SLATE_DOCS!r} must depend on current values only")
+        self._random_fields = [name for name in flow.random_fields if name is not None]
+        self._dependencies = [dependency.variable_name for dependency in self._slate.value.dependencies]
+        self._reads = {name: list(flow.draw_reads.get(name, ())) for name in self._dependencies}
+        self._transition_dependencies: list[str] = []
+        self._transition_reads: dict[str, list[str]] = {}
+        self.carries_state = self._state is not None and runtime.flow(fields.RECOMMENDER_STATE).reads_weights
+        if self.carries_state:
+            self._reads[fields.RECOMMENDER_STATE] = []
+            self._transition_dependencies = self._previous_dependencies()
+            state_flow = runtime.flow(fields.RECOMMENDER_STATE)
+            self._transition_reads = {
+                name: list(state_flow.reads.get(name, ()))
+                for name in self._transition_dependencies
+                if name != fields.RECOMMENDER_STATE
+            }
+        self._invariants = flow.invariants
+        self._specs = {
+            name: runtime.flow(name).field_specs for name in {*self._dependencies, *self._transition_dependencies}
+        }
+
+    def _previous_dependencies(self) -> list[str]:
+        if any(dependency.on_current_value for dependency in self._state.value.dependencies):
+            raise checks.InvalidInputError(
+                f"{fields.RECOMMENDER_STATE!r} depends on weights: it must depend on previous values only"
+            )
+        return [dependency.variable_name for dependency in self._state.value.dependencies]
+
+    @property
+    def record(self) -> dict[str, list[str]]:
+        """The fields a rollout must record, by variable."""
+        needed: dict[str, set[str]] = {fields.SLATE_DOCS: set(self._random_fields)}
+        for reads in (self._reads, self._transition_reads):
+            for name, names in reads.items():
+                needed.setdefault(name, set()).update(names)
+        return {name: sorted(names) for name, names in needed.items() if names}
+
+    def recorded(self, stacked: Mapping[str, Mapping[str, tf.Tensor]]) -> Recording:
+        """What the replay needs of a trajectory that has the fields of `record`."""
+
+        def fields_of(reads: Mapping[str, list[str]], names: Sequence[str]) -> tuple[dict[str, tf.Tensor], ...]:
+            return tuple({field: stacked[name][field] for field in reads.get(name, ())} for name in names)
+
+        drawn = tuple(stacked[fields.SLATE_DOCS][field] for field in self._random_fields)
+        return Recording(
+            fields_of(self._reads, self._dependencies),
+            drawn,
+            fields_of(self._transition_reads, self._transition_dependencies),
+        )
+
+    def log_prob_and_entropy(
+        self, inputs: Sequence[Mapping[str, Any]], drawn: Sequence[Any], state: Optional[Value] = None
+    ) -> tuple[Any, Any]:
+        """Log-probability and entropy of one step's slates; float32 [U] each.
+
+        Args:
+          inputs: for each dependency of the slate the recorded fields of one step.
+          drawn: the recorded draws of that step.
+          state: the recommender's state, where it is computed again.
+        """
+        dependencies = [
+            state if state is not None and name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
+            for name, recorded in zip(self._dependencies, inputs)
+        ]
+        with draws.replayed_draws(drawn) as replayed:
+            self._slate.value.fn(*dependencies)
+        log_probs = [
+            _per_user(rv.distribution.log_prob(recorded)) for rv, recorded in zip(replayed.random_variables, drawn)
+        ]
+        entropies = [_per_user(_entropy(rv.distribution)) for rv in replayed.random_variables]
+        return tf.add_n(log_probs), tf.add_n(entropies)
+
+    def gradients(
+        self,
+        variables: Sequence[tf.Variable],
+        loss: Loss,
+        recording: Recording,
+        others: Sequence[tf.Tensor],
+        num_statistics: int,
+        start: Any = 0,
+        stop: Any = None,
+    ) -> ReplayGradient:
+        """Gradient of a loss of the recorded slates.
+
+        It is taken step by step, so that what a step needs stays in the cache and memory does not grow with the
+        horizon; for a recommender whose state depends on weights it flows back through all steps.
+
+        Args:
+          variables: what to differentiate with respect to.
+          loss: see `Loss`; called with `others` cut to the same steps.
+          recording: of T steps or more.
+          others: tensors [T, U], at least one.
+          num_statistics: length of the vector that `loss` returns.
+          start: first step that counts, scalar; 0 where the state is carried.
+          stop: step at which to stop, scalar; T if None, and where the state is carried.
+
+        Returns:
+          The gradient; variables that the slates do not depend on have zeros.
+        """
+        if self.carries_state:
+            return self._gradients_through_time(variables, loss, recording, others)
+        stop = others[0].shape[0] if stop is None else stop
+        with tf.GradientTape() as outside:
+            known = {key: compute() for key, compute in self._invariants.items()}
+        sources = [*variables, *known.values()]
+
+        def body(step: tf.Tensor, sums: list[tf.Tensor], statistics: tf.Tensor) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(list(known.values()))
+                log_prob, entropy = self.log_prob_and_entropy(
+                    _at_step(recording.inputs, step), [drawn[step] for drawn in recording.draws]
+                )
+                value, more = loss(
+                    log_prob[tf.newaxis], entropy[tf.newaxis], *(other[step][tf.newaxis] for other in others)
+                )
+            found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            found = [total + tf.convert_to_tensor(one) for total, one in zip(sums, found)]
+            return step + 1, found, statistics + more
+
+        zeros = [tf.zeros(source.shape, source.dtype) for source in sources]
+        with invariants.scope(known):
+            _, sums, statistics = tf.while_loop(
+                lambda step, *_: step < stop,
+                body,
+                (tf.convert_to_tensor(start), zeros, tf.zeros((num_statistics,))),
+                parallel_iterations=1,
+            )
+        direct, through = sums[: len(variables)], sums[len(variables) :]
+        if known:
+            chained = outside.gradient(
+                list(known.values()),
+                list(variables),
+                output_gradients=through,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            direct = [one + tf.convert_to_tensor(more) for one, more in zip(direct, chained)]
+        return ReplayGradient(direct, statistics)
+
+    def _gradients_through_time(
+        self, variables: Sequence[tf.Variable], loss: Loss, recording: Recording, others: Sequence[tf.Tensor]
+    ) -> ReplayGradient:
+        with tf.GradientTape() as tape, invariants.scope():
+            value, statistics = loss(*self._unrolled(recording, others[0].shape[0]), *others)
+        found = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return ReplayGradient([tf.convert_to_tensor(gradient) for gradient in found], statistics)
+
+    def _unrolled(self, recording: Recording, horizon: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log-probabilities and entropies of the first steps, the state computed again; float32 [horizon, U] each."""
+        num_users = recording.draws[0].shape[1]
+        with draws.certain_draws(fields.RECOMMENDER_STATE):
+            first = self._state.initial_value.fn().map(tf.convert_to_tensor).as_dict
+        arrays = [tf.TensorArray(tf.float32, size=horizon, element_shape=(num_users,)) for _ in range(2)]
+
+        def body(step: tf.Tensor, packed: Any, log_probs: Any, entropies: Any) -> Any:
+            state = Value(**packed)
+            log_prob, entropy = self.log_prob_and_entropy(
+                _at_step(recording.inputs, step), [drawn[step] for drawn in recording.draws], state
+            )
+            dependencies = [
+                state if name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
+                for name, recorded in zip(self._transition_dependencies, _at_step(recording.transitions, step))
+            ]
+            with draws.certain_draws(fields.RECOMMENDER_STATE):
+                following = self._state.value.fn(*dependencies).map(tf.convert_to_tensor).as_dict
+            return step + 1, following, log_probs.write(step, log_prob), entropies.write(step, entropy)
+
+        _, _, log_probs, entropies = tf.while_loop(
+            lambda step, *_: step < horizon, body, (tf.constant(0), first, *arrays), maximum_iterations=horizon
+        )
+        return log_probs.stack(), entropies.stack()
+
+    def _completed(self, name: str, recorded: Mapping[str, Any]) -> Value:
+        """A value with all fields: zeros stand in for those that are asked for but not read."""
+        return Value(
+            **{
+                field: recorded[field] if field in recorded else tf.zeros(spec.shape, spec.dtype)
+                for field, spec in self._specs[name].items()
+            }
+        )
+
+
+def _at_step(recorded: Sequence[Mapping[str, tf.Tensor]], step: tf.Tensor) -> list[dict[str, tf.Tensor]]:
+    return [{name: field[step] for name, field in of_variable.items()} for of_variable in recorded]
+
+
+def _per_user(tensor: tf.Tensor) -> tf.Tensor:
+    """Sums all axes but the first."""
+    return tf.reduce_sum(tf.cast(tensor, tf.float32), axis=list(range(1, len(tensor.shape))))
+
+
+def _entropy(distribution: Any) -> tf.Tensor:
+    """Entropy of the first pick for laws of slates, of the whole where a distribution has one, else 0."""
+    if hasattr(distribution, "first_pick_entropy"):
+        return distribution.first_pick_entropy()
+    try:
+        return distribution.entropy()
+    except NotImplementedError:
+        return tf.zeros(distribution.batch_shape)
