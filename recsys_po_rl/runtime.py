@@ -22,6 +22,8 @@ MODES = ("graph", "xla", "eager")
 POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
 WORLD_VARIABLES = (fields.CORPUS_STATE, fields.AVAILABLE_DOCS)
 
+_SOMEWHERE = np.iinfo(np.int32).max
+
 _Fields = dict[str, dict[str, tf.Tensor]]  # by variable, by field
 
 
@@ -30,7 +32,8 @@ class Run(NamedTuple):
 
     last: _Fields  # all fields of the last value, or none
     stacked: _Fields  # the recorded fields, each [T, ...]
-    nan_steps: tf.Tensor  # int32 [variables]: the first step at which each had a NaN, -1 for none
+    # int32 [variables]: the first step at which each had a NaN, -1 for none; `_SOMEWHERE` for all where XLA found one.
+    nan_steps: tf.Tensor
 
 
 def to_tensors(network_value: NetworkValue) -> dict[str, Value]:
@@ -110,7 +113,7 @@ class SeededRuntime(runtime.Runtime):
           RuntimeError: if an entity draws through a stateful random op; names it.
         """
         steps = checks.integer("num_steps", num_steps, 0)
-        last = self._checked_run(steps + 1, {}, True, starting_value, keys).last
+        last = self._checked_run(steps + 1, {}, True, self._start(starting_value), keys).last
         return self._values({name: last.get(name, {}) for name in self._names})  # some variables have no fields
 
     def trajectory(
@@ -137,7 +140,7 @@ class SeededRuntime(runtime.Runtime):
         """
         length = checks.integer("length", length, 1)
         return self._values(
-            self._checked_run(length, self._known_record(record), False, starting_value, keys).stacked
+            self._checked_run(length, self._known_record(record), False, self._start(starting_value), keys).stacked
         )
 
     def trajectories(
@@ -170,8 +173,8 @@ class SeededRuntime(runtime.Runtime):
             compiled = tf.function(side_by_side, autograph=False)
             self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
         runs = self._compiled[signature](batches)
-        for run in runs:
-            self.raise_on_nan(run.nan_steps)
+        for of_batch, run in zip(batches, runs):
+            self.raise_on_nan(run.nan_steps, length, of_batch, record)
         return [self._values(run.stacked) for run in runs]
 
     def run(self, length: int, keys: Keys, record: Record, with_last: bool = False, start: Any = None) -> Run:
@@ -208,16 +211,29 @@ class SeededRuntime(runtime.Runtime):
                 keys = self._resolved(keys)
                 now, nan_steps = self._first_value(keys, start)
                 result = compiled_loop(keys, _only(now, kept), nan_steps)
+                if self._mode == "xla":
+                    found = _has_nan(tf.nest.flatten((result.stacked, result.last)))
+                    steps = tf.where(found & (result.nan_steps < 0), _SOMEWHERE, result.nan_steps)
+                    result = result._replace(nan_steps=steps)
                 return result if with_last else result._replace(last={})
 
             self._compiled[signature] = tf.function(run, autograph=False)
         return self._compiled[signature]
 
-    def raise_on_nan(self, nan_steps: tf.Tensor) -> None:
+    def raise_on_nan(
+        self, nan_steps: tf.Tensor, length: int, keys: Keys, record: Record, start: Optional[_Fields] = None
+    ) -> None:
         """Names the variables that were the first to have a NaN in a run.
+
+        Under XLA a run only finds out that there was one, in a recorded field or a parameter of a draw: it is then
+        repeated in graph mode, which draws the same numbers.
 
         Args:
           nan_steps: of a `Run`; while a graph is traced, nothing is checked.
+          length: as of the run.
+          keys: as of the run.
+          record: as of the run.
+          start: as of the run.
 
         Raises:
           FloatingPointError: if there was one.
@@ -225,7 +241,11 @@ class SeededRuntime(runtime.Runtime):
         steps = nan_steps.numpy() if hasattr(nan_steps, "numpy") else None
         if steps is None or (steps < 0).all():
             return
-        first = int(np.where(steps >= 0, steps, np.iinfo(np.int32).max).min())
+        first = int(np.where(steps >= 0, steps, _SOMEWHERE).min())
+        if first == _SOMEWHERE:
+            repeated = SeededRuntime(self._variables, "graph", self._policy_variables, self._world_variables)
+            repeated._checked_run(length, record, True, start, keys)
+            raise FloatingPointError("NaN in a run under XLA that graph mode does not reproduce")
         names = [name for name, step in zip(self._names, steps) if step == first]
         raise FloatingPointError(
             f"NaN at step {first} in a field, or in a parameter of a draw, of: {', '.join(map(repr, names))}"
@@ -265,12 +285,17 @@ class SeededRuntime(runtime.Runtime):
 
     # Running.
 
+    def _start(self, starting_value: Optional[NetworkValue]) -> Optional[_Fields]:
+        if starting_value is None:
+            return None
+        return _fields_of({name: starting_value[name] for name in self._names})
+
     def _checked_run(
-        self, length: int, record: Record, with_last: bool, starting_value: Optional[NetworkValue], keys: Optional[Keys]
+        self, length: int, record: Record, with_last: bool, start: Optional[_Fields], keys: Optional[Keys]
     ) -> Run:
-        start = None if starting_value is None else _fields_of({name: starting_value[name] for name in self._names})
-        run = self.run(length, make_keys(0) if keys is None else keys, record, with_last, start)
-        self.raise_on_nan(run.nan_steps)
+        keys = make_keys(0) if keys is None else keys
+        run = self.run(length, keys, record, with_last, start)
+        self.raise_on_nan(run.nan_steps, length, keys, record, start)
         return run
 
     def _first(self, keys: Keys, start: Optional[_Fields] = None) -> tuple[_Fields, tf.Tensor]:
@@ -292,6 +317,11 @@ class SeededRuntime(runtime.Runtime):
         ]
         now = tf.where(tf.stack(flags), step, tf.fill([len(flags)], -1))
         return now if before is None else tf.where(before >= 0, before, now)
+
+    def _nan_somewhere(self, computed: _Fields, before: tf.Tensor) -> tf.Tensor:
+        """The same under XLA, where a check of every field would be a third of all there is to compile."""
+        parameters = [parameter for name in computed for parameter in self._drawn[name].random_parameters]
+        return tf.where(_has_nan(parameters) & (before < 0), _SOMEWHERE, before)
 
     def _needed(self, record: Record, with_last: bool) -> flow_lib.Needed:
         flows = self._all_flows()
@@ -319,7 +349,11 @@ class SeededRuntime(runtime.Runtime):
                 name: {field: array.write(step, now[name][field]) for field, array in of_name.items()}
                 for name, of_name in arrays.items()
             }
-            nan_steps = self._nan_steps(_only(now, needed.computed), step, nan_steps)
+            computed = _only(now, needed.computed)
+            if self._mode == "xla":
+                nan_steps = self._nan_somewhere(computed, nan_steps)
+            else:
+                nan_steps = self._nan_steps(computed, step, nan_steps)
             return step + 1, _only(now, needed.carried), nan_steps, arrays
 
         with invariants.scope():

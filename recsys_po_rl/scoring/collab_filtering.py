@@ -153,8 +153,8 @@ def _sum_of_rows(table: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Any]:
     result = tf.reduce_sum(tf.gather(tf.reshape(table, (slots * rows, -1)), flat_ids), axis=1)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        # Slot by slot: in one piece, `upstream` would be repeated for every slot first.
-        sums = [tf.math.unsorted_segment_sum(upstream, ids[:, slot], rows) for slot in range(slots)]
-        return tf.stack(sums), None
+        repeated = tf.repeat(upstream[:, tf.newaxis], slots, axis=1)
+        sums = tf.math.unsorted_segment_sum(repeated, flat_ids, slots * rows)
+        return tf.reshape(sums, table.shape), None
 
     return result, gradient

@@ -103,8 +103,8 @@ class PolicyGradientLearner:
           FloatingPointError: as `SeededRuntime.trajectory`.
         """
         result, nan_steps = self._compiled_step(list(keys))
-        for of_shard in nan_steps:
-            self._runtime.raise_on_nan(of_shard)
+        for of_shard, shard_keys in zip(nan_steps, keys):
+            self._runtime.raise_on_nan(of_shard, self._horizon + 1, shard_keys, self._record)
         return result
 
     def rollout(self, keys: draws.Keys) -> Rollout:
@@ -159,7 +159,8 @@ class PolicyGradientLearner:
         if self._max_gradient_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._max_gradient_norm, use_norm=gradient_norm)
         update = functools.partial(self._update, gradients)
-        tf.cond(tf.math.is_finite(gradient_norm), update, lambda: False)
+        clean = tf.reduce_all(tf.stack([rollout.nan_steps for rollout in rollouts]) < 0)
+        tf.cond(clean & tf.math.is_finite(gradient_norm), update, lambda: False)
         mean_reward = tf.reduce_mean(tf.reduce_sum(rewards, axis=0))
         result = StepResult(mean_reward, gradient_norm, statistics[0] / self._horizon)
         return result, [rollout.nan_steps for rollout in rollouts]
