@@ -83,6 +83,18 @@ class Draws:
         drawn = [one for one in self.random_variables if not samplers.is_deterministic(one.distribution)]
         return Draws(drawn).parameters
 
+    @property
+    def nan_witnesses(self) -> list[tf.Tensor]:
+        """Tensors that hold a NaN under XLA if a parameter does; fewer and smaller where a distribution names some."""
+        found: list[tf.Tensor] = []
+        for drawn in self.random_variables:
+            witness = getattr(drawn.distribution, "nan_witness", None)
+            if witness is not None:
+                found.append(witness)
+            elif not samplers.is_deterministic(drawn.distribution):
+                found.extend(_parameter_tensors(drawn.distribution))
+        return found
+
     def field_names(self, result: Value) -> list[Optional[str]]:
         """For each random variable the field of `result` that holds it, None where none does."""
         holder = {id(field): name for name, field in result.as_dict.items()}

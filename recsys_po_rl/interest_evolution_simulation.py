@@ -4,15 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
-from recsim_ng.core import network as network_lib
 from recsim_ng.core import variable
-from recsim_ng.lib.tensorflow import log_probability
-from recsim_ng.lib.tensorflow import runtime as runtime_lib
 
 from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl.training.simulation_runtime import LOG_PROB_ACCUMULATOR, ObjectiveGradient, SimulationRuntime
 
 METRICS = (fields.REWARD, fields.CUMULATIVE_REWARD)
-LOG_PROB_ACCUMULATOR = f"{fields.SLATE_DOCS}_log_prob_accum"
 
 TrainStep = Callable[[], tuple[tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]]
 
@@ -43,10 +40,12 @@ def distributed_train_step(
     metric_to_optimize: str = fields.REWARD,
     optimizer: Optional[tf.keras.optimizers.Optimizer] = None,
 ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """One REINFORCE step (Williams 1992) through the unrolled loop of `horizon - 1` network steps.
+    """One REINFORCE step (Williams 1992) over `horizon` values of the network.
 
     The objective is minus the sum over users of metric * log-probability of the user's slates, divided by
-    `global_batch`; the metric is that of the last step and is not differentiated.
+    `global_batch`; the metric is that of the last step and is not differentiated. Its gradient is that of the unrolled
+    loop. With what `make_runtime` returns, slates are rolled out first and then differentiated; any other runtime with
+    recsim_ng's `execute` is differentiated as it runs.
 
     Args:
       tf_runtime: what `make_runtime` returns.
@@ -61,21 +60,40 @@ def distributed_train_step(
 
     Raises:
       checks.InvalidInputError: one line that names an impossible argument.
+      FloatingPointError: if a field or a distribution's parameter became NaN; names the variable.
     """
     _check(horizon, global_batch, trainable_variables, metric_to_optimize)
-    with tf.GradientTape() as tape:
-        last = tf_runtime.execute(num_steps=horizon - 1)
-        metric = last[fields.METRICS_STATE].get(metric_to_optimize)
-        log_prob = last[LOG_PROB_ACCUMULATOR].get(fields.DOC_RANKS)
-        objective = -tf.reduce_sum(tf.stop_gradient(metric) * log_prob) / tf.cast(global_batch, tf.float32)
-    gradients = tape.gradient(objective, list(trainable_variables))
+    arguments = (tf_runtime, horizon, global_batch, trainable_variables, metric_to_optimize)
+    if not _replays(tf_runtime, trainable_variables):
+        gradients, objective, mean_metric = _unrolled_gradient(*arguments)
+    else:
+        step = tf_runtime.objective_gradient(*arguments[1:])
+        tf_runtime.raise_on_nan(step, horizon, metric_to_optimize)
+        gradients, objective, mean_metric = step.gradients, step.objective, step.mean_metric
     if optimizer is not None:
         optimizer.apply_gradients(zip(gradients, trainable_variables))
-    return gradients, objective, tf.reduce_mean(metric)
+    return gradients, objective, mean_metric
 
 
-def make_runtime(variables: Sequence[variable.Variable]) -> runtime_lib.TFRuntime:
+def _replays(tf_runtime: Any, trainable_variables: Sequence[tf.Variable]) -> bool:
+    return isinstance(tf_runtime, SimulationRuntime) and tf_runtime.can_replay(trainable_variables)
+
+
+def _unrolled_gradient(
+    tf_runtime: Any, horizon: int, global_batch: int, trainable_variables: Sequence[tf.Variable], metric_name: str
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    with tf.GradientTape() as tape:
+        last = tf_runtime.execute(num_steps=horizon - 1)
+        metric = last[fields.METRICS_STATE].get(metric_name)
+        log_prob = last[LOG_PROB_ACCUMULATOR].get(fields.DOC_RANKS)
+        objective = -tf.reduce_sum(tf.stop_gradient(metric) * log_prob) / tf.cast(global_batch, tf.float32)
+    return tape.gradient(objective, list(trainable_variables)), objective, tf.reduce_mean(metric)
+
+
+def make_runtime(variables: Sequence[variable.Variable]) -> SimulationRuntime:
     """A runtime over the network and, added to it, the slates' log-probability and its sum over steps.
+
+    It runs under XLA; bind `recsys_po_rl.SimulationRuntime.mode` for another mode.
 
     Args:
       variables: the network's variables, one of them named "slate docs".
@@ -83,13 +101,7 @@ def make_runtime(variables: Sequence[variable.Variable]) -> runtime_lib.TFRuntim
     Raises:
       checks.InvalidInputError: if none is.
     """
-    slate_docs = [var for var in variables if var.name == fields.SLATE_DOCS]
-    if not slate_docs:
-        names = ", ".join(repr(var.name) for var in variables)
-        raise checks.InvalidInputError(f"variables must have one named {fields.SLATE_DOCS!r}, got {names or 'none'}")
-    log_prob = log_probability.log_prob_variables_from_direct_output(slate_docs)
-    accumulator = log_probability.log_prob_accumulator_variables(log_prob)
-    return runtime_lib.TFRuntime(network_lib.Network([*variables, *log_prob, *accumulator]))
+    return SimulationRuntime(variables)
 
 
 def make_train_step(
@@ -102,16 +114,38 @@ def make_train_step(
 ) -> TrainStep:
     """`distributed_train_step` as a compiled function without arguments; its gradients are a tuple.
 
-    Args and errors: as there, before anything is compiled.
+    Args and errors: as there; impossible arguments before anything is compiled. When a step returns, its update is
+    done; a step that meets a NaN raises without one.
     """
     _check(horizon, global_batch, trainable_variables, metric_to_optimize)
+    arguments = (tf_runtime, horizon, global_batch, trainable_variables, metric_to_optimize)
+    if not _replays(tf_runtime, trainable_variables):
 
-    @tf.function
+        @tf.function
+        def unrolled_step() -> tuple[tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
+            gradients, objective, metric = distributed_train_step(*arguments, optimizer)
+            return tuple(gradients), objective, metric
+
+        return unrolled_step
+    if optimizer is not None:
+        optimizer.build(trainable_variables)
+
+    @tf.function(autograph=False)
+    def compiled_step() -> ObjectiveGradient:
+        step = tf_runtime.objective_gradient(*arguments[1:])
+        if optimizer is not None:
+
+            def update() -> bool:
+                optimizer.apply_gradients(zip(step.gradients, trainable_variables))
+                return True
+
+            tf.cond(tf.reduce_all(step.nan_steps < 0), update, lambda: False)
+        return step
+
     def train_step() -> tuple[tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
-        gradients, objective, metric = distributed_train_step(
-            tf_runtime, horizon, global_batch, trainable_variables, metric_to_optimize, optimizer
-        )
-        return tuple(gradients), objective, metric
+        step = compiled_step()
+        tf_runtime.raise_on_nan(step, horizon, metric_to_optimize)
+        return tuple(step.gradients), step.objective, step.mean_metric
 
     return train_step
 

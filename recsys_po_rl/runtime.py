@@ -320,8 +320,8 @@ class SeededRuntime(runtime.Runtime):
 
     def _nan_somewhere(self, computed: _Fields, before: tf.Tensor) -> tf.Tensor:
         """The same under XLA, where a check of every field would be a third of all there is to compile."""
-        parameters = [parameter for name in computed for parameter in self._drawn[name].random_parameters]
-        return tf.where(_has_nan(parameters) & (before < 0), _SOMEWHERE, before)
+        witnesses = [witness for name in computed for witness in self._drawn[name].nan_witnesses]
+        return tf.where(_has_nan(witnesses) & (before < 0), _SOMEWHERE, before)
 
     def _needed(self, record: Record, with_last: bool) -> flow_lib.Needed:
         flows = self._all_flows()

@@ -58,6 +58,16 @@ def _counter(number: Any) -> tf.Tensor:
     return tf.stack([tf.cast(number, tf.uint64), tf.constant(0, tf.uint64)])
 
 
+def row_sums(mass: tf.Tensor) -> tf.Tensor:
+    """Sums over the last axis, as a product with ones.
+
+    XLA on CPU fuses exponentials into a sum, where they are computed one by one; before a product it computes them in
+    vectors, which takes an eighth of the time.
+    """
+    size = int(mass.shape[-1])
+    return tf.reshape(tf.matmul(tf.reshape(mass, (-1, size)), tf.ones((size, 1), mass.dtype)), tf.shape(mass)[:-1])
+
+
 def cumulative(mass: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Sums of `mass` [..., N] over the places before each, and over those up to it; both [..., N].
 

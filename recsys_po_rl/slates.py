@@ -100,6 +100,11 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         """Unnormalised log-probabilities of the first pick, float [..., D], or [..., P] in the pool's order."""
         return self._offered if self._columns is None else tf.gather(self._offered, self._columns, axis=-1)
 
+    @property
+    def nan_witness(self) -> tf.Tensor:
+        """Numbers of which one is NaN under XLA if the law is none: those that sampling computes anyway."""
+        return _row_max(_rows(self._offered))
+
     def _places(self, columns: tf.Tensor) -> tf.Tensor:
         """Places in the pool of columns that are in it."""
         if self._columns is None:
@@ -224,59 +229,66 @@ def _num_blocks(num_docs: int) -> int:
     return min(divisors, key=lambda size: abs(size - root), default=root)
 
 
+# Where less than this share of the first pick's mass is left, documents may have been lost to underflow.
+_LEAST_MASS = {tf.float32: 1e-20, tf.float64: 1e-200}
+
+
 def _draw(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
-    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S].
+    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S]."""
+    shape = tf.shape(uniforms)
+    logits, uniforms = _rows(logits), _rows(uniforms)
+    places, least_mass = _draw_in_blocks(logits, uniforms)
+    # NaN rows, whose slates are never looked at, compare as not below.
+    underflow = tf.reduce_any(least_mass < _LEAST_MASS.get(logits.dtype, 1e-4))
+    places = tf.cond(underflow, lambda: _draw_slot_by_slot(logits, uniforms), lambda: places)
+    return tf.reshape(places, shape)
 
-    Each slot draws a block of documents, then a document within it. Blocks are weighed relative to their own largest
-    document, so that nothing is lost to underflow, however small what is left is beside what was taken.
-    """
-    num_docs, slate_size = int(logits.shape[-1]), int(uniforms.shape[-1])
-    num_blocks = _num_blocks(num_docs)
+
+def _row_max(rows: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_max(rows, axis=-1, keepdims=True)
+
+
+def _rows(tensor: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(tensor, (-1, int(tensor.shape[-1])))
+
+
+def _draw_in_blocks(logits: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Slates of rows [N, D], and the least mass [N] that any slot was drawn from, relative to the largest document's."""
+    num_docs, num_blocks = int(logits.shape[-1]), _num_blocks(int(logits.shape[-1]))
     block_size = -(-num_docs // num_blocks)
-    batch = tf.shape(logits)[:-1]
-    rows = tf.reshape(logits, (-1, num_docs))
-    if num_blocks * block_size > num_docs:
-        padding = num_blocks * block_size - num_docs
-        rows = tf.pad(rows, [[0, 0], [0, padding]], constant_values=-float("inf"))
-    table = tf.reshape(rows, (-1, num_blocks, block_size))
-    numbers = tf.reshape(uniforms, (-1, slate_size))
-    tops = _largest(table)
-    # As a product, XLA computes the exponentials once and in vectors; as a sum it fuses them in, one by one.
-    mass = tf.reshape(tf.exp(table - tops[..., tf.newaxis]), (-1, block_size))
-    sums = tf.reshape(tf.matmul(mass, tf.ones((block_size, 1), mass.dtype)), tf.shape(tops))
-
-    def draw_slot(slot: Any, tops: tf.Tensor, sums: tf.Tensor, places: tf.Tensor) -> Any:
-        largest = tf.reduce_max(tf.where(sums > 0, tops, -float("inf")), axis=-1, keepdims=True)
-        block_mass = tf.where(sums > 0, sums * tf.exp(tops - largest), tf.zeros_like(sums))
-        threshold = numbers[:, slot] * tf.reduce_sum(block_mass, axis=-1)
+    mass = tf.exp(logits - _row_max(logits))
+    padding = num_blocks * block_size - num_docs
+    if padding:
+        mass = tf.pad(mass, [[0, 0], [0, padding]])
+    table = tf.reshape(mass, (-1, num_blocks, block_size))
+    block_mass = samplers.row_sums(table)
+    places: list[tf.Tensor] = []
+    least_mass = tf.fill(tf.shape(logits)[:-1], tf.cast(float("inf"), logits.dtype))
+    for slot in range(int(uniforms.shape[-1])):
+        total = tf.reduce_sum(block_mass, axis=-1)
+        least_mass = tf.minimum(least_mass, total)
+        threshold = uniforms[..., slot] * total
         block, before = samplers.pick(block_mass, threshold)
-        left = tf.gather(table, block, batch_dims=1)
-        documents = (block * block_size)[:, tf.newaxis] + tf.range(block_size)
-        taken = tf.reduce_any(documents[:, :, tf.newaxis] == places[:, tf.newaxis], axis=-1)
-        left = tf.where(taken, tf.constant(-float("inf"), left.dtype), left)
-        top = _largest(left)
-        # In units of the block's own largest document; where that overflows, the block's last document is meant.
-        within, _ = samplers.pick(tf.exp(left - top[:, tf.newaxis]), (threshold - before) * tf.exp(largest[:, 0] - top))
-        left = tf.where(_one_hot(within, block_size), tf.constant(-float("inf"), left.dtype), left)
+        documents = (block * block_size)[..., tf.newaxis] + tf.range(block_size)
+        left = tf.gather(table, block, axis=1, batch_dims=1)
+        for place in places:
+            left = tf.where(documents == place[..., tf.newaxis], tf.zeros_like(left), left)
+        within, _ = samplers.pick(left, threshold - before)
+        places.append(tf.minimum(block * block_size + within, num_docs - 1))  # of a NaN row: maybe in the padding
+        left = tf.where(documents == places[-1][..., tf.newaxis], tf.zeros_like(left), left)
         # The block is weighed again without the document: its mass minus the document's would be rounding error.
-        top = _largest(left)
-        here = _one_hot(block, num_blocks)
-        tops = tf.where(here, top[:, tf.newaxis], tops)
-        sums = tf.where(here, tf.reduce_sum(tf.exp(left - top[:, tf.newaxis]), axis=-1, keepdims=True), sums)
-        place = tf.minimum(block * block_size + within, num_docs - 1)  # of a NaN row: maybe in the padding
-        places = tf.where(tf.range(slate_size) == slot, place[:, tf.newaxis], places)
-        return slot + 1, tops, sums, places
+        weight = tf.reduce_sum(left, axis=-1, keepdims=True)
+        block_mass = tf.where(_one_hot(block, num_blocks), weight, block_mass)
+    return tf.stack(places, axis=-1), least_mass
 
-    # A loop, so that there is one slot to compile however many there are.
-    nothing = tf.fill((tf.shape(table)[0], slate_size), -1)
-    *_, places = tf.while_loop(
-        lambda slot, *_: slot < slate_size,
-        draw_slot,
-        (tf.constant(0), tops, sums, nothing),
-        maximum_iterations=slate_size,
-        parallel_iterations=1,
-    )
-    return tf.reshape(places, tf.concat([batch, [slate_size]], axis=0))
+
+def _draw_slot_by_slot(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+    """The same law where the first pick's mass dwarfs what is left: each slot relative to the largest logit left."""
+    places = []
+    for slot in range(int(uniforms.shape[-1])):
+        places.append(samplers.categorical(logits, uniforms[..., slot]))
+        logits = _without(logits, places[-1])
+    return tf.stack(places, axis=-1)
 
 
 # Log-probability: one exponential for each document, whatever the number of slots.

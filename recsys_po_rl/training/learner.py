@@ -10,10 +10,7 @@ from recsys_po_rl import checks, draws, fields, gin_config
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import estimators
-from recsys_po_rl.training.replay import Recording, ReplayGradient, SlateReplay
-
-PROGRAMS_AT_ONCE = 2  # parts of one batch's gradient that run side by side
-
+from recsys_po_rl.training.replay import Recording, ReplayGradient, SideBySideGradient, SlateReplay
 
 class Rollout(NamedTuple):
     """What the learner keeps of T steps of U users."""
@@ -83,15 +80,12 @@ class PolicyGradientLearner:
         self._runtime = checks.constructor("PolicyGradientLearner: runtime_ctor", runtime_ctor)(network.variables)
         self._replay = SlateReplay(network.variables, self._runtime)
         self._record = {**self._replay.record, fields.METRICS_STATE: [fields.REWARD]}
-        eager = self._runtime.mode == "eager"
-        self._compiled_step = self._step if eager else tf.function(self._step, autograph=False)
-        self._gradient_program = (
-            self._part_of_gradient
-            if eager
-            else tf.function(
-                self._part_of_gradient, jit_compile=True if self._runtime.mode == "xla" else None, autograph=False
-            )
+        self._gradient = SideBySideGradient(
+            self._replay, self.trainable_variables, self._loss, num_statistics=1, mode=self._runtime.mode
         )
+        self._compiled_step = self._step
+        if self._runtime.mode != "eager":
+            self._compiled_step = tf.function(self._step, autograph=False)
 
     def step(self, keys: Sequence[draws.Keys]) -> StepResult:
         """Rolls out fresh users and updates the weights once; an update that is not finite is left out.
@@ -128,23 +122,9 @@ class PolicyGradientLearner:
         Returns:
           Its statistics are one number, the sum over steps of the mean entropy over users.
         """
-        num_parts = 1 if self._replay.carries_state else max(1, PROGRAMS_AT_ONCE // len(rollouts))
-        bounds = [part * self._horizon // num_parts for part in range(num_parts + 1)]
-        parts = [
-            self._gradient_program(rollout.recording, of_shard, tf.constant(start), tf.constant(stop))
-            for rollout, of_shard in zip(rollouts, advantages, strict=True)
-            for start, stop in zip(bounds, bounds[1:])
-        ]
-        scale = 1.0 / len(rollouts)
-        summed = [tf.add_n(of_variable) * scale for of_variable in zip(*(part.gradients for part in parts))]
-        return ReplayGradient(summed, tf.add_n([part.statistics for part in parts]) * scale)
-
-    def _part_of_gradient(
-        self, recording: Recording, advantages: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
-    ) -> ReplayGradient:
-        return self._replay.gradients(
-            self.trainable_variables, self._loss, recording, [advantages], 1, start=start, stop=stop
-        )
+        summed = self._gradient([rollout.recording for rollout in rollouts], [[one] for one in advantages])
+        scale = 1.0 / len(rollouts)  # the loss of each shard is a mean over its users
+        return ReplayGradient([gradient * scale for gradient in summed.gradients], summed.statistics * scale)
 
     def _loss(self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         entropy = tf.reduce_sum(tf.reduce_mean(entropies, axis=1))

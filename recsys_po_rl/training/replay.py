@@ -249,6 +249,66 @@ class SlateReplay:
         )
 
 
+PROGRAMS_AT_ONCE = 2  # parts of one batch's gradient that run side by side
+
+
+class SideBySideGradient:
+    """A gradient of recorded slates in parts that run side by side, summed in a fixed order.
+
+    Batches of users are parts of their own; a single batch is cut into halves of its steps.
+    """
+
+    def __init__(
+        self, replay: SlateReplay, variables: Sequence[tf.Variable], loss: Loss, num_statistics: int, mode: str
+    ) -> None:
+        """Nothing is compiled yet.
+
+        Args:
+          replay: of the recommender.
+          variables: what to differentiate with respect to.
+          loss: as in `SlateReplay.gradients`.
+          num_statistics: as there.
+          mode: of the runtime, one of `runtime.MODES`.
+        """
+        self._replay = replay
+        self._variables = list(variables)
+        self._loss = loss
+        self._num_statistics = num_statistics
+        self.trace_count = 0
+        jit_compile = True if mode == "xla" else None
+        self._part: Callable[..., ReplayGradient] = self._one_part
+        if mode != "eager":
+            self._part = tf.function(self._one_part, jit_compile=jit_compile, autograph=False)
+
+    def __call__(self, recordings: Sequence[Recording], others: Sequence[Sequence[tf.Tensor]]) -> ReplayGradient:
+        """The sum over batches.
+
+        Args:
+          recordings: of each batch, with T steps or more.
+          others: for each batch tensors [T, U].
+        """
+        horizon = int(others[0][0].shape[0])
+        num_parts = 1 if self._replay.carries_state else max(1, PROGRAMS_AT_ONCE // len(recordings))
+        bounds = [part * horizon // num_parts for part in range(num_parts + 1)]
+        parts = [
+            self._part(recording, list(of_batch), tf.constant(start), tf.constant(stop))
+            for recording, of_batch in zip(recordings, others, strict=True)
+            for start, stop in zip(bounds, bounds[1:])
+        ]
+        return ReplayGradient(
+            [tf.add_n(of_variable) for of_variable in zip(*(part.gradients for part in parts))],
+            tf.add_n([part.statistics for part in parts]),
+        )
+
+    def _one_part(
+        self, recording: Recording, others: list[tf.Tensor], start: tf.Tensor, stop: tf.Tensor
+    ) -> ReplayGradient:
+        self.trace_count += 1
+        return self._replay.gradients(
+            self._variables, self._loss, recording, others, self._num_statistics, start=start, stop=stop
+        )
+
+
 def _at_step(recorded: Sequence[Mapping[str, tf.Tensor]], step: tf.Tensor) -> list[dict[str, tf.Tensor]]:
     return [{name: field[step] for name, field in of_variable.items()} for of_variable in recorded]
 

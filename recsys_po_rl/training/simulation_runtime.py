@@ -1,0 +1,130 @@
+"""What `interest_evolution_simulation.make_runtime` returns: recsim_ng's TFRuntime, on this project's machinery."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import tensorflow as tf
+from recsim_ng.core import variable
+from recsim_ng.core.value import Value
+from recsim_ng.lib.tensorflow import log_probability
+
+from recsys_po_rl import checks, draws, fields, gin_config
+from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.training import estimators
+from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
+
+LOG_PROB_ACCUMULATOR = f"{fields.SLATE_DOCS}_log_prob_accum"
+_INT32 = tf.int32.limits
+
+
+class ObjectiveGradient(NamedTuple):
+    """One REINFORCE step of `SimulationRuntime`."""
+
+    gradients: list[tf.Tensor]  # one for each variable
+    objective: tf.Tensor  # scalar
+    mean_metric: tf.Tensor  # scalar, over users
+    keys: draws.Keys  # with which the users were drawn
+    nan_steps: tf.Tensor  # see `runtime.Run`
+
+
+@gin_config.configurable
+class SimulationRuntime:
+    """Runs a network and, added to it, the slates' log-probability and its sum over steps.
+
+    Each call draws fresh users from TensorFlow's global random state, as recsim_ng's runtime does; gradients flow
+    through `execute` and `trajectory`.
+    """
+
+    def __init__(self, variables: Sequence[variable.Variable], mode: str = "xla") -> None:
+        """Nothing is traced yet.
+
+        Args:
+          variables: the network's variables, one of them named "slate docs".
+          mode: of `SeededRuntime`.
+
+        Raises:
+          checks.InvalidInputError: if there is no such variable, or the mode is unknown.
+        """
+        slate_docs = [var for var in variables if var.name == fields.SLATE_DOCS]
+        if not slate_docs:
+            names = ", ".join(repr(var.name) for var in variables)
+            raise checks.InvalidInputError(
+                f"variables must have one named {fields.SLATE_DOCS!r}, got {names or 'none'}"
+            )
+        log_prob = log_probability.log_prob_variables_from_direct_output(slate_docs)
+        accumulator = log_probability.log_prob_accumulator_variables(log_prob)
+        self._variables = list(variables)
+        self._with_log_prob = SeededRuntime([*variables, *log_prob, *accumulator], mode=mode)
+        self._runtime = SeededRuntime(variables, mode=mode)
+        self._replay: Optional[SlateReplay] = None
+        self._gradients: dict[Any, SideBySideGradient] = {}
+
+    def execute(self, num_steps: int, starting_value: Optional[Mapping[str, Value]] = None) -> dict[str, Value]:
+        """The network's value `num_steps` steps after the starting one, or after a fresh initial one."""
+        return self._with_log_prob.execute(num_steps, starting_value, fresh_keys())
+
+    def trajectory(self, length: int, starting_value: Optional[Mapping[str, Value]] = None) -> dict[str, Value]:
+        """`length` values of the network, stacked on a new first axis."""
+        return self._with_log_prob.trajectory(length, starting_value, fresh_keys())
+
+    def can_replay(self, trainable_variables: Sequence[tf.Variable]) -> bool:
+        """Whether the objective's gradient can be taken from recorded slates, without a tape around the whole loop.
+
+        Not if the slates cannot be replayed, or if others than the recommender depend on weights.
+        """
+        del trainable_variables
+        if self._replay is None:
+            try:
+                self._replay = SlateReplay(self._variables, self._runtime)
+            except checks.InvalidInputError:
+                return False
+        recommender = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
+        names = [var.name for var in self._variables if var.name not in recommender]
+        return not any(self._runtime.flow(name).reads_weights for name in names)
+
+    def objective_gradient(
+        self, horizon: int, global_batch: int, trainable_variables: Sequence[tf.Variable], metric: str
+    ) -> ObjectiveGradient:
+        """Rolls out fresh users without gradient, then differentiates the log-probability of what they were shown.
+
+        Only if `can_replay`.
+
+        Args:
+          horizon: values of the network, the initial one included.
+          global_batch: what the sum over users is divided by.
+          trainable_variables: what to differentiate with respect to.
+          metric: field of the metrics.
+        """
+        assert self._replay is not None
+        keys = fresh_keys()
+        run = self._runtime.run(horizon, keys, {**self._replay.record, fields.METRICS_STATE: [metric]})
+        values = run.stacked[fields.METRICS_STATE][metric][-1]
+        num_users = tf.cast(tf.size(values), tf.float32)
+        weights = tf.broadcast_to(values * (num_users / global_batch), (horizon, *values.shape))
+        signature = tuple(var.ref() for var in trainable_variables)
+        if signature not in self._gradients:
+            self._gradients[signature] = SideBySideGradient(
+                self._replay, trainable_variables, _objective, num_statistics=1, mode=self._runtime.mode
+            )
+        found = self._gradients[signature]([self._replay.recorded(run.stacked)], [[weights]])
+        return ObjectiveGradient(
+            found.gradients, found.statistics[0], tf.reduce_mean(values), keys, run.nan_steps
+        )
+
+    def raise_on_nan(self, step: ObjectiveGradient, horizon: int, metric: str) -> None:
+        """As `SeededRuntime.raise_on_nan`, for a step of `objective_gradient`."""
+        assert self._replay is not None
+        record = {**self._replay.record, fields.METRICS_STATE: [metric]}
+        self._runtime.raise_on_nan(step.nan_steps, horizon, step.keys, record)
+
+
+def fresh_keys() -> draws.Keys:
+    """Keys drawn from TensorFlow's global random state, in a graph at each of its runs."""
+    seeds = tf.random.uniform((3, 2), minval=_INT32[0], maxval=_INT32[1], dtype=tf.int32)
+    return draws.Keys(*tf.unstack(seeds))
+
+
+def _objective(log_probs: tf.Tensor, entropies: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    del entropies
+    loss = estimators.reinforce_loss(log_probs, weights)
+    return loss, loss[tf.newaxis]
