@@ -23,6 +23,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 _KERAS_3_MESSAGE = (
     "recsys_po_rl needs Keras 2, but tf.keras is already Keras 3 in this process: set the environment variable "
@@ -104,6 +105,11 @@ def _import_gym() -> None:
     if notice.getvalue().strip() not in ("", *texts):
         sys.stderr.write(notice.getvalue())
     gym.logger.set_level(gym.logger.ERROR)  # RecSim NG's own specs lower the precision of float64 bounds
+
+
+def no_gradients_recorded() -> Any:
+    """While the block runs, gradient tapes record nothing; TensorFlow offers that on a tape at hand alone."""
+    return importlib.import_module("tensorflow.python.eager.record").stop_recording()
 
 
 def _restore_numpy_inf() -> None:

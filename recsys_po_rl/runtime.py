@@ -201,6 +201,7 @@ class SeededRuntime(runtime.Runtime):
         if signature not in self._compiled:
             needed = self._needed(record, with_last)
             kept = needed.carried | frozenset(_wanted(record))
+
             def loop(keys: Keys, now: _Fields, nan_steps: tf.Tensor) -> Run:
                 self.trace_count += 1
                 return self._loop(length, record, needed, keys, now, nan_steps)

@@ -65,6 +65,6 @@ def test_the_bandit_learns_its_weights(examples):
         recommender_ctor=TopicBanditRecommender,
     )  # fmt: skip
     learner = PolicyGradientLearner(network, 20, lambda: tf.keras.optimizers.Adam(0.05))
-    rewards = [float(learner.step(draws.make_keys(0, "training", step)).mean_reward) for step in range(60)]
+    rewards = [float(learner.step([draws.make_keys(0, "training", step)]).mean_reward) for step in range(60)]
     # A step's mean over 100 users has a standard error of 0.3, the difference below one of 0.12; the gain is near 1.
     assert np.mean(rewards[-20:]) > np.mean(rewards[:10]) + 0.5

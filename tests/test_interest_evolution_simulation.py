@@ -137,7 +137,8 @@ def test_fault_impossible_arguments_are_accepted(network, argument, given, messa
 
 def test_fault_horizon_zero_upstream_is_an_objective_of_minus_nothing(network, runtime):
     """Upstream accepts what ours refuses: the step has no action to learn from."""
-    objective = upstream.distributed_train_step(runtime, 0, U, network.trainable_variables)[1]
+    theirs = upstream.make_runtime(network.variables)
+    objective = upstream.distributed_train_step(theirs, 0, U, network.trainable_variables)[1]
     assert float(objective) == 0.0
     with pytest.raises(checks.InvalidInputError, match="horizon"):
         interest_evolution_simulation.distributed_train_step(runtime, 0, U, network.trainable_variables)

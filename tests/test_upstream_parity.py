@@ -1,5 +1,7 @@
 """Same numbers as recsim_ng's own application: scores, joint log-probabilities, gradients, transitions."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,12 +124,12 @@ def test_the_learners_gradient_is_that_of_the_unrolled_loop(mode):
     network.recommender = None
     runtime = SeededRuntime(ours, mode=mode)
     trajectory = runtime.trajectory(STEPS, keys=draws.make_keys(1))
-    learner = PolicyGradientLearner(network, horizon=STEPS)
-    recorded = learner._replay.recorded(trajectory, STEPS)
+    learner = PolicyGradientLearner(network, horizon=STEPS, runtime_ctor=functools.partial(SeededRuntime, mode=mode))
+    recording = learner._replay.recorded({name: value.as_dict for name, value in trajectory.items()})
     metric = trajectory[fields.METRICS_STATE].get(fields.CUMULATIVE_REWARD)[-1]
-    rollout = Rollout(trajectory[fields.METRICS_STATE].get(fields.REWARD), *recorded)
-    found, _ = learner.gradients(rollout, tf.broadcast_to(metric, rollout.rewards.shape))
-    if mode == "xla":  # upstream's replay refuses XLA recordings: the same gradient from our own unrolled loop
+    rollout = Rollout(trajectory[fields.METRICS_STATE].get(fields.REWARD), recording, tf.constant([-1]))
+    found, _ = learner.gradients([rollout], [tf.broadcast_to(metric, rollout.rewards.shape)])
+    if mode == "xla":  # upstream's replay may refuse rounding of XLA: the same gradient from our own unrolled loop
         assert_gradients_close(found, objective_gradient(ours, our_weights, trajectory))
     else:
         assert_gradients_close(found, objective_gradient(upstream, weights, trajectory))

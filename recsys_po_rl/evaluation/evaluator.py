@@ -1,11 +1,15 @@
 """Runs a frozen policy on users that neither training nor anything else has seen."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recsys_po_rl import checks, draws, fields
 from recsys_po_rl.evaluation import statistics
+
+
+BATCHES_AT_ONCE = 2  # side by side, on two cores
 
 
 class UserRewards(NamedTuple):
@@ -16,9 +20,15 @@ class UserRewards(NamedTuple):
 
 
 def evaluate(
-    runtime: Any, horizon: int, num_users: int, batch_size: int, seed: int, path: tuple[Any, ...] = ("evaluation",)
+    runtime: Any,
+    horizon: int,
+    num_users: int,
+    batch_size: int,
+    seed: int,
+    path: tuple[Any, ...] = ("evaluation",),
+    on_progress: Callable[[int], None] = lambda num_done: None,
 ) -> UserRewards:
-    """Rolls the runtime's network out, batch after batch.
+    """Rolls the runtime's network out, a few batches at a time, so that memory does not grow with the population.
 
     User i is the same person with the same luck for every policy, and whatever `num_users` is, as long as the batch
     size and the seed are the same (common random numbers).
@@ -30,6 +40,7 @@ def evaluate(
       batch_size: users of the network.
       seed: seed of the run.
       path: what the users are for; see `draws.make_keys`.
+      on_progress: called with the number of users done, whenever there are more.
 
     Raises:
       checks.InvalidInputError: if a number is out of bounds.
@@ -38,16 +49,20 @@ def evaluate(
     checks.integer("num_users", num_users, 1)
     checks.integer("batch_size", batch_size, 1)
     totals, upstream_totals = [], []
-    for batch in range(-(-num_users // batch_size)):
+    num_batches = -(-num_users // batch_size)
+    for first in range(0, num_batches, BATCHES_AT_ONCE):
+        together = range(first, min(first + BATCHES_AT_ONCE, num_batches))
         # The metrics of a step see the response of the step before: the last one is counted after T more steps.
-        trajectory = runtime.trajectory(
+        trajectories = runtime.trajectories(
             horizon + 1,
-            keys=draws.make_keys(seed, *path, batch=batch),
+            [draws.make_keys(seed, *path, batch=batch) for batch in together],
             record={fields.METRICS_STATE: [fields.REWARD]},
         )
-        rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)
-        totals.append(rewards.sum(axis=0))
-        upstream_totals.append(rewards[:-1].sum(axis=0))
+        for trajectory in trajectories:
+            rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)
+            totals.append(rewards.sum(axis=0))
+            upstream_totals.append(rewards[:-1].sum(axis=0))
+        on_progress(min((together[-1] + 1) * batch_size, num_users))
     return UserRewards(np.concatenate(totals)[:num_users], np.concatenate(upstream_totals)[:num_users])
 
 

@@ -48,6 +48,7 @@ class _Plan(NamedTuple):
     num_training_steps: int
     horizon: int
     users_per_step: int
+    num_shards: int
     num_evaluation_users: int
     evaluation_batch_size: int
     checkpoint_every_steps: int
@@ -64,6 +65,7 @@ def experiment(
     num_training_steps: int = 250,
     horizon: int = 100,
     users_per_step: int = 250,
+    num_shards: int = 2,
     num_evaluation_users: int = 2000,
     evaluation_batch_size: int = 500,
     corpus_seed: Optional[int] = None,
@@ -89,6 +91,8 @@ def experiment(
       num_training_steps: updates of the weights, at least 0.
       horizon: T, slates shown to each user, at least 1.
       users_per_step: U, fresh users of each training step, at least 1.
+      num_shards: batches that the users of a step are split into; they run side by side, on two cores almost twice as
+        fast as one. Must divide users_per_step.
       num_evaluation_users: fresh users on whom policies are compared, at least 2.
       evaluation_batch_size: users simulated at once in evaluation, at least 1.
       corpus_seed: seed of the world's corpus; each run's own seed if None.
@@ -113,6 +117,7 @@ def experiment(
         num_training_steps=checks.integer("experiment.num_training_steps", num_training_steps, 0),
         horizon=checks.integer("experiment.horizon", horizon, 1),
         users_per_step=checks.integer("experiment.users_per_step", users_per_step, 1),
+        num_shards=checks.integer("experiment.num_shards", num_shards, 1),
         num_evaluation_users=checks.integer("experiment.num_evaluation_users", num_evaluation_users, 2),
         evaluation_batch_size=min(
             checks.integer("experiment.evaluation_batch_size", evaluation_batch_size, 1), num_evaluation_users
@@ -124,6 +129,10 @@ def experiment(
         runtime_ctor=checks.constructor("experiment.runtime_ctor", runtime_ctor),
         quiet=checks.boolean("experiment.quiet", quiet),
     )
+    if users_per_step % num_shards:
+        raise checks.InvalidInputError(
+            f"experiment.num_shards must divide users_per_step, got {num_shards} and {users_per_step}"
+        )
     run_dir.free_path(output_dir)
     world_seeds = [seed if corpus_seed is None else corpus_seed for seed in seeds]
     first = _prepare(plan, seeds[0], world_seeds[0])
@@ -152,7 +161,7 @@ def _prepare(plan: _Plan, seed: int, world_seed: int) -> _Prepared:
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         tf.keras.utils.set_random_seed(seed)
-        network = plan.network_ctor(num_users=plan.users_per_step, corpus_seed=world_seed)
+        network = plan.network_ctor(num_users=plan.users_per_step // plan.num_shards, corpus_seed=world_seed)
         learner = plan.learner_ctor(network=network, horizon=plan.horizon, runtime_ctor=plan.runtime_ctor)
     finally:
         random.setstate(python_state)
@@ -197,7 +206,14 @@ def _train(plan: _Plan, seed: int, prepared: _Prepared, folder: str) -> list[tra
 
     try:
         return trainer.train(
-            prepared.learner, seed, plan.num_training_steps, plan.users_per_step, plan.horizon, on_row, after_step
+            prepared.learner,
+            seed,
+            plan.num_training_steps,
+            plan.users_per_step,
+            plan.horizon,
+            on_row,
+            plan.num_shards,
+            after_step,
         )
     finally:  # an interrupted run keeps what it has learned
         progress.close()

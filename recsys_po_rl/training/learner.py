@@ -12,6 +12,7 @@ from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.replay import Recording, ReplayGradient, SideBySideGradient, SlateReplay
 
+
 class Rollout(NamedTuple):
     """What the learner keeps of T steps of U users."""
 

@@ -8,7 +8,7 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 
-from recsys_po_rl import checks, draws, fields, gin_config
+from recsys_po_rl import _compat, checks, draws, fields, gin_config
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
@@ -54,18 +54,55 @@ class SimulationRuntime:
         log_prob = log_probability.log_prob_variables_from_direct_output(slate_docs)
         accumulator = log_probability.log_prob_accumulator_variables(log_prob)
         self._variables = list(variables)
-        self._with_log_prob = SeededRuntime([*variables, *log_prob, *accumulator], mode=mode)
+        with_log_prob = [*variables, *log_prob, *accumulator]
+        self._with_log_prob = SeededRuntime(with_log_prob, mode=mode)
+        # TensorFlow cannot differentiate a loop that XLA has compiled on its own.
+        self._differentiable = SeededRuntime(with_log_prob, mode="graph") if mode == "xla" else self._with_log_prob
         self._runtime = SeededRuntime(variables, mode=mode)
         self._replay: Optional[SlateReplay] = None
         self._gradients: dict[Any, SideBySideGradient] = {}
 
     def execute(self, num_steps: int, starting_value: Optional[Mapping[str, Value]] = None) -> dict[str, Value]:
         """The network's value `num_steps` steps after the starting one, or after a fresh initial one."""
-        return self._with_log_prob.execute(num_steps, starting_value, fresh_keys())
+        return self._differentiated("execute", num_steps, starting_value)
 
     def trajectory(self, length: int, starting_value: Optional[Mapping[str, Value]] = None) -> dict[str, Value]:
         """`length` values of the network, stacked on a new first axis."""
-        return self._with_log_prob.trajectory(length, starting_value, fresh_keys())
+        return self._differentiated("trajectory", length, starting_value)
+
+    def _differentiated(
+        self, method: str, steps: int, starting_value: Optional[Mapping[str, Value]]
+    ) -> dict[str, Value]:
+        """Runs; where a tape asks for the gradient, the run is repeated in graph mode, which draws the same numbers."""
+        keys = fresh_keys()
+
+        def run(runtime: SeededRuntime) -> dict[str, dict[str, tf.Tensor]]:
+            values = getattr(runtime, method)(steps, starting_value, keys)
+            return {name: value.as_dict for name, value in values.items()}
+
+        if self._differentiable is self._with_log_prob:
+            found = run(self._with_log_prob)
+        else:
+            structure: list[Any] = []
+
+            @tf.custom_gradient
+            def flat() -> Any:
+                with _compat.no_gradients_recorded():
+                    forward = run(self._with_log_prob)
+                structure.append(forward)
+
+                def gradient(*upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> Any:
+                    with tf.GradientTape() as tape:
+                        again = tf.nest.flatten(run(self._differentiable))
+                    pairs = [(y, dy) for y, dy in zip(again, upstream) if y.dtype.is_floating]
+                    found = tape.gradient([y for y, _ in pairs], variables, output_gradients=[dy for _, dy in pairs])
+                    return [], found
+
+                return tf.nest.flatten(forward), gradient
+
+            outputs = flat()
+            found = tf.nest.pack_sequence_as(structure[0], outputs)
+        return {name: Value(**found.get(name, {})) for name in found}
 
     def can_replay(self, trainable_variables: Sequence[tf.Variable]) -> bool:
         """Whether the objective's gradient can be taken from recorded slates, without a tape around the whole loop.
@@ -107,9 +144,7 @@ class SimulationRuntime:
                 self._replay, trainable_variables, _objective, num_statistics=1, mode=self._runtime.mode
             )
         found = self._gradients[signature]([self._replay.recorded(run.stacked)], [[weights]])
-        return ObjectiveGradient(
-            found.gradients, found.statistics[0], tf.reduce_mean(values), keys, run.nan_steps
-        )
+        return ObjectiveGradient(found.gradients, found.statistics[0], tf.reduce_mean(values), keys, run.nan_steps)
 
     def raise_on_nan(self, step: ObjectiveGradient, horizon: int, metric: str) -> None:
         """As `SeededRuntime.raise_on_nan`, for a step of `objective_gradient`."""

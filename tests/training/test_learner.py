@@ -40,10 +40,10 @@ def rollout(learner):
 
 def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network, learner, rollout):
     assert rollout.rewards.shape == (T, U)
-    assert [list(recorded) for recorded in rollout.inputs] == [
+    assert [list(recorded) for recorded in rollout.recording.inputs] == [
         [fields.CTIME_HISTORY, fields.DOC_HISTORY], [], [fields.DOC_ID],
     ]  # fmt: skip
-    assert [drawn.shape for drawn in rollout.draws] == [(T, U, S)]
+    assert [drawn.shape for drawn in rollout.recording.draws] == [(T + 1, U, S)]
     whole = SeededRuntime(network.variables).trajectory(T, keys=draws.make_keys(3, "training", 1))
     times = whole[fields.USER_RESPONSE].get(fields.CONSUMED_TIME)
     np.testing.assert_allclose(rollout.rewards, np.maximum(times, 0.0), rtol=1e-6)
@@ -51,12 +51,13 @@ def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network,
 
 def test_replayed_log_probabilities_are_those_of_the_recommender(network, learner, rollout):
     log_prob, entropy = learner._replay.log_prob_and_entropy(
-        [{name: field[2] for name, field in recorded.items()} for recorded in rollout.inputs], [rollout.draws[0][2]]
+        [{name: field[2] for name, field in recorded.items()} for recorded in rollout.recording.inputs],
+        [rollout.recording.draws[0][2]],
     )
-    histories, _, available = rollout.inputs
+    histories, _, available = rollout.recording.inputs
     scores = network.recommender.model(histories[fields.DOC_HISTORY][2], histories[fields.CTIME_HISTORY][2]).numpy()
     assert available[fields.DOC_ID][2].numpy().tolist() == list(range(1, D + 1))
-    for user, ranks in enumerate(rollout.draws[0][2].numpy()):
+    for user, ranks in enumerate(rollout.recording.draws[0][2].numpy()):
         mass = np.exp(scores[user].astype(np.float64))
         first = mass[ranks[0]] / mass.sum()
         second = mass[ranks[1]] / np.delete(mass, ranks[0]).sum()
@@ -67,12 +68,13 @@ def test_replayed_log_probabilities_are_those_of_the_recommender(network, learne
 
 def test_the_gradient_is_that_of_the_loss_written_in_one_piece(network, learner, rollout):
     advantages = learner.advantages(rollout.rewards)
-    found, entropy = learner.gradients(rollout, advantages)
+    found, statistics = learner.gradients([rollout], [advantages])
+    entropy = statistics[0] / T
     with tf.GradientTape() as tape:
         log_probs, entropies = [], []
         for step in range(T):
-            inputs = [{name: field[step] for name, field in recorded.items()} for recorded in rollout.inputs]
-            log_prob, at_step = learner._replay.log_prob_and_entropy(inputs, [rollout.draws[0][step]])
+            inputs = [{name: field[step] for name, field in recorded.items()} for recorded in rollout.recording.inputs]
+            log_prob, at_step = learner._replay.log_prob_and_entropy(inputs, [rollout.recording.draws[0][step]])
             log_probs.append(log_prob)
             entropies.append(at_step)
         loss = estimators.reinforce_loss(tf.stack(log_probs), advantages)
@@ -94,7 +96,7 @@ def test_advantages_are_whitened_rewards_to_go_against_the_population(learner, r
 def test_the_entropy_bonus_raises_entropy():
     network = make_network()
     learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.Adam(0.01), entropy_bonus=100.0)
-    entropies = [float(learner.step(draws.make_keys(0, "training", step)).entropy) for step in range(15)]
+    entropies = [float(learner.step([draws.make_keys(0, "training", step)]).entropy) for step in range(15)]
     assert entropies[-1] > entropies[0] + 0.2
 
 
@@ -104,7 +106,7 @@ def test_the_gradient_norm_is_clipped():
         network = make_network()
         before = [var.numpy() for var in network.trainable_variables]
         learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.SGD(1.0), max_gradient_norm=limit)
-        norm = float(learner.step(draws.make_keys(0)).gradient_norm)
+        norm = float(learner.step([draws.make_keys(0)]).gradient_norm)
         moved = [var.numpy() - old for var, old in zip(network.trainable_variables, before)]
         steps[limit] = np.sqrt(sum((move**2).sum() for move in moved)), norm
     np.testing.assert_allclose(steps[None][0], steps[None][1], rtol=1e-3)
