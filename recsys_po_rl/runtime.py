@@ -244,7 +244,8 @@ class SeededRuntime(runtime.Runtime):
             return
         first = int(np.where(steps >= 0, steps, _SOMEWHERE).min())
         if first == _SOMEWHERE:
-            repeated = SeededRuntime(self._variables, "graph", self._policy_variables, self._world_variables)
+            groups = sorted(self._policy_variables), sorted(self._world_variables)
+            repeated = SeededRuntime(self._variables, "graph", *groups)
             repeated._checked_run(length, record, True, start, keys)
             raise FloatingPointError("NaN in a run under XLA that graph mode does not reproduce")
         names = [name for name, step in zip(self._names, steps) if step == first]

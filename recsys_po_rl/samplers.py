@@ -1,7 +1,7 @@
 """Draws that are the same numbers in graph, XLA and eager mode: inverse CDFs of uniform numbers from Philox bits.
 
-TensorFlow's own samplers turn equal bits into different floats under XLA, and XLA's default generator on CPU takes 130 ns
-a number where Philox takes 18 (benchmarks/RESULTS.md).
+TensorFlow's own samplers turn equal bits into different floats under XLA, and XLA's default generator on CPU takes
+130 ns a number where Philox takes 18 (benchmarks/RESULTS.md).
 """
 
 from collections.abc import Callable

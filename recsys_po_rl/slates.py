@@ -224,7 +224,7 @@ def _largest(logits: tf.Tensor) -> tf.Tensor:
 
 def _num_blocks(num_docs: int) -> int:
     """B, near the square root of D; a divisor of D if there is one within a factor of 2."""
-    root = max(int(round(num_docs**0.5)), 1)
+    root = max(round(num_docs**0.5), 1)
     divisors = [size for size in range(max(root // 2, 1), 2 * root + 1) if num_docs % size == 0]
     return min(divisors, key=lambda size: abs(size - root), default=root)
 
@@ -261,7 +261,7 @@ def _rows(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _draw_in_blocks(logits: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Slates of rows [N, D], and the least mass [N] that any slot was drawn from, relative to the largest document's."""
+    """Slates of rows [N, D], and the least mass [N] that a slot was drawn from, relative to the largest document's."""
     num_docs = int(logits.shape[-1])
     table, block_mass = _block_mass(logits)
     num_blocks, block_size = (int(size) for size in table.shape[1:])
@@ -299,7 +299,7 @@ def _draw_slot_by_slot(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def _slate_log_prob(logits: tf.Tensor, slate: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """float [...] of logits [..., D] and slates int32 [..., S].
+    """Float [...] of logits [..., D] and slates int32 [..., S].
 
     With A the logarithm of the mass of the documents outside the slate, slot s is normalised by
     log(exp(A) + exp(l[r_s]) + ... + exp(l[r_S])): sums of positive terms, relative to the largest of each.

@@ -625,3 +625,69 @@ def test_it_is_a_tfp_distribution_with_its_arguments_as_parameters():
     np.testing.assert_array_equal(larger.logits, logits)
     assert distribution[1:].batch_shape == (2,)
     np.testing.assert_allclose(distribution[2].log_prob([4, 0]), oracle_log_prob(logits[2], [4, 0]), rtol=1e-12)
+
+
+# Pools of columns, and equal numbers in every mode
+
+
+@pytest.mark.parametrize("num_docs", [5, 7, 100, 101])
+def test_every_mode_draws_the_same_slates(num_docs):
+    logits = draw_logits(50, num_docs).astype(np.float32)
+    eager, graph, xla = (
+        compiled(lambda: slates.TopKPlackettLuce(logits, 3).sample(seed=(1, 2)), mode)().numpy()
+        for mode in ("eager", "graph", "xla")
+    )
+    np.testing.assert_array_equal(eager, graph)
+    assert (eager == xla).mean() > 0.99  # a rounding of the exponential moves one boundary in many thousands
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_later_slots_keep_their_law_after_a_document_with_nearly_all_the_mass(mode):
+    """Beside e^200 the others have no mass in float32; among themselves they are 1 : 2 : 5."""
+    logits = np.log(np.array([1.0, 2.0, 5.0, 1.0])).astype(np.float32)
+    logits[3] += 200.0
+    drawn = compiled(lambda: slates.TopKPlackettLuce(logits, 2).sample(20_000, seed=(1, 2)), mode)().numpy()
+    np.testing.assert_array_equal(drawn[:, 0], 3)
+    shares = np.bincount(drawn[:, 1], minlength=3) / 20_000
+    np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=4 * np.sqrt(0.25 / 20_000))
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_a_pool_is_the_law_of_its_columns(mode):
+    logits = draw_logits(3, 6)
+    columns = [4, 0, 5, 2]
+    pool = slates.TopKPlackettLuce(logits, 2, columns=columns)
+    plain = slates.TopKPlackettLuce(logits[:, columns], 2)
+    all_slates = ordered_slates(4, 2)[:, np.newaxis]
+
+    def of_both():
+        pool = slates.TopKPlackettLuce(logits, 2, columns=columns)
+        return pool.log_prob(all_slates), pool.sample(3000, seed=(1, 2)), pool.mode(), pool.first_pick_entropy()
+
+    log_prob, drawn, mode_, entropy = compiled(of_both, mode)()
+    np.testing.assert_allclose(log_prob, plain.log_prob(all_slates), rtol=1e-10)
+    np.testing.assert_array_equal(mode_, plain.mode())
+    np.testing.assert_allclose(entropy, plain.first_pick_entropy(), rtol=1e-10)
+    np.testing.assert_allclose(pool.logits, logits[:, columns])
+    assert drawn.numpy().min() == 0
+    assert drawn.numpy().max() == 3
+    for row in range(3):
+        all_of_row, law = oracle_law(logits[row, columns], 2)
+        counts = [(drawn.numpy()[:, row] == slate).all(-1).mean() for slate in all_of_row]
+        np.testing.assert_allclose(counts, law, atol=4 * np.sqrt(0.25 / 3000))
+    impossible = pool.log_prob([[4, 0], [-1, 2], [1, 1]])
+    np.testing.assert_array_equal(impossible, -INF)
+
+
+@pytest.mark.parametrize("columns", [[0, 0, 1], [0, 1, 6], [-1, 0, 1]])
+def test_no_pool_no_law(columns):
+    law = compiled(lambda: slates.TopKPlackettLuce(draw_logits(2, 6), 2, columns=columns).log_prob([0, 1]), "xla")
+    assert np.isnan(law()).all()
+
+
+def test_the_witness_of_nan_is_nan_where_a_logit_is():
+    logits = draw_logits(3, 6)
+    logits[:, 2] = -INF
+    assert not np.isnan(slates.TopKPlackettLuce(logits, 2).nan_witness).any()
+    logits[1, 4] = NAN
+    np.testing.assert_array_equal(np.isnan(slates.TopKPlackettLuce(logits, 2).nan_witness), [False, True, False])

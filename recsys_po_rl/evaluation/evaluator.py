@@ -8,7 +8,6 @@ import numpy as np
 from recsys_po_rl import checks, draws, fields
 from recsys_po_rl.evaluation import statistics
 
-
 BATCHES_AT_ONCE = 2  # side by side, on two cores
 
 

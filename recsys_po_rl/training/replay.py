@@ -1,5 +1,6 @@
 """Log-probabilities of recorded slates, and their gradients, under weights as they are now."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -293,7 +294,7 @@ class SideBySideGradient:
         parts = [
             self._part(recording, list(of_batch), tf.constant(start), tf.constant(stop))
             for recording, of_batch in zip(recordings, others, strict=True)
-            for start, stop in zip(bounds, bounds[1:])
+            for start, stop in itertools.pairwise(bounds)
         ]
         return ReplayGradient(
             [tf.add_n(of_variable) for of_variable in zip(*(part.gradients for part in parts))],
