@@ -142,3 +142,37 @@ def test_fault_horizon_zero_upstream_is_an_objective_of_minus_nothing(network, r
     assert float(objective) == 0.0
     with pytest.raises(checks.InvalidInputError, match="horizon"):
         interest_evolution_simulation.distributed_train_step(runtime, 0, U, network.trainable_variables)
+
+
+@pytest.mark.parametrize("metric", ["reward", "cumulative_reward"])
+def test_the_fast_step_has_the_gradient_of_the_unrolled_loop(metric):
+    """Same global seed, same users: slates replayed against a tape around the whole loop."""
+    network = make_network()
+    results = []
+    for replays in (True, False):
+        runtime = interest_evolution_simulation.make_runtime(network.variables)
+        assert runtime.can_replay(network.trainable_variables)
+        if not replays:
+            runtime.can_replay = lambda variables: False
+        tf.random.set_seed(7)
+        results.append(
+            interest_evolution_simulation.distributed_train_step(runtime, T, U, network.trainable_variables, metric)
+        )
+    (fast, fast_objective, fast_mean), (slow, slow_objective, slow_mean) = results
+    np.testing.assert_allclose(fast_objective, slow_objective, rtol=1e-4)
+    np.testing.assert_allclose(fast_mean, slow_mean, rtol=1e-5)
+    for own, expected in zip(fast, slow, strict=True):
+        expected = tf.convert_to_tensor(expected).numpy()
+        np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_steps_draw_fresh_users_from_the_global_seed_and_compile_once():
+    network = make_network()
+    runtime = interest_evolution_simulation.make_runtime(network.variables)
+    step = interest_evolution_simulation.make_train_step(
+        runtime, T, U, network.trainable_variables, "cumulative_reward"
+    )
+    objectives = [float(step()[1]) for _ in range(3)]
+    assert len(set(objectives)) == 3
+    assert runtime._runtime.trace_count == 1
+    assert [gradient.trace_count for gradient in runtime._gradients.values()] == [1]

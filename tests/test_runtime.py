@@ -59,6 +59,33 @@ def test_eager_and_graph_draw_the_same_numbers(runtimes):
             np.testing.assert_allclose(eager[name], graph[name], rtol=2e-6, atol=2e-6, err_msg=name)
 
 
+def test_xla_draws_the_same_numbers_too(runtimes):
+    graph, xla = (flat(runtimes[mode].trajectory(5, keys=draws.make_keys(4))) for mode in ("graph", "xla"))
+    for name in graph:
+        if graph[name].dtype.kind == "i":
+            np.testing.assert_array_equal(xla[name], graph[name], err_msg=name)
+        else:
+            np.testing.assert_allclose(xla[name], graph[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_batches_side_by_side_are_those_one_after_another(runtimes, mode):
+    keys = [draws.make_keys(1, batch=batch) for batch in range(3)]
+    record = {fields.USER_STATE: [fields.INTEREST], fields.SLATE_DOCS: [fields.DOC_ID]}
+    together = runtimes[mode].trajectories(4, keys, record)
+    for of_batch, trajectory in zip(keys, together, strict=True):
+        alone = flat(runtimes[mode].trajectory(4, keys=of_batch, record=record))
+        for name, field in flat(trajectory).items():
+            np.testing.assert_array_equal(field, alone[name], err_msg=name)
+
+
+def test_a_field_is_the_same_whatever_else_is_recorded(runtimes):
+    everything = flat(runtimes["graph"].trajectory(6, keys=draws.make_keys(1)))
+    for record in ({fields.METRICS_STATE: [fields.REWARD]}, {fields.RECOMMENDER_STATE: [fields.DOC_HISTORY]}):
+        for name, field in flat(runtimes["graph"].trajectory(6, keys=draws.make_keys(1), record=record)).items():
+            np.testing.assert_array_equal(field, everything[name], err_msg=name)
+
+
 def test_execute_is_the_last_value_of_the_trajectory_in_every_mode(runtimes):
     for mode, runtime in runtimes.items():
         trajectory, last = (

@@ -1,5 +1,7 @@
 """One training step: what it records, what it differentiates, what it refuses."""
 
+import functools
+
 import edward2 as ed
 import numpy as np
 import pytest
@@ -205,3 +207,41 @@ def test_values_of_fields_that_the_law_does_not_read_are_not_recorded(learner):
         fields.AVAILABLE_DOCS: [fields.DOC_ID],
         fields.SLATE_DOCS: [fields.DOC_RANKS],
     }
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode):
+    network = make_network()
+    learner = PolicyGradientLearner(
+        network, T, lambda: tf.keras.optimizers.SGD(0.0), runtime_ctor=functools.partial(SeededRuntime, mode=mode)
+    )
+    rollouts = [learner.rollout(draws.make_keys(3, batch=shard)) for shard in range(2)]
+    advantages = [tf.random.stateless_normal((T, U), (1, shard)) for shard in range(2)]
+    together = tf.function(lambda: learner.gradients(rollouts, advantages), autograph=False)()
+    alone = [
+        learner._gradient._part(rollout.recording, [of_shard], tf.constant(0), tf.constant(T))
+        for rollout, of_shard in zip(rollouts, advantages)
+    ]
+    for found, one, two in zip(together.gradients, alone[0].gradients, alone[1].gradients, strict=True):
+        np.testing.assert_array_equal(found, (one + two) * 0.5)
+
+
+def test_halves_of_the_steps_add_up_to_the_whole(learner, rollout):
+    assert T % 2 == 1  # halves of unequal length
+    advantages = learner.advantages(rollout.rewards)
+    whole = learner._gradient._part(rollout.recording, [advantages], tf.constant(0), tf.constant(T))
+    for found, expected in zip(learner.gradients([rollout], [advantages]).gradients, whole.gradients, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_an_update_with_a_nan_is_left_out_and_the_variable_is_named():
+    network = make_network()
+    learner = PolicyGradientLearner(network, T)
+    poisoned = network.trainable_variables[1]
+    poisoned.assign(tf.where(tf.range(D + 1)[:, tf.newaxis] == 3, np.nan, poisoned))
+    before = [variable.numpy() for variable in network.trainable_variables]
+    with pytest.raises(FloatingPointError, match="'slate docs'"):
+        learner.step([draws.make_keys(0)])
+    for variable, old in zip(network.trainable_variables, before):
+        np.testing.assert_array_equal(variable, old)
