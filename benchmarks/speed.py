@@ -79,12 +79,9 @@ def facade(which: str) -> tuple[Any, Any]:
 def network(which: str, sizes: dict[str, int]) -> Any:
     """Variables and weights."""
     _, config = facade(which)
+    slate = {"slate_size": sizes["S"]} if which == "ours" else {}  # upstream's slates have two documents
     return config.create_interest_evolution_simulation_network(
-        num_users=sizes["U"],
-        num_docs=sizes["D"],
-        num_topics=sizes["K"],
-        slate_size=sizes["S"],
-        history_length=sizes["H"],
+        num_users=sizes["U"], num_docs=sizes["D"], num_topics=sizes["K"], history_length=sizes["H"], **slate
     )
 
 
@@ -168,7 +165,8 @@ def job_base() -> dict[str, float]:
 def job_scale(name: str, value: int) -> dict[str, float]:
     """Training step of both at one size."""
     sizes = {**BASE, name: value}
-    return medians({which: train_step(which, sizes) for which in ("ours", "upstream")}, repeats=5)
+    which = ["ours", "upstream"] if sizes["S"] == BASE["S"] else ["ours"]
+    return medians({one: train_step(one, sizes) for one in which}, repeats=5)
 
 
 def learner_of(sizes: dict[str, int], num_shards: int) -> tuple[Any, Any]:
@@ -404,10 +402,14 @@ def scaling() -> list[str]:
     figure, axes = pyplot.subplots(2, 3, figsize=(10, 6), layout="constrained")
     for axis, (name, values) in zip(axes.flat, SCALES.items()):
         found = [run("scale", name, value) for value in values]
-        cells = [f"{name}={value}: {one['ours']:.3f} / {one['upstream']:.3f}" for value, one in zip(values, found)]
+        cells = [
+            f"{name}={value}: {one['ours']:.3f}" + (f" / {one['upstream']:.3f}" if "upstream" in one else "")
+            for value, one in zip(values, found)
+        ]
         lines.append(f"| {' | '.join([name, *cells])} |")
         for which, style in (("ours", "o-"), ("upstream", "s--")):
-            axis.loglog(values, [one[which] for one in found], style, label=which)
+            points = [(value, one[which]) for value, one in zip(values, found) if which in one]
+            axis.loglog(*zip(*points), style, label=which)
         axis.set_xlabel(name)
         axis.set_ylabel("s per training step")
     axes.flat[0].legend()

@@ -65,7 +65,7 @@ def experiment(
     num_training_steps: int = 250,
     horizon: int = 100,
     users_per_step: int = 250,
-    num_shards: int = 2,
+    num_shards: Optional[int] = None,
     num_evaluation_users: int = 2000,
     evaluation_batch_size: int = 500,
     corpus_seed: Optional[int] = None,
@@ -92,7 +92,8 @@ def experiment(
       horizon: T, slates shown to each user, at least 1.
       users_per_step: U, fresh users of each training step, at least 1.
       num_shards: batches that the users of a step are split into; they run side by side, on two cores almost twice as
-        fast as one. Must divide users_per_step.
+        fast as one. Must divide users_per_step; None: two, or one if the users are an odd number. Whatever has a number
+        for each user has it for those of one batch.
       num_evaluation_users: fresh users on whom policies are compared, at least 2.
       evaluation_batch_size: users simulated at once in evaluation, at least 1.
       corpus_seed: seed of the world's corpus; each run's own seed if None.
@@ -117,7 +118,7 @@ def experiment(
         num_training_steps=checks.integer("experiment.num_training_steps", num_training_steps, 0),
         horizon=checks.integer("experiment.horizon", horizon, 1),
         users_per_step=checks.integer("experiment.users_per_step", users_per_step, 1),
-        num_shards=checks.integer("experiment.num_shards", num_shards, 1),
+        num_shards=_checked_num_shards(num_shards, users_per_step),
         num_evaluation_users=checks.integer("experiment.num_evaluation_users", num_evaluation_users, 2),
         evaluation_batch_size=min(
             checks.integer("experiment.evaluation_batch_size", evaluation_batch_size, 1), num_evaluation_users
@@ -129,10 +130,6 @@ def experiment(
         runtime_ctor=checks.constructor("experiment.runtime_ctor", runtime_ctor),
         quiet=checks.boolean("experiment.quiet", quiet),
     )
-    if users_per_step % num_shards:
-        raise checks.InvalidInputError(
-            f"experiment.num_shards must divide users_per_step, got {num_shards} and {users_per_step}"
-        )
     run_dir.free_path(output_dir)
     world_seeds = [seed if corpus_seed is None else corpus_seed for seed in seeds]
     first = _prepare(plan, seeds[0], world_seeds[0])
@@ -289,6 +286,16 @@ def _checked_seeds(seeds: Any) -> list[int]:
     if max(checked) > MAX_SEED or len(set(checked)) != len(checked):
         raise checks.InvalidInputError(f"experiment.seeds must be different and at most {MAX_SEED}, got {seeds!r}")
     return checked
+
+
+def _checked_num_shards(given: Optional[int], users_per_step: int) -> int:
+    if given is None:
+        return 1 if users_per_step % 2 else 2
+    if users_per_step % checks.integer("experiment.num_shards", given, 1):
+        raise checks.InvalidInputError(
+            f"experiment.num_shards must divide users_per_step, got {given} and {users_per_step}"
+        )
+    return given
 
 
 def _checked_policies(given: Any) -> list[Callable[..., Any]]:
