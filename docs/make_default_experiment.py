@@ -15,7 +15,7 @@ DOCS = pathlib.Path(__file__).resolve().parent
 
 PAGE = """# The default experiment
 
-Ten topics, 100 documents, slates of two, 100 slates a user; REINFORCE with reward-to-go, {steps} training steps of 250
+Ten topics, 100 documents, slates of two, 100 slates a user; REINFORCE with reward-to-go, {steps} training steps of 1000
 users; 2000 fresh users for the comparison. A corpus and training of its own for each seed. Made by
 
 ```sh

@@ -5,7 +5,7 @@ import pytest
 from recsys_po_rl import gin_config
 from recsys_po_rl.experiment import experiment
 
-# Of 250 steps; the full runs are in docs/DEFAULT_EXPERIMENT.md.
+# Of 500 steps; the full runs are in docs/DEFAULT_EXPERIMENT.md.
 STEPS = 70
 
 

@@ -101,7 +101,8 @@ def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
         prepared = train_and_evaluate._prepare(
             train_and_evaluate._Plan(
                 num_training_steps=0, horizon=4, users_per_step=5, num_shards=1,
-                num_evaluation_users=5, evaluation_batch_size=5, checkpoint_every_steps=1, policies=[], network_ctor=SMALL["network_ctor"],
+                num_evaluation_users=5, evaluation_batch_size=5, checkpoint_every_steps=1, policies=[],
+                network_ctor=SMALL["network_ctor"],
                 learner_ctor=train_and_evaluate.PolicyGradientLearner,
                 runtime_ctor=train_and_evaluate.SeededRuntime, quiet=True,
             ),
