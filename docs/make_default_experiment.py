@@ -52,7 +52,7 @@ def main(run: pathlib.Path) -> None:
     sections.append(f"\n## Over the seeds\n\n```text\n{policy_table(evaluation, evaluation['horizon'])}\n```\n")
     page = PAGE.format(
         steps=(len(metrics) - 1) // num_seeds,
-        commands="\n".join(line.strip() for line in (__doc__ or "").splitlines() if line.startswith("    ")),
+        commands="\n".join(line for line in (__doc__ or "").splitlines() if line.startswith("python ")),
         versions=f"Python {versions['python']}, TensorFlow {versions['tensorflow']}, NumPy {versions['numpy']}",
         seconds=sum(float(row[seconds_column]) for row in metrics[1:]) / num_seeds,
         rows="\n".join(rows),
