@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 _PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
+_LARGEST_TRIANGLE = 256
 _ANY_SEED = np.zeros(2, np.int32)  # for draws that use none
 _MANTISSA_BITS = {tf.float32: 24, tf.float64: 53}
 
@@ -71,9 +72,13 @@ def row_sums(mass: tf.Tensor) -> tf.Tensor:
 def cumulative(mass: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Sums of `mass` [..., N] over the places before each, and over those up to it; both [..., N].
 
-    By a product with a triangular matrix: XLA's cumulative sum on CPU takes about ten times as long for N near 10.
+    By a product with a triangular matrix up to `_LARGEST_TRIANGLE`: XLA's cumulative sum on CPU takes about ten times
+    as long for N near 10; but the matrix grows with the square of N.
     """
     size = int(mass.shape[-1])
+    if size > _LARGEST_TRIANGLE:
+        exclusive = tf.cumsum(mass, axis=-1, exclusive=True)
+        return exclusive, exclusive + mass
     before = tf.linalg.band_part(tf.ones((size, size), mass.dtype), 0, -1) - tf.eye(size, dtype=mass.dtype)
     rows = tf.reshape(mass, (-1, size))
     exclusive = tf.reshape(tf.matmul(rows, before), tf.shape(mass))
