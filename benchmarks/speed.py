@@ -430,6 +430,8 @@ def scaling() -> list[str]:
         for which, style in (("ours", "o-"), ("upstream", "s--")):
             points = [(value, one[which]) for value, one in zip(values, found) if which in one]
             axis.loglog(*zip(*points), style, label=which)
+        axis.set_xticks(values, [str(value) for value in values])
+        axis.minorticks_off()
         axis.set_xlabel(name)
         axis.set_ylabel("s per training step")
     axes.flat[0].legend()
