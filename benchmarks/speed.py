@@ -431,7 +431,7 @@ def scaling() -> list[str]:
             points = [(value, one[which]) for value, one in zip(values, found) if which in one]
             axis.loglog(*zip(*points), style, label=which)
         axis.set_xticks(values, [str(value) for value in values])
-        axis.minorticks_off()
+        axis.tick_params(axis="x", which="minor", length=0, labelbottom=False)
         axis.set_xlabel(name)
         axis.set_ylabel("s per training step")
     axes.flat[0].legend()
