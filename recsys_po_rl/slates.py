@@ -102,7 +102,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
     @property
     def nan_witness(self) -> tf.Tensor:
-        """Sums of rows: one is NaN if a logit is, and XLA computes them in a fifth of the time that `is_nan` takes."""
+        """Sums of rows: one is NaN if a logit is; under XLA cheaper than `is_nan` of all logits."""
         return tf.reduce_sum(self._offered, axis=-1)
 
     def _places(self, columns: tf.Tensor) -> tf.Tensor:
