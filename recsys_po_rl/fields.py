@@ -29,6 +29,7 @@ DOC_RANKS = "doc_ranks"
 
 # User.
 INTEREST = "interest.state"
+OBSERVED_INTEREST = "interest"  # in the observation, where users show their interest
 CHOICE = "choice"
 CONSUMED_TIME = "consumed_time"
 

@@ -12,7 +12,7 @@ from recsys_po_rl import checks, draws, fields, gin_config
 from recsys_po_rl.corpus import CorpusWithTopicAndQuality, StaticCorpus
 from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
 from recsys_po_rl.recommender import CollabFilteringRecommender
-from recsys_po_rl.user import InterestEvolutionUser
+from recsys_po_rl.user import InterestEvolutionUser, fully_observed
 
 
 class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]]):
@@ -54,6 +54,7 @@ def create_interest_evolution_simulation_network(
     recommender_ctor: Callable[..., Any] = CollabFilteringRecommender,
     metrics_ctor: Callable[..., Any] = ConsumedTimeAsRewardMetrics,
     story: Callable[..., Sequence[variable.Variable]] = recommendation_simulation.recs_story,
+    full_information: bool = False,
 ) -> SimulationNetwork:
     """Wires users, corpus, recommender and metrics into one network.
 
@@ -70,6 +71,7 @@ def create_interest_evolution_simulation_network(
       recommender_ctor: called in the same way.
       metrics_ctor: called in the same way.
       story: called as `recommendation_simulation.recs_story`.
+      full_information: whether users show their interest to the recommender, see `user.fully_observed`.
 
     Returns:
       The pair (list of variables, tuple of trainable variables), a `SimulationNetwork`.
@@ -86,6 +88,8 @@ def create_interest_evolution_simulation_network(
         "corpus_seed": None if corpus_seed is None else checks.integer("corpus_seed", corpus_seed, 0),
     }
     checks.boolean("freeze_corpus", freeze_corpus)
+    if checks.boolean("full_information", full_information):
+        user_ctor = fully_observed(checks.constructor("user_ctor", user_ctor))
     if slate_size > num_docs:
         raise checks.InvalidInputError(f"slate_size must be at most num_docs, got {slate_size} > {num_docs}")
     entities: dict[str, Any] = {}

@@ -334,6 +334,35 @@ class InterestEvolutionUser(user.User):
         )
 
 
+def fully_observed(user_ctor: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes users show their interest to the recommender, which then plays with full information.
+
+    Args:
+      user_ctor: called with the config; the entity's state has the field interest.state, float32 [U, K].
+
+    Returns:
+      A constructor of such users; their observation has the field interest, float32 [U, K], beside what it had.
+    """
+
+    def construct(config: Config) -> Any:
+        entity = user_ctor(config)
+        observation, specs = entity.observation, entity.specs
+
+        def with_interest(user_state: Value) -> Value:
+            shown = Value(**{fields.OBSERVED_INTEREST: tf.convert_to_tensor(user_state.get(fields.INTEREST))})
+            return observation(user_state).union(shown)
+
+        def with_interest_spec() -> ValueSpec:
+            spec = specs()
+            shown = ValueSpec(**{fields.OBSERVED_INTEREST: spec.get("state").get(fields.INTEREST)})
+            return spec.union(shown.prefixed_with("observation"))
+
+        entity.observation, entity.specs = with_interest, with_interest_spec
+        return entity
+
+    return construct
+
+
 class _PerUser:
     """A number for each user.
 

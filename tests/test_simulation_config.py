@@ -500,3 +500,22 @@ def test_few_topics_are_warned_about_once(num_topics):
 def test_impossible_arguments_are_named(argument, impossible):
     with pytest.raises(checks.InvalidInputError, match=argument):
         create(**SIZES, **{argument: impossible})
+
+
+def test_full_information_shows_the_interest_and_changes_nothing_else():
+    hidden = create(**SIZES, corpus_seed=1)
+    shown = create(**SIZES, corpus_seed=1, full_information=True)
+    for target, source in zip(shown.recommender.variables, hidden.recommender.variables, strict=True):
+        target.assign(source)
+    seen = runtime.SeededRuntime(shown.variables).trajectory(4)
+    unseen = runtime.SeededRuntime(hidden.variables).trajectory(4)
+    interest = seen[fields.USER_STATE].get(fields.INTEREST)
+    np.testing.assert_array_equal(seen[fields.USER_OBSERVATION].get(fields.OBSERVED_INTEREST), interest)
+    np.testing.assert_array_equal(unseen[fields.USER_STATE].get(fields.INTEREST), interest)
+    assert shown.user.specs().get("observation").get(fields.OBSERVED_INTEREST).space.shape == (NUM_USERS, NUM_TOPICS)
+
+
+@pytest.mark.parametrize("full_information", [1, "yes", None])
+def test_full_information_is_a_boolean(full_information):
+    with pytest.raises(checks.InvalidInputError, match="full_information"):
+        create(**SIZES, full_information=full_information)
