@@ -13,8 +13,9 @@ from recsim_ng.entities.state_models import dynamic, state
 
 from recsys_po_rl import checks, fields, gin_config, slates
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
+from recsys_po_rl.scoring.interest import InterestModel
 
-__all__ = ["CollabFilteringModel", "CollabFilteringRecommender", "HistoryRecommender"]
+__all__ = ["CollabFilteringModel", "CollabFilteringRecommender", "FullInformationRecommender", "HistoryRecommender"]
 
 tfd = tfp.distributions
 
@@ -290,3 +291,79 @@ class CollabFilteringRecommender(HistoryRecommender):
         if self.greedy:
             return self.slate_distribution(previous_state, available_docs).mode()
         return top_k_plackett_luce(**self._slate_law(previous_state, available_docs))
+
+
+@gin_config.configurable
+class FullInformationRecommender(HistoryRecommender):
+    """Learns from what no real recommender sees: the user's interest, and the time.
+
+    Its slates have the law of `CollabFilteringRecommender`'s, top-S Plackett-Luce. The difference between the two, each
+    trained in the same way, is what partial observability costs a learner. Fields as in `HistoryRecommender`, and in
+    the state step, int32 [U], slates shown so far.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model_ctor: Callable[..., Any] = InterestModel,
+        name: str = "Recommender",
+        doc_embed_dim: int = DOC_EMBED_DIM,
+        greedy: bool = False,
+    ) -> None:
+        """Makes the entity and its scorer.
+
+        Args:
+          config: as in `HistoryRecommender`, and num_topics.
+          model_ctor: called with (K, D, doc_embed_dim) by position; returns a scorer, called with the interest, float32
+            [U, K], and the step, int32 [U], that returns scores [U, D]. It is called once here.
+          name: name of the entity.
+          doc_embed_dim: E.
+          greedy: whether to show the S best-scored documents, best first, instead of drawing.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of bounds.
+        """
+        super().__init__(config, name=name)
+        self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
+        num_topics = checks.config_value(config, "num_topics", 1, type(self).__name__)
+        embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
+        self._model = model_ctor(num_topics, self._num_docs, embed_dim)
+        self._model(tf.zeros((self._num_users, num_topics)), self._no_steps())
+
+    def _no_steps(self) -> tf.Tensor:
+        return tf.zeros((self._num_users,), tf.int32)
+
+    @property
+    def model(self) -> Any:
+        """The scorer."""
+        return self._model
+
+    def initial_state(self) -> Value:
+        """Empty histories at step 0."""
+        return super().initial_state().union(Value(step=self._no_steps()))
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """Appends what was consumed; counts the step."""
+        histories = super().next_state(previous_state, user_response, slate_docs)
+        return histories.union(Value(step=previous_state.get("step") + 1))
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `slate`."""
+        step = ValueSpec(step=fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32))
+        return super().specs().union(step.prefixed_with("state"))
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """A draw from the law of the slate, or its mode; int32 [U, S].
+
+        Raises:
+          checks.InvalidInputError: if the users do not show their interest.
+        """
+        if fields.OBSERVED_INTEREST not in user_obs.as_dict:
+            raise checks.InvalidInputError(
+                f"{type(self).__name__} needs a network with full_information = True: users hide their interest"
+            )
+        scores = self._model(user_obs.get(fields.OBSERVED_INTEREST), previous_state.get("step"))
+        columns = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)) - 1
+        if self.greedy:
+            return slates.TopKPlackettLuce(scores, self._slate_size, columns=columns).mode()
+        return top_k_plackett_luce(logits=scores, columns=columns, slate_size=self._slate_size)

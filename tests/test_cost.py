@@ -69,4 +69,5 @@ def test_training_compiles_each_program_once(network, mode):
         learner.step([draws.make_keys(step, batch=shard) for shard in range(2)])
     assert learner._runtime.trace_count == 1
     assert learner._gradient.trace_count == 1
-    assert learner._compiled_step.experimental_get_tracing_count() == 1
+    assert learner._compiled_collect.experimental_get_tracing_count() == 1
+    assert learner._compiled_update.experimental_get_tracing_count() == 1

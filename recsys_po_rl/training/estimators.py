@@ -1,6 +1,10 @@
 """Returns, advantages and losses: pure functions of tensors whose axes are [T steps, U users]."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
+
+from recsys_po_rl import gin_config
 
 # Added to the standard deviation before dividing; far below that of any advantage that carries information.
 WHITENING_EPSILON = 1e-8
@@ -45,6 +49,35 @@ def total_returns(rewards: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(tf.reduce_sum(rewards, axis=0), tf.shape(rewards))
 
 
+def generalized_advantages(
+    rewards: tf.Tensor, values: tf.Tensor, discount: float = 1.0, trace_decay: float = 0.95
+) -> tf.Tensor:
+    """Exponentially weighted sums of temporal-difference errors.
+
+    Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016), equation 16,
+    cut at the horizon, after which the value is 0: A_t = sum_(k >= t) (discount * trace_decay)^(k - t) delta_k with
+    delta_k = r_k + discount * V_(k + 1) - V_k. At trace_decay 1 it is the reward-to-go minus the value.
+
+    Args:
+      rewards: float [T, U].
+      values: float [T, U], what is expected from each step on; the reward of the step included.
+      discount: between 0 and 1.
+      trace_decay: lambda, between 0 and 1.
+
+    Returns:
+      float [T, U].
+
+    Raises:
+      ValueError: if an argument does not have rank 2, their shapes differ, or a number is out of bounds.
+    """
+    rewards, values = tf.convert_to_tensor(rewards), tf.convert_to_tensor(values)
+    _require_equal_shapes(rewards=rewards, values=values)
+    if not 0.0 <= trace_decay <= 1.0:
+        raise ValueError(f"trace_decay must be between 0 and 1, got {trace_decay}")
+    following = tf.concat([values[1:], tf.zeros_like(values[:1])], axis=0)
+    return rewards_to_go(rewards + discount * following - values, discount * trace_decay)
+
+
 def minus_population_mean(returns: tf.Tensor) -> tf.Tensor:
     """Advantages against the mean over users of the same step.
 
@@ -62,6 +95,29 @@ def minus_population_mean(returns: tf.Tensor) -> tf.Tensor:
     """
     _require_rank_2("returns", returns)
     return returns - tf.reduce_mean(returns, axis=1, keepdims=True)
+
+
+def minus_leave_one_out_mean(returns: tf.Tensor) -> tf.Tensor:
+    """Advantages against the mean over the other users of the same step.
+
+    Kool, van Hoof and Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019), equation 8; a baseline that
+    is independent of the user's own actions, so the gradient keeps its scale.
+
+    Args:
+      returns: float [T, U], U at least 2.
+
+    Returns:
+      float [T, U], with mean 0 along the second axis.
+
+    Raises:
+      ValueError: if `returns` does not have rank 2, or has a single user.
+    """
+    returns = tf.convert_to_tensor(returns)
+    _require_rank_2("returns", returns)
+    if returns.shape[1] == 1:
+        raise ValueError("returns must have at least 2 users for a mean over the others, got 1")
+    num_users = tf.cast(tf.shape(returns)[1], returns.dtype)
+    return minus_population_mean(returns) * (num_users / (num_users - 1.0))
 
 
 def whiten(advantages: tf.Tensor) -> tf.Tensor:
@@ -96,15 +152,99 @@ def reinforce_loss(log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
     Raises:
       ValueError: if an argument does not have rank 2, or their shapes differ.
     """
-    _require_rank_2("log_probs", log_probs)
-    _require_rank_2("advantages", advantages)
-    shapes = tf.convert_to_tensor(log_probs).shape, tf.convert_to_tensor(advantages).shape
-    if not shapes[0].is_compatible_with(shapes[1]):
-        raise ValueError(f"log_probs and advantages must have the same shape, got {shapes[0]} and {shapes[1]}")
+    _require_equal_shapes(log_probs=log_probs, advantages=advantages)
     return -tf.reduce_mean(tf.reduce_sum(log_probs * tf.stop_gradient(advantages), axis=0))
+
+
+def ppo_clip_loss(
+    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, clip_range: float = 0.2
+) -> tf.Tensor:
+    """Minus the clipped surrogate objective, summed over steps, averaged over users.
+
+    Schulman et al., "Proximal policy optimization algorithms" (2017), equation 7, with the ratio of whole slates.
+
+    Args:
+      log_probs: float [T, U], of the slates shown, under the weights as they are.
+      old_log_probs: float [T, U], under the weights with which the slates were drawn; no gradient flows into them.
+      advantages: float [T, U]; no gradient flows into them.
+      clip_range: epsilon, above 0: ratios count within 1 - epsilon and 1 + epsilon.
+
+    Returns:
+      Scalar.
+
+    Raises:
+      ValueError: if an argument does not have rank 2, their shapes differ, or the range is not above 0.
+    """
+    _require_equal_shapes(log_probs=log_probs, old_log_probs=old_log_probs)
+    _require_equal_shapes(log_probs=log_probs, advantages=advantages)
+    if not clip_range > 0.0:
+        raise ValueError(f"clip_range must be above 0, got {clip_range}")
+    advantages = tf.stop_gradient(advantages)
+    ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
+    clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
+    return -tf.reduce_mean(tf.reduce_sum(tf.minimum(ratios * advantages, clipped * advantages), axis=0))
+
+
+class PolicyChange(NamedTuple):
+    """How far a policy has moved from the one that drew the slates; scalars."""
+
+    approximate_kl: tf.Tensor  # nats, mean over steps and users
+    clip_share: tf.Tensor  # of ratios outside the clip range
+
+
+def policy_change(log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: float = 0.2) -> PolicyChange:
+    """Divergence from the old policy to the present one, estimated from the slates shown.
+
+    The estimate is Schulman's "k3" ("Approximating KL divergence", 2020): mean of r - 1 - log r with the ratio
+    r = new / old, unbiased for KL(old || new), and never negative.
+
+    Args:
+      log_probs: float [T, U], under the weights as they are.
+      old_log_probs: float [T, U], under the weights with which the slates were drawn.
+      clip_range: as in `ppo_clip_loss`.
+
+    Raises:
+      ValueError: if an argument does not have rank 2, or their shapes differ.
+    """
+    _require_equal_shapes(log_probs=log_probs, old_log_probs=old_log_probs)
+    log_ratios = log_probs - old_log_probs
+    changes = tf.math.expm1(log_ratios)
+    outside = tf.cast(tf.abs(changes) > clip_range, changes.dtype)
+    return PolicyChange(tf.reduce_mean(changes - log_ratios), tf.reduce_mean(outside))
+
+
+def explained_variance(values: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
+    """Share of the variance of returns that values explain: 1 - Var[returns - values] / Var[returns].
+
+    Args:
+      values: float [T, U].
+      returns: float [T, U].
+
+    Returns:
+      Scalar, at most 1; 0 for values that say nothing, NaN where the returns do not vary.
+
+    Raises:
+      ValueError: if an argument does not have rank 2, or their shapes differ.
+    """
+    values, returns = tf.convert_to_tensor(values), tf.convert_to_tensor(returns)
+    _require_equal_shapes(values=values, returns=returns)
+    return 1.0 - tf.math.reduce_variance(returns - values) / tf.math.reduce_variance(returns)
+
+
+def _require_equal_shapes(**tensors: tf.Tensor) -> None:
+    (one, first), (other, second) = tensors.items()
+    _require_rank_2(one, first)
+    _require_rank_2(other, second)
+    shapes = tf.convert_to_tensor(first).shape, tf.convert_to_tensor(second).shape
+    if not shapes[0].is_compatible_with(shapes[1]):
+        raise ValueError(f"{one} and {other} must have the same shape, got {shapes[0]} and {shapes[1]}")
 
 
 def _require_rank_2(name: str, tensor: tf.Tensor) -> None:
     rank = tf.convert_to_tensor(tensor).shape.rank
     if rank != 2:
         raise ValueError(f"{name} must have the axes [T steps, U users], got rank {rank}")
+
+
+for _baseline in (minus_population_mean, minus_leave_one_out_mean):
+    gin_config.register_external(_baseline, module=gin_config.MODULE)

@@ -1,15 +1,17 @@
 """One training step: roll out without gradient, then differentiate the log-probability of what was shown."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
 from recsys_po_rl import checks, draws, fields, gin_config
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
-from recsys_po_rl.training import estimators
+from recsys_po_rl.training import algorithms, estimators, schedules
+from recsys_po_rl.training.critic import CriticBatch
 from recsys_po_rl.training.replay import Recording, ReplayGradient, SideBySideGradient, SlateReplay
 
 
@@ -19,19 +21,46 @@ class Rollout(NamedTuple):
     rewards: tf.Tensor  # float32 [T, U], of all T responses
     recording: Recording
     nan_steps: tf.Tensor  # see `runtime.Run`
+    critic_inputs: Optional[tf.Tensor] = None  # float32 [T, U, F], where there is a critic
 
 
 class StepResult(NamedTuple):
-    """What one training step saw; scalars, float32."""
+    """What one training step saw; scalars, float32. Where there are several updates, the mean over them."""
 
     mean_reward: tf.Tensor  # mean over users of the rewards summed over all T responses
     gradient_norm: tf.Tensor  # before clipping
     entropy: tf.Tensor  # nats, mean over steps and users; of the first pick where the law of the slate offers that
+    explained_variance: Any = math.nan  # of the returns by the critic's values, before its update; NaN without one
+    approximate_kl: Any = 0.0  # nats, see `estimators.policy_change`, before each update
+    clip_share: Any = 0.0  # of ratios outside the clip range, before each update
+    critic_gradient_norm: Any = math.nan  # before clipping; NaN without a critic
+
+
+class _Batch(NamedTuple):
+    """One shard of a step, ready to be learned from."""
+
+    rollout: Rollout
+    advantages: tf.Tensor  # float32 [T, U]
+    old_log_probs: tf.Tensor  # float32 [T, U]
+    returns: tf.Tensor  # float32 [T, U]
+
+
+class _Collected(NamedTuple):
+    batches: list[_Batch]
+    mean_reward: tf.Tensor
+    explained_variance: tf.Tensor
+    clean: tf.Tensor  # whether no rollout had a NaN
+
+
+class _Update(NamedTuple):
+    gradient_norm: tf.Tensor
+    statistics: tf.Tensor  # entropy, approximate KL, clip share
+    critic_gradient_norm: tf.Tensor
 
 
 @gin_config.configurable
 class PolicyGradientLearner:
-    """REINFORCE with reward-to-go and the population's mean as baseline, any Keras optimizer.
+    """Policy gradient with any Keras optimizer: REINFORCE or PPO, with or without a critic.
 
     The users of a step may be several batches of the network's users, its shards: their rollouts and gradients run side
     by side on the cores there are, and are summed in a fixed order, so that numbers do not depend on the cores.
@@ -46,6 +75,14 @@ class PolicyGradientLearner:
         max_gradient_norm: Optional[float] = 1.0,
         entropy_bonus: float = 0.0,
         runtime_ctor: Callable[..., SeededRuntime] = SeededRuntime,
+        algorithm: Callable[[], Any] = algorithms.Reinforce,
+        critic: Optional[Callable[..., Any]] = None,
+        trace_decay: float = 1.0,
+        whole_return: bool = False,
+        population_baseline: Optional[Callable[[tf.Tensor], tf.Tensor]] = estimators.minus_population_mean,
+        normalize_advantages: bool = True,
+        learning_rate_schedule: Optional[Callable[[], Any]] = None,
+        entropy_schedule: Optional[Callable[[], Any]] = None,
     ) -> None:
         """Makes the learner; nothing is compiled yet.
 
@@ -58,19 +95,44 @@ class PolicyGradientLearner:
           entropy_bonus: weight, at least 0, of the mean entropy (nats, see `StepResult`) that is added to the
             objective at each step.
           runtime_ctor: called with the network's variables.
+          algorithm: constructor of a member of `training.algorithms`.
+          critic: constructor, called with horizon and runtime, see `training.critic`; None: no learned value.
+          trace_decay: lambda of `estimators.generalized_advantages`, between 0 and 1; 1 without a critic.
+          whole_return: whether an action is weighed with the user's whole return, also with what came before it
+            (REINFORCE without causality; recsim_ng's rule), instead of the reward-to-go.
+          population_baseline: what is subtracted, `estimators.minus_population_mean`, `minus_leave_one_out_mean`, or
+            None for nothing.
+          normalize_advantages: whether advantages are scaled to standard deviation 1 over the step's users.
+          learning_rate_schedule: constructor of a member of `training.schedules`, by whose factor the learning rates
+            of optimizer and critic are multiplied; None: constant, or a Keras schedule of the optimizer's own.
+          entropy_schedule: the same for the entropy bonus.
 
         Raises:
           checks.InvalidInputError: if an argument is out of bounds, or the recommender cannot learn.
         """
+        owner = type(self).__name__
         self._horizon = checks.integer("horizon", horizon, 1)
-        self._discount = checks.number("PolicyGradientLearner: discount", discount, 0.0, 1.0)
+        self._discount = checks.number(f"{owner}: discount", discount, 0.0, 1.0)
         self._max_gradient_norm = None
         if max_gradient_norm is not None:
             self._max_gradient_norm = checks.number(
-                "PolicyGradientLearner: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
+                f"{owner}: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
             )
-        self._entropy_bonus = checks.number("PolicyGradientLearner: entropy_bonus", entropy_bonus, 0.0)
-        checks.constructor("PolicyGradientLearner: optimizer", optimizer)
+        self._entropy_bonus = checks.number(f"{owner}: entropy_bonus", entropy_bonus, 0.0)
+        self._trace_decay = checks.number(f"{owner}: trace_decay", trace_decay, 0.0, 1.0)
+        if critic is None and trace_decay != 1.0:
+            raise checks.InvalidInputError(f"{owner}: trace_decay must be 1 without a critic, got {trace_decay}")
+        self._whole_return = checks.boolean(f"{owner}: whole_return", whole_return)
+        if self._whole_return and critic is not None:
+            raise checks.InvalidInputError(f"{owner}: whole_return must be False where there is a critic")
+        self._population_baseline = None
+        if population_baseline is not None:
+            self._population_baseline = checks.constructor(f"{owner}: population_baseline", population_baseline)
+        self._normalize = checks.boolean(f"{owner}: normalize_advantages", normalize_advantages)
+        self._algorithm = checks.constructor(f"{owner}: algorithm", algorithm)()
+        self._learning_rate_schedule = self._schedule("learning_rate_schedule", learning_rate_schedule)
+        self._entropy_schedule = self._schedule("entropy_schedule", entropy_schedule)
+        checks.constructor(f"{owner}: optimizer", optimizer)
         if not network.trainable_variables:
             raise checks.InvalidInputError(
                 f"{type(network.recommender).__name__} has no trainable variables: there is nothing to learn"
@@ -78,75 +140,199 @@ class PolicyGradientLearner:
         self.trainable_variables = network.trainable_variables
         self.optimizer = optimizer()
         self.optimizer.build(self.trainable_variables)
-        self._runtime = checks.constructor("PolicyGradientLearner: runtime_ctor", runtime_ctor)(network.variables)
+        self._runtime = checks.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
         self._replay = SlateReplay(network.variables, self._runtime)
         self._record = {**self._replay.record, fields.METRICS_STATE: [fields.REWARD]}
+        self.critic = None
+        if critic is not None:
+            self.critic = checks.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
+            for name, names in self.critic.record.items():
+                self._record[name] = sorted({*self._record.get(name, ()), *names})
+        self._first_rates = [self._first_rate(optimizer) for optimizer in self._optimizers()]
         self._gradient = SideBySideGradient(
-            self._replay, self.trainable_variables, self._loss, num_statistics=1, mode=self._runtime.mode
+            self._replay, self.trainable_variables, self._loss, num_statistics=3, mode=self._runtime.mode
         )
-        self._compiled_step = self._step
+        self._log_probs: Callable[[Recording], tf.Tensor] = self._recorded_log_probs
+        self._compiled_collect, self._compiled_update = self._collect, self._update
         if self._runtime.mode != "eager":
-            self._compiled_step = tf.function(self._step, autograph=False)
+            jit_compile = True if self._runtime.mode == "xla" else None
+            self._log_probs = tf.function(self._recorded_log_probs, jit_compile=jit_compile, autograph=False)
+            self._compiled_collect = tf.function(self._collect, autograph=False)
+            self._compiled_update = tf.function(self._update, autograph=False)
 
-    def step(self, keys: Sequence[draws.Keys]) -> StepResult:
-        """Rolls out fresh users and updates the weights once; an update that is not finite is left out.
+    def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
+        if given is None:
+            return schedules.Constant()
+        return checks.constructor(f"{type(self).__name__}: {name}", given)()
+
+    def _optimizers(self) -> list[tf.keras.optimizers.Optimizer]:
+        return [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
+
+    def _first_rate(self, optimizer: tf.keras.optimizers.Optimizer) -> Optional[float]:
+        """The learning rate that the schedule multiplies; None where nothing does."""
+        if isinstance(self._learning_rate_schedule, schedules.Constant):
+            return None
+        own = optimizer.get_config()["learning_rate"]
+        if isinstance(own, dict):  # a Keras schedule, as a dict
+            raise checks.InvalidInputError(
+                f"{type(self).__name__}: learning_rate_schedule needs optimizers with a constant learning rate, "
+                f"got {own['class_name']}"
+            )
+        return float(own)
+
+    def step(self, keys: Sequence[draws.Keys], progress: float = 0.0) -> StepResult:
+        """Rolls out fresh users and updates the weights; an update that is not finite is left out.
 
         Args:
-          keys: for each shard, seeds of the users and of the policy's draws.
+          keys: for each shard, seeds of the users and of the policy's draws; their number is a multiple of the
+            algorithm's minibatches.
+          progress: share of the training that is done, 0 to 1; what schedules see.
 
         Raises:
+          checks.InvalidInputError: if the shards cannot be split into the algorithm's minibatches.
           FloatingPointError: as `SeededRuntime.trajectory`.
         """
-        result, nan_steps = self._compiled_step(list(keys))
-        for of_shard, shard_keys in zip(nan_steps, keys):
-            self._runtime.raise_on_nan(of_shard, self._horizon + 1, shard_keys, self._record)
-        return result
+        num_minibatches = self._algorithm.num_minibatches
+        if not keys or len(keys) % num_minibatches:
+            raise checks.InvalidInputError(
+                f"{type(self).__name__}: the number of shards must be a multiple of the {num_minibatches} minibatches, "
+                f"got {len(keys)}"
+            )
+        for optimizer, rate in zip(self._optimizers(), self._first_rates):
+            if rate is not None:
+                optimizer.learning_rate.assign(rate * self._learning_rate_schedule(progress))
+        bonus = tf.constant(self._entropy_bonus * self._entropy_schedule(progress))
+        collected = self._compiled_collect(list(keys))
+        size = len(keys) // num_minibatches
+        updates = [
+            self._compiled_update(collected.batches[first : first + size], bonus, collected.clean)
+            for _ in range(self._algorithm.num_epochs)
+            for first in range(0, len(keys), size)
+        ]
+        for batch, shard_keys in zip(collected.batches, keys):
+            self._runtime.raise_on_nan(batch.rollout.nan_steps, self._horizon + 1, shard_keys, self._record)
+        mean = _Update(*(tf.reduce_mean(tf.stack(of_updates), axis=0) for of_updates in zip(*updates)))
+        entropy, approximate_kl, clip_share = tf.unstack(mean.statistics)
+        return StepResult(
+            collected.mean_reward,
+            mean.gradient_norm,
+            entropy,
+            collected.explained_variance,
+            approximate_kl,
+            clip_share,
+            mean.critic_gradient_norm,
+        )
 
     def rollout(self, keys: draws.Keys) -> Rollout:
         """T steps of one shard's users under the present weights, without gradient."""
         # The metrics of a step see the response of the step before: the last response is counted one step later.
         run = self._runtime.run(self._horizon + 1, keys, self._record)
         rewards = run.stacked[fields.METRICS_STATE][fields.REWARD][1:]
-        return Rollout(rewards, self._replay.recorded(run.stacked), run.nan_steps)
+        seen = None if self.critic is None else self.critic.inputs(run.stacked)
+        return Rollout(rewards, self._replay.recorded(run.stacked), run.nan_steps, seen)
 
-    def advantages(self, rewards: tf.Tensor) -> tf.Tensor:
-        """float32 [T, U]: reward-to-go minus the population's mean, scaled to standard deviation 1."""
-        return estimators.whiten(estimators.minus_population_mean(estimators.rewards_to_go(rewards, self._discount)))
+    def advantages(self, rewards: tf.Tensor, values: Optional[tf.Tensor] = None) -> tf.Tensor:
+        """What each slate was worth more than expected.
 
-    def gradients(self, rollouts: Sequence[Rollout], advantages: Sequence[tf.Tensor]) -> ReplayGradient:
+        Args:
+          rewards: float32 [T, U].
+          values: the critic's, float32 [T, U], if there is one.
+
+        Returns:
+          float32 [T, U].
+        """
+        if self._whole_return:
+            found = estimators.total_returns(rewards)
+        else:
+            values = tf.zeros_like(rewards) if values is None else values
+            found = estimators.generalized_advantages(rewards, values, self._discount, self._trace_decay)
+        if self._population_baseline is not None:
+            found = self._population_baseline(found)
+        return estimators.whiten(found) if self._normalize else found
+
+    def gradients(
+        self,
+        rollouts: Sequence[Rollout],
+        advantages: Sequence[tf.Tensor],
+        old_log_probs: Optional[Sequence[tf.Tensor]] = None,
+        entropy_bonus: Any = None,
+    ) -> ReplayGradient:
         """Gradient of the loss.
 
         Args:
           rollouts: of each shard.
           advantages: for each shard float32 [T, U].
+          old_log_probs: for each shard float32 [T, U]; zeros if None.
+          entropy_bonus: scalar; the learner's own if None.
 
         Returns:
-          Its statistics are one number, the sum over steps of the mean entropy over users.
+          Its statistics are sums over steps of means over users: of entropy, approximate KL and clip share.
         """
-        summed = self._gradient([rollout.recording for rollout in rollouts], [[one] for one in advantages])
+        old = [tf.zeros_like(one) for one in advantages] if old_log_probs is None else old_log_probs
+        bonus = self._entropy_bonus if entropy_bonus is None else entropy_bonus
+        others = [[one, before, tf.zeros_like(one) + bonus] for one, before in zip(advantages, old, strict=True)]
+        summed = self._gradient([rollout.recording for rollout in rollouts], others)
         scale = 1.0 / len(rollouts)  # the loss of each shard is a mean over its users
         return ReplayGradient([gradient * scale for gradient in summed.gradients], summed.statistics * scale)
 
-    def _loss(self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _loss(
+        self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor, old: tf.Tensor, bonus: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         entropy = tf.reduce_sum(tf.reduce_mean(entropies, axis=1))
-        return estimators.reinforce_loss(log_probs, advantages) - self._entropy_bonus * entropy, entropy[tf.newaxis]
+        loss = self._algorithm.loss(log_probs, old, advantages) - bonus[0, 0] * entropy
+        change = [tf.zeros(()), tf.zeros(())]
+        if algorithms.needs_old_log_probs(self._algorithm):
+            num_steps = tf.cast(tf.shape(log_probs)[0], tf.float32)
+            change = [num_steps * one for one in estimators.policy_change(log_probs, old, self._algorithm.clip_range)]
+        return loss, tf.stack([entropy, *change])
 
-    def _step(self, keys: list[draws.Keys]) -> tuple[StepResult, list[tf.Tensor]]:
+    def _recorded_log_probs(self, recording: Recording) -> tf.Tensor:
+        return self._replay.log_probs(recording, self._horizon)
+
+    def _collect(self, keys: list[draws.Keys]) -> _Collected:
+        """Rolls out and judges; nothing is updated but the critic's statistics."""
         rollouts = [self.rollout(of_shard) for of_shard in keys]
         rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
-        advantages = tf.split(self.advantages(rewards), len(keys), axis=1)
-        gradients, statistics = self.gradients(rollouts, advantages)
-        gradient_norm = tf.linalg.global_norm(gradients)
-        if self._max_gradient_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._max_gradient_norm, use_norm=gradient_norm)
-        update = functools.partial(self._update, gradients)
+        returns = estimators.rewards_to_go(rewards, self._discount)
+        values, explained = None, tf.constant(math.nan)
+        if self.critic is not None:
+            self.critic.observe([rollout.critic_inputs for rollout in rollouts])
+            values = tf.concat([self.critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
+            explained = estimators.explained_variance(values, returns)
+        advantages = self.advantages(rewards, values)
+        old = [tf.zeros_like(rollout.rewards) for rollout in rollouts]
+        if algorithms.needs_old_log_probs(self._algorithm):
+            old = [self._log_probs(rollout.recording) for rollout in rollouts]
+        batches = [
+            _Batch(*of_shard)
+            for of_shard in zip(
+                rollouts, tf.split(advantages, len(keys), axis=1), old, tf.split(returns, len(keys), axis=1)
+            )
+        ]
         clean = tf.reduce_all(tf.stack([rollout.nan_steps for rollout in rollouts]) < 0)
-        tf.cond(clean & tf.math.is_finite(gradient_norm), update, lambda: False)
-        mean_reward = tf.reduce_mean(tf.reduce_sum(rewards, axis=0))
-        result = StepResult(mean_reward, gradient_norm, statistics[0] / self._horizon)
-        return result, [rollout.nan_steps for rollout in rollouts]
+        return _Collected(batches, tf.reduce_mean(tf.reduce_sum(rewards, axis=0)), explained, clean)
 
-    def _update(self, gradients: Sequence[tf.Tensor]) -> bool:
+    def _update(self, batches: list[_Batch], entropy_bonus: tf.Tensor, clean: tf.Tensor) -> _Update:
+        """One update of policy and critic from some shards."""
+        gradients, statistics = self.gradients(
+            [batch.rollout for batch in batches],
+            [batch.advantages for batch in batches],
+            [batch.old_log_probs for batch in batches],
+            entropy_bonus,
+        )
+        norm = tf.linalg.global_norm(gradients)
+        if self._max_gradient_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._max_gradient_norm, use_norm=norm)
+        apply = functools.partial(self._apply, gradients)
+        tf.cond(clean & tf.math.is_finite(norm), apply, lambda: False)
+        critic_norm = tf.constant(math.nan)
+        if self.critic is not None:
+            critic_norm = self.critic.update(
+                [CriticBatch(batch.rollout.critic_inputs, batch.returns) for batch in batches]
+            )
+        return _Update(norm, statistics / self._horizon, critic_norm)
+
+    def _apply(self, gradients: Sequence[tf.Tensor]) -> bool:
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
         return True
 

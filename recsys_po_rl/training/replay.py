@@ -215,6 +215,28 @@ class SlateReplay:
         found = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return ReplayGradient([tf.convert_to_tensor(gradient) for gradient in found], statistics)
 
+    def log_probs(self, recording: Recording, horizon: int) -> tf.Tensor:
+        """Log-probabilities of the slates of the first steps; float32 [horizon, U]."""
+        with invariants.scope():
+            if self.carries_state:
+                return self._unrolled(recording, horizon)[0]
+            found = tf.TensorArray(tf.float32, size=horizon, element_shape=(recording.draws[0].shape[1],))
+
+            def body(step: tf.Tensor, found: Any) -> Any:
+                log_prob, _ = self.log_prob_and_entropy(
+                    _at_step(recording.inputs, step), [drawn[step] for drawn in recording.draws]
+                )
+                return step + 1, found.write(step, log_prob)
+
+            _, found = tf.while_loop(
+                lambda step, *_: step < horizon,
+                body,
+                (tf.constant(0), found),
+                maximum_iterations=horizon,
+                parallel_iterations=1,
+            )
+            return found.stack()
+
     def _unrolled(self, recording: Recording, horizon: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Log-probabilities and entropies of the first steps, the state computed again; float32 [horizon, U] each."""
         num_users = recording.draws[0].shape[1]

@@ -13,8 +13,12 @@ class TrainingRow(NamedTuple):
 
     step: int  # from 1
     mean_reward: float  # mean cumulative reward per user, all responses counted, before this step's update
-    gradient_norm: float  # before clipping
+    gradient_norm: float  # before clipping; mean over the step's updates, as all that follow to clip_share
     entropy: float  # nats, of the first pick
+    explained_variance: float  # of the returns by the critic's values; nan without a critic
+    approximate_kl: float  # nats, from the policy that drew the slates to that before each update
+    clip_share: float  # of probability ratios outside PPO's clip range, before each update
+    critic_gradient_norm: float  # before clipping; nan without a critic
     user_steps: int  # users * responses so far
     step_seconds: float
     user_steps_per_second: float
@@ -33,7 +37,7 @@ def train(
     """Runs `num_steps` training steps, each with fresh users.
 
     Args:
-      learner: its `step(keys of each shard)` returns a `StepResult`.
+      learner: its `step(keys of each shard, share of the training that is done)` returns a `StepResult`.
       seed: seed of the run; step k uses the users of path ("training", k).
       num_steps: steps to run.
       users_per_step: U.
@@ -52,17 +56,16 @@ def train(
     for step in range(1, num_steps + 1):
         started = time.perf_counter()
         keys = [draws.make_keys(seed, "training", step, batch=shard) for shard in range(num_shards)]
-        result: StepResult = learner.step(keys)
-        mean_reward, gradient_norm, entropy = (float(scalar) for scalar in result)
+        result: StepResult = learner.step(keys, (step - 1) / num_steps)
+        scalars = {name: float(scalar) for name, scalar in result._asdict().items()}
         seconds = time.perf_counter() - started
-        if not gradient_norm < float("inf"):
-            raise FloatingPointError(f"the gradient of training step {step} is not finite (norm {gradient_norm})")
+        if not scalars["gradient_norm"] < float("inf"):
+            norm = scalars["gradient_norm"]
+            raise FloatingPointError(f"the gradient of training step {step} is not finite (norm {norm})")
         rows.append(
             TrainingRow(
                 step=step,
-                mean_reward=mean_reward,
-                gradient_norm=gradient_norm,
-                entropy=entropy,
+                **scalars,
                 user_steps=step * users_per_step * horizon,
                 step_seconds=seconds,
                 user_steps_per_second=users_per_step * horizon / seconds,

@@ -12,7 +12,7 @@ from recsys_po_rl import baselines, checks, corpus, draws, fields, recommender
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import estimators, trainer
-from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
+from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout, StepResult
 from recsys_po_rl.training.replay import Recording, SlateReplay
 
 U, D, K, S, H, T = 7, 10, 4, 2, 3, 5
@@ -133,9 +133,9 @@ def test_equal_seeds_train_to_equal_weights():
 
 def test_a_gradient_that_is_not_finite_stops_the_training_and_names_the_step():
     class Broken:
-        def step(self, keys):
-            del keys
-            return tf.constant(1.0), tf.constant(float("nan")), tf.constant(1.0)
+        def step(self, keys, progress):
+            del keys, progress
+            return StepResult(tf.constant(1.0), tf.constant(float("nan")), tf.constant(1.0))
 
     with pytest.raises(FloatingPointError, match="gradient of training step 1 is not finite"):
         trainer.train(Broken(), 0, 2, U, T, on_row=lambda row: None)
@@ -211,6 +211,11 @@ def test_values_of_fields_that_the_law_does_not_read_are_not_recorded(learner):
     }
 
 
+def others(advantages):
+    """What the loss takes: advantages, old log-probabilities, entropy bonus."""
+    return [advantages, tf.zeros_like(advantages), tf.zeros_like(advantages)]
+
+
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode):
     network = make_network()
@@ -221,7 +226,7 @@ def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode)
     advantages = [tf.random.stateless_normal((T, U), (1, shard)) for shard in range(2)]
     together = tf.function(lambda: learner.gradients(rollouts, advantages), autograph=False)()
     alone = [
-        learner._gradient._part(rollout.recording, [of_shard], tf.constant(0), tf.constant(T))
+        learner._gradient._part(rollout.recording, others(of_shard), tf.constant(0), tf.constant(T))
         for rollout, of_shard in zip(rollouts, advantages)
     ]
     for found, one, two in zip(together.gradients, alone[0].gradients, alone[1].gradients, strict=True):
@@ -231,7 +236,7 @@ def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode)
 def test_halves_of_the_steps_add_up_to_the_whole(learner, rollout):
     assert T % 2 == 1  # halves of unequal length
     advantages = learner.advantages(rollout.rewards)
-    whole = learner._gradient._part(rollout.recording, [advantages], tf.constant(0), tf.constant(T))
+    whole = learner._gradient._part(rollout.recording, others(advantages), tf.constant(0), tf.constant(T))
     for found, expected in zip(learner.gradients([rollout], [advantages]).gradients, whole.gradients, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)

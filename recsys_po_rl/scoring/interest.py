@@ -1,0 +1,86 @@
+"""A scorer for recommenders that are shown the interest: what could be learned if nothing were hidden."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
+from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
+from recsys_po_rl.scoring.history_scorer import Embedding, build_tables, proposal_rows
+
+HIDDEN_UNITS = 64
+TIME_SCALE = 100.0  # steps; brings the time to the order of 1
+
+
+@gin_config.configurable
+@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
+class InterestModel(tf.keras.Model):
+    """Scores documents from a user's interest z and the steps t so far.
+
+        e = W2 leaky_relu(W1 [z, t / 100] + b1) + b2,   score[d] = <e, P[d]> + bias[d].
+
+    Called with interest float32 [B, K] and step int32 [B]; returns scores float32 [B, D].
+    """
+
+    def __init__(
+        self,
+        num_topics: int,
+        num_docs: int,
+        doc_embed_dim: int,
+        hidden_units: int = HIDDEN_UNITS,
+        proposal_stddev: float = PROPOSAL_STDDEV,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the model and its weights.
+
+        Args:
+          num_topics: K.
+          num_docs: D.
+          doc_embed_dim: E.
+          hidden_units: width of the hidden layer, at least 1.
+          proposal_stddev: standard deviation of the initial table P (truncated at twice that).
+          **kwargs: passed to `tf.keras.Model`.
+
+        Raises:
+          checks.InvalidInputError: if a number is out of bounds.
+        """
+        super().__init__(**kwargs)
+        self.num_topics = checks.integer("InterestModel: num_topics", num_topics, 1)
+        self.num_docs = checks.integer("InterestModel: num_docs", num_docs, 1)
+        self.doc_embed_dim = checks.integer("InterestModel: doc_embed_dim", doc_embed_dim, 1)
+        self.hidden_units = checks.integer("InterestModel: hidden_units", hidden_units, 1)
+        self.proposal_stddev = checks.number(
+            "InterestModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
+        )
+        self._proposals = Embedding(
+            num_docs + 1,
+            doc_embed_dim,
+            embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, proposal_stddev),
+            name="doc_prop_embedding",
+        )
+        self._hidden = tf.keras.layers.Dense(hidden_units, name="hidden")
+        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, name="user_embedding")
+        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+        build_tables(self._proposals)
+        self._hidden.build((None, num_topics + 1))
+        self._user_embedding.build((None, hidden_units))
+        self._doc_bias.build((None, num_docs))
+
+    def call(self, interest: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Scores of all documents; see the class."""
+        time = tf.cast(step, tf.float32)[:, tf.newaxis] / TIME_SCALE
+        hidden = tf.nn.leaky_relu(self._hidden(tf.concat([interest, time], axis=1)), LEAKY_RELU_SLOPE)
+        proposals = proposal_rows(self._proposals, self.num_docs)
+        return self._doc_bias(tf.matmul(self._user_embedding(hidden), proposals, transpose_b=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain JSON types from which `from_config` makes an equal model."""
+        return {
+            **super().get_config(),
+            "num_topics": self.num_topics,
+            "num_docs": self.num_docs,
+            "doc_embed_dim": self.doc_embed_dim,
+            "hidden_units": self.hidden_units,
+            "proposal_stddev": self.proposal_stddev,
+        }

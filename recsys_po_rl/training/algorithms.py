@@ -1,0 +1,52 @@
+"""What is made of a rollout: how many updates, and the loss of each."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.training import estimators
+
+
+@gin_config.configurable
+class Reinforce:
+    """One update on all users of a step (Williams 1992)."""
+
+    num_epochs = 1
+    num_minibatches = 1
+    clip_range = 0.2  # of the reported clip share alone
+
+    def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
+        """`estimators.reinforce_loss`; arguments float32 [T, U]."""
+        del old_log_probs
+        return estimators.reinforce_loss(log_probs, advantages)
+
+
+@gin_config.configurable
+class ProximalPolicyOptimization:
+    """Several updates, each on some of a step's users, with the clipped surrogate objective (Schulman et al. 2017)."""
+
+    def __init__(self, num_epochs: int = 1, num_minibatches: int = 4, clip_range: float = 0.2) -> None:
+        """Makes the algorithm.
+
+        Args:
+          num_epochs: passes over the users of a step, at least 1.
+          num_minibatches: updates in a pass, at least 1; each takes an equal number of the step's shards.
+          clip_range: epsilon of the surrogate objective, above 0.
+
+        Raises:
+          checks.InvalidInputError: if a number is out of bounds.
+        """
+        name = type(self).__name__
+        self.num_epochs = checks.integer(f"{name}: num_epochs", num_epochs, 1)
+        self.num_minibatches = checks.integer(f"{name}: num_minibatches", num_minibatches, 1)
+        self.clip_range = checks.number(f"{name}: clip_range", clip_range, 0.0, exclusive_minimum=True)
+
+    def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
+        """`estimators.ppo_clip_loss`; arguments float32 [T, U]."""
+        return estimators.ppo_clip_loss(log_probs, old_log_probs, advantages, self.clip_range)
+
+
+def needs_old_log_probs(algorithm: Any) -> bool:
+    """Whether a step has more than one update, so that weights are no longer those with which slates were drawn."""
+    return bool(algorithm.num_epochs * algorithm.num_minibatches > 1)

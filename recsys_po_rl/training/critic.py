@@ -1,0 +1,144 @@
+"""A learned value of where a user stands: the baseline of an actor-critic."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+import tensorflow as tf
+
+from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl.runtime import SeededRuntime
+
+HIDDEN_UNITS = 64
+REWARD_PER_STEP = 0.5  # first guess: the value starts as this times the steps that are left
+STATISTICS_MEMORY = 0.95  # share of the inputs' running mean and variance that a further step leaves
+LEARNING_RATE = 8e-3
+
+
+class CriticBatch(NamedTuple):
+    """What the critic sees of T steps of U users, and what it should have said."""
+
+    inputs: tf.Tensor  # float32 [T, U, F]
+    returns: tf.Tensor  # float32 [T, U], reward-to-go
+
+
+@gin_config.configurable
+class LearnedValue(tf.Module):
+    """A small network that says what a user will still bring, per step that is left.
+
+    It sees the time, the numbers that the slate's law reads from the recommender's state, and, in training only, the
+    user's interest: an asymmetric actor-critic (Pinto et al., "Asymmetric actor critic for image-based robot
+    learning", 2018). What acts sees none of it.
+
+        value_t = (T - t) * (0.5 + w2 tanh(W1 x_t + b1) + b2),   w2 = b2 = 0 at first,
+
+    with inputs x scaled to mean 0 and variance 1 by running statistics. Its loss is the squared error of the return
+    per step that is left, weighted by the steps that are left.
+    """
+
+    def __init__(
+        self,
+        horizon: int,
+        runtime: SeededRuntime,
+        hidden_units: int = HIDDEN_UNITS,
+        sees_interest: bool = True,
+        optimizer: Optional[Callable[[], tf.keras.optimizers.Optimizer]] = None,
+        max_gradient_norm: float = 1.0,
+    ) -> None:
+        """Makes the critic.
+
+        Args:
+          horizon: T, at least 1.
+          runtime: over the network whose users are judged.
+          hidden_units: width of the hidden layer, at least 1.
+          sees_interest: whether the user's interest is an input.
+          optimizer: constructor of a `tf.keras` optimizer; Adam at 8e-3 if None.
+          max_gradient_norm: global norm to which the critic's gradient is clipped, above 0.
+
+        Raises:
+          checks.InvalidInputError: if an argument is out of bounds, or the users have no field interest.state.
+        """
+        super().__init__(name="learned_value")
+        owner = type(self).__name__
+        self._horizon = checks.integer("horizon", horizon, 1)
+        units = checks.integer(f"{owner}: hidden_units", hidden_units, 1)
+        self._max_gradient_norm = checks.number(
+            f"{owner}: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
+        )
+        reads = runtime.flow(fields.SLATE_DOCS).draw_reads.get(fields.RECOMMENDER_STATE, ())
+        specs = runtime.flow(fields.RECOMMENDER_STATE).field_specs
+        self.record: dict[str, list[str]] = {
+            fields.RECOMMENDER_STATE: [name for name in reads if specs[name].dtype.is_floating]
+        }
+        sizes = [specs[name].shape[1:].num_elements() for name in self.record[fields.RECOMMENDER_STATE]]
+        if checks.boolean(f"{owner}: sees_interest", sees_interest):
+            user_specs = runtime.flow(fields.USER_STATE).field_specs
+            if fields.INTEREST not in user_specs:
+                raise checks.InvalidInputError(
+                    f"{owner}: users have no field {fields.INTEREST}: set sees_interest = False"
+                )
+            self.record[fields.USER_STATE] = [fields.INTEREST]
+            sizes.append(user_specs[fields.INTEREST].shape[1:].num_elements())
+        size = sum(sizes) + 1
+        self._hidden = tf.keras.layers.Dense(units, activation="tanh", name="hidden")
+        self._output = tf.keras.layers.Dense(1, kernel_initializer="zeros", name="output")
+        self._hidden.build((None, size))
+        self._output.build((None, units))
+        self._mean = tf.Variable(tf.zeros((size,)), trainable=False, name="mean")
+        self._variance = tf.Variable(tf.ones((size,)), trainable=False, name="variance")
+        self._seen = tf.Variable(0.0, trainable=False, name="seen")  # weight of what the statistics have seen
+        self.weights = [*self._hidden.trainable_variables, *self._output.trainable_variables]
+        make_optimizer = optimizer or (lambda: tf.keras.optimizers.Adam(LEARNING_RATE))
+        self.optimizer = checks.constructor(f"{owner}: optimizer", make_optimizer)()
+        self.optimizer.build(self.weights)
+
+    def inputs(self, stacked: Mapping[str, Mapping[str, tf.Tensor]]) -> tf.Tensor:
+        """What the critic sees; float32 [T, U, F].
+
+        Args:
+          stacked: the fields of `record`, each [T or more, U, ...].
+        """
+        parts = [stacked[name][field][: self._horizon] for name, names in self.record.items() for field in names]
+        flat = [tf.reshape(part, (self._horizon, part.shape[1], -1)) for part in parts]
+        num_users = flat[0].shape[1]
+        time = tf.broadcast_to(self._remaining()[..., tf.newaxis] / self._horizon, (self._horizon, num_users, 1))
+        return tf.concat([*flat, time], axis=-1)
+
+    def observe(self, inputs: Sequence[tf.Tensor]) -> None:
+        """Counts inputs [T, U, F] of all shards into the statistics by which inputs are scaled."""
+        mean, variance = tf.nn.moments(tf.concat(list(inputs), axis=1), axes=[0, 1])
+        seen = self._seen * STATISTICS_MEMORY + (1.0 - STATISTICS_MEMORY)
+        share = (1.0 - STATISTICS_MEMORY) / seen
+        self._seen.assign(seen)
+        self._mean.assign_add(share * (mean - self._mean))
+        self._variance.assign_add(share * (variance - self._variance))
+
+    def values(self, inputs: tf.Tensor) -> tf.Tensor:
+        """What each user will still bring, from each step on; float32 [T, U] for inputs [T, U, F]."""
+        return self._remaining() * self._per_step(inputs)
+
+    def update(self, batches: Sequence[CriticBatch]) -> tf.Tensor:
+        """One step of the optimizer, left out if its gradient is not finite; returns the gradient's norm, a scalar."""
+        inputs = tf.concat([batch.inputs for batch in batches], axis=1)
+        returns = tf.concat([batch.returns for batch in batches], axis=1)
+        remaining = self._remaining()
+        with tf.GradientTape() as tape:
+            errors = self._per_step(inputs) - returns / remaining
+            loss = tf.reduce_mean(remaining * tf.square(errors)) / tf.reduce_mean(remaining)
+        gradients = tape.gradient(loss, self.weights)
+        norm = tf.linalg.global_norm(gradients)
+        clipped, _ = tf.clip_by_global_norm(gradients, self._max_gradient_norm, use_norm=norm)
+
+        def apply() -> bool:
+            self.optimizer.apply_gradients(zip(clipped, self.weights))
+            return True
+
+        tf.cond(tf.math.is_finite(norm), apply, lambda: False)
+        return norm
+
+    def _per_step(self, inputs: tf.Tensor) -> tf.Tensor:
+        scaled = (inputs - self._mean) * tf.math.rsqrt(self._variance + 1e-6)
+        return REWARD_PER_STEP + self._output(self._hidden(scaled))[..., 0]
+
+    def _remaining(self) -> tf.Tensor:
+        """Steps that are left at each step, the step included; float32 [T, 1]."""
+        return tf.range(self._horizon, 0, -1, dtype=tf.float32)[:, tf.newaxis]

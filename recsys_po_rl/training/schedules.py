@@ -1,0 +1,34 @@
+"""How a coefficient changes over a training: factors, functions of the share of steps that is done."""
+
+from recsys_po_rl import checks, gin_config
+
+
+class Constant:
+    """Always 1."""
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress`, the share of training that is done, 0 to 1."""
+        del progress
+        return 1.0
+
+
+@gin_config.configurable
+class Linear:
+    """From 1 at the start in a straight line to `end`, which is kept from then on."""
+
+    def __init__(self, end: float = 0.0, until: float = 1.0) -> None:
+        """Makes the schedule.
+
+        Args:
+          end: the last factor, at least 0.
+          until: share of training after which it is reached, above 0, at most 1.
+
+        Raises:
+          checks.InvalidInputError: if a number is out of bounds.
+        """
+        self._end = checks.number("Linear: end", end, 0.0)
+        self._until = checks.number("Linear: until", until, 0.0, 1.0, exclusive_minimum=True)
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress`, the share of training that is done, 0 to 1."""
+        return 1.0 + (self._end - 1.0) * min(progress / self._until, 1.0)
