@@ -8,7 +8,8 @@ HERE = pathlib.Path(__file__).parent
 VERSION: dict[str, str] = {}
 exec((HERE / "recsys_po_rl" / "version.py").read_text(encoding="utf-8"), VERSION)
 
-CONFIG_FOLDERS = ["network", "scorer", "runtime", "training", "experiments", "overlays"]
+CONFIG_FOLDERS = ["network", "scorer", "runtime", "training", "experiments", "experiments/ablations", "overlays"]
+CONFIG_PACKAGES = {folder: f"recsys_po_rl.configs.{folder.replace('/', '.')}" for folder in CONFIG_FOLDERS}
 
 INSTALL_REQUIRES = [
     "recsim-ng>=0.1.2",  # the host; earlier releases lack its partially observable application
@@ -19,11 +20,17 @@ INSTALL_REQUIRES = [
     "gin-config>=0.5.0",  # the first with `unlock_config` and module-qualified operative configs as used here
     "gym<0.25",  # from 0.25 on, spaces refuse the shapes in RecSim NG's specs (tuples of scalar tensors)
     "numpy>=1.26",  # the oldest that current TensorFlow runs with on Python 3.12
+    "cloudpickle>=1.3",  # hands a seed's work to its process; TFP needs it too
     "tqdm>=4.60",  # the progress bar
     "tensorboard>=2.16",  # TensorFlow 2.21 does not bring it, and tf.summary and Keras's callback fail without
     "matplotlib>=3.8",  # figures of reports; the oldest for Python 3.12
 ]
+STATS_REQUIRES = [
+    "rliable>=1.2",  # plots across runs; its measures are the ones that evaluation.json has without it
+    "pandas<3",  # arch 7.2, which rliable imports, fails with pandas 3
+]
 TEST_REQUIRES = [
+    *STATS_REQUIRES,
     "pytest>=8",
     "pytest-xdist>=3.5",  # two processes on two cores
     "ruff>=0.6",
@@ -41,20 +48,20 @@ setup(
     packages=[
         *find_packages(include=["recsys_po_rl", "recsys_po_rl.*"]),
         "recsys_po_rl.configs",
-        *(f"recsys_po_rl.configs.{folder}" for folder in CONFIG_FOLDERS),
+        *CONFIG_PACKAGES.values(),
     ],
     package_dir={
         "recsys_po_rl": "recsys_po_rl",
         "recsys_po_rl.configs": "configs",
-        **{f"recsys_po_rl.configs.{folder}": f"configs/{folder}" for folder in CONFIG_FOLDERS},
+        **{package: f"configs/{folder}" for folder, package in CONFIG_PACKAGES.items()},
     },
     package_data={
         "recsys_po_rl": ["py.typed"],
         "recsys_po_rl.configs": ["*.gin"],
-        **{f"recsys_po_rl.configs.{folder}": ["*.gin"] for folder in CONFIG_FOLDERS},
+        **{package: ["*.gin"] for package in CONFIG_PACKAGES.values()},
     },
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES},
+    extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",

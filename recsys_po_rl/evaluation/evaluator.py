@@ -1,21 +1,24 @@
 """Runs a frozen policy on users that neither training nor anything else has seen."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from recsys_po_rl import checks, draws, fields
+from recsys_po_rl.evaluation import behaviour as behaviour_lib
 from recsys_po_rl.evaluation import statistics
+from recsys_po_rl.evaluation.behaviour import Behaviour
 
 BATCHES_AT_ONCE = 2  # side by side, on two cores
 
 
-class UserRewards(NamedTuple):
-    """What each evaluated user brought, in the order of the users; equal seeds mean the same users."""
+class Outcome(NamedTuple):
+    """What evaluated users brought and did, in the order of the users; equal seeds mean the same users."""
 
     total: np.ndarray  # float64 [N], cumulative reward, all T responses
     upstream_total: np.ndarray  # float64 [N], the first T - 1 responses, as recsim_ng's metric counts them
+    behaviour: Optional[Behaviour] = None  # by quarter of the horizon; None where only rewards were asked for
 
 
 def evaluate(
@@ -26,7 +29,8 @@ def evaluate(
     seed: int,
     path: tuple[Any, ...] = ("evaluation",),
     on_progress: Callable[[int], None] = lambda num_done: None,
-) -> UserRewards:
+    behaviour: bool = True,
+) -> Outcome:
     """Rolls the runtime's network out, a few batches at a time, so that memory does not grow with the population.
 
     User i is the same person with the same luck for every policy, and whatever `num_users` is, as long as the batch
@@ -40,6 +44,11 @@ def evaluate(
       seed: seed of the run.
       path: what the users are for; see `draws.make_keys`.
       on_progress: called with the number of users done, whenever there are more.
+      behaviour: whether to record what users and recommender did, too, as far as the network has the fields; False
+        records rewards alone. Totals are the same (under XLA, which compiles another program, but for rounding).
+
+    Returns:
+      What each user brought and, by quarter of the horizon, did.
 
     Raises:
       checks.InvalidInputError: if a number is out of bounds.
@@ -47,46 +56,114 @@ def evaluate(
     checks.integer("horizon", horizon, 1)
     checks.integer("num_users", num_users, 1)
     checks.integer("batch_size", batch_size, 1)
+    record = {fields.METRICS_STATE: [fields.REWARD], **(_recordable(runtime) if behaviour else {})}
+    collector = behaviour_lib.Collector(horizon)
     totals, upstream_totals = [], []
     num_batches = -(-num_users // batch_size)
     for first in range(0, num_batches, BATCHES_AT_ONCE):
         together = range(first, min(first + BATCHES_AT_ONCE, num_batches))
         # The metrics of a step see the response of the step before: the last one is counted after T more steps.
         trajectories = runtime.trajectories(
-            horizon + 1,
-            [draws.make_keys(seed, *path, batch=batch) for batch in together],
-            record={fields.METRICS_STATE: [fields.REWARD]},
+            horizon + 1, [draws.make_keys(seed, *path, batch=batch) for batch in together], record=record
         )
-        for trajectory in trajectories:
+        for batch, trajectory in zip(together, trajectories):
             rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)
             totals.append(rewards.sum(axis=0))
             upstream_totals.append(rewards[:-1].sum(axis=0))
+            if behaviour:
+                collector.add(trajectory, min(batch_size, num_users - batch * batch_size))
         on_progress(min((together[-1] + 1) * batch_size, num_users))
-    return UserRewards(np.concatenate(totals)[:num_users], np.concatenate(upstream_totals)[:num_users])
+    return Outcome(
+        np.concatenate(totals)[:num_users],
+        np.concatenate(upstream_totals)[:num_users],
+        collector.result() if behaviour else None,
+    )
 
 
-def summary(rewards: UserRewards, learned: UserRewards) -> dict[str, Any]:
-    """A policy's entry in evaluation.json: means, intervals over users, paired difference to the learned policy."""
-    total = statistics.mean_interval(rewards.total)
-    difference = statistics.paired_difference(rewards.total, learned.total)
+def _recordable(runtime: Any) -> dict[str, list[str]]:
+    """What there is of the fields that measures of behaviour read."""
+    known = {var.name: var.spec.as_dict for var in runtime.network.variables}
+    there = {name: [of for of in wanted if of in known.get(name, {})] for name, wanted in behaviour_lib.RECORD.items()}
+    return {name: names for name, names in there.items() if names}
+
+
+def summary(outcome: Outcome, learned: Outcome) -> dict[str, Any]:
+    """A policy's entry in evaluation.json.
+
+    Args:
+      outcome: of the policy.
+      learned: of the learned policy, on the same users.
+
+    Returns:
+      mean, interval95 (t, over users), mean_upstream_count, num_users and minus_learned, the paired difference to the
+      learned policy, with mean and interval95. With behaviour also quarters and quarters_interval95: by measure four
+      numbers and four intervals over users, None where there is nothing to measure (see `behaviour.Behaviour`).
+    """
+    total = statistics.mean_interval(outcome.total)
+    difference = statistics.paired_difference(outcome.total, learned.total)
     return {
         "mean": total.mean,
-        "interval95": [total.low, total.high],
-        "mean_upstream_count": float(rewards.upstream_total.mean()),
+        "interval95": total.bounds,
+        "mean_upstream_count": float(outcome.upstream_total.mean()),
         "num_users": total.num_units,
-        "minus_learned": {"mean": difference.mean, "interval95": [difference.low, difference.high]},
+        "minus_learned": {"mean": difference.mean, "interval95": difference.bounds},
+        **({} if outcome.behaviour is None else outcome.behaviour.summary()),
     }
 
 
-def pooled(per_seed: list[dict[str, Any]]) -> dict[str, Any]:
-    """A policy's entry over several seeds: the unit is the seed, the interval is over seeds."""
-    means = statistics.mean_interval(np.array([entry["mean"] for entry in per_seed]))
-    differences = statistics.mean_interval(np.array([entry["minus_learned"]["mean"] for entry in per_seed]))
+def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A policy's entry over several seeds: the unit is the seed, intervals are over seeds.
+
+    Args:
+      per_seed: the policy's entries from `summary`, at least one.
+
+    Returns:
+      As `summary`, with t intervals over seeds, and num_seeds; interquartile_mean of the seeds' means, and
+      probability_of_improvement of the learned policy over this one, both with mean, num_runs, coverage (the nominal
+      and the measured one of the bootstrap, None where it was not measured) and the bootstrap interval: interval95
+      from ten runs on, below called just interval, because there it covers far less. An infinite end is None.
+    """
+    values = np.array([entry["mean"] for entry in per_seed])
+    differences = np.array([entry["minus_learned"]["mean"] for entry in per_seed])
+    mean, difference = statistics.mean_interval(values), statistics.mean_interval(differences)
+    middle = statistics.bootstrap(statistics.interquartile_mean, values)
+    improvement = statistics.bootstrap(statistics.probability_of_improvement, values - differences, values)
     return {
-        "mean": means.mean,
-        "interval95": [means.low, means.high],
+        "mean": mean.mean,
+        "interval95": mean.bounds,
         "mean_upstream_count": float(np.mean([entry["mean_upstream_count"] for entry in per_seed])),
         "num_users": int(sum(entry["num_users"] for entry in per_seed)),
-        "num_seeds": means.num_units,
-        "minus_learned": {"mean": differences.mean, "interval95": [differences.low, differences.high]},
+        "num_seeds": mean.num_units,
+        "minus_learned": {"mean": difference.mean, "interval95": difference.bounds},
+        "interquartile_mean": _across_runs("interquartile_mean", middle),
+        "probability_of_improvement": _across_runs("probability_of_improvement", improvement),
+        **_pooled_quarters([entry["quarters"] for entry in per_seed if "quarters" in entry]),
+    }
+
+
+def _across_runs(measure: str, found: statistics.Estimate) -> dict[str, Any]:
+    called = "interval95" if found.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95 else "interval"
+    return {
+        "mean": found.mean,
+        called: found.bounds,
+        "num_runs": found.num_units,
+        "coverage": {
+            "nominal": statistics.CONFIDENCE,
+            "measured": statistics.measured_coverage(measure, found.num_units),
+        },
+    }
+
+
+def _pooled_quarters(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds that have a value."""
+    if not per_seed:
+        return {}
+    estimates: dict[str, Optional[list[Optional[statistics.Estimate]]]] = {}
+    for name in per_seed[0]:
+        of_seeds = [quarters[name] for quarters in per_seed if quarters.get(name) is not None]
+        present = [[one for one in of_quarter if one is not None] for of_quarter in zip(*of_seeds)]
+        estimates[name] = [statistics.mean_interval(np.array(some)) if some else None for some in present] or None
+    return {
+        "quarters": behaviour_lib.means(estimates),
+        "quarters_interval95": behaviour_lib.intervals(estimates),
     }
