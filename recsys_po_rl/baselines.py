@@ -1,13 +1,22 @@
 """Recommenders that do not learn: what a learned policy is compared with."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
-from recsim_ng.core.value import Config, Value
+from recsim_ng.core.value import Config, Value, ValueSpec
 
 from recsys_po_rl import checks, fields, gin_config, recommender
+
+STEP = "step"  # field of the recommender's state
+PLANNED_VALUE = "planned_value"  # field of the slate
+MAX_DINKELBACH_ITERATIONS = 50  # three to eight are needed
+_RELATIVE_GAIN = 1e-6  # below it a ratio counts as reached; about ten units in float32's last place
+_OTHER_TOPIC_LOGIT = -40.0  # a document of another topic fills a slate only where the topic has too few
+
+# Called with interests float32 [..., K] and steps left float32 [...], broadcastable; returns float32 [...].
+ValueFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @gin_config.configurable
@@ -58,3 +67,248 @@ class FixedSlateRecommender(recommender.HistoryRecommender):
         )
         places = tf.argmax(tf.cast(here, tf.int32), axis=1, output_type=tf.int32)
         return tf.broadcast_to(places, (self._num_users, self._slate_size))
+
+
+@gin_config.configurable
+class SlateOfEachUserRecommender(recommender.HistoryRecommender):
+    """Shows each user one slate, always; the slates can be changed between runs. Fields as in `HistoryRecommender`.
+
+    Attributes:
+      places: int32 variable [U, S], places among the available documents, from 0, different within a row.
+    """
+
+    def __init__(self, config: Config, name: str = "Recommender") -> None:
+        """Makes the entity; every slate holds the first S documents until `places` is assigned to.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          name: name of the entity.
+        """
+        super().__init__(config, name=name)
+        first = np.tile(np.arange(self._slate_size, dtype=np.int32), (self._num_users, 1))
+        self.places = tf.Variable(first, trainable=False, name="places")
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """The users' places; int32 [U, S]."""
+        del previous_state, user_obs, available_docs
+        return tf.convert_to_tensor(self.places)
+
+
+@gin_config.configurable
+class TopicRecommender(recommender.HistoryRecommender):
+    """Shows S documents of one topic, drawn uniformly without replacement at each step.
+
+    Where the topic has fewer than S documents, all of them and others at random. Fields as in `HistoryRecommender`.
+
+    Attributes:
+      topic: int32 variable, 0 to K - 1; can be changed between runs.
+    """
+
+    def __init__(self, config: Config, topic: int = 0, name: str = "Recommender") -> None:
+        """Makes the entity.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          topic: the topic shown, at least 0.
+          name: name of the entity.
+
+        Raises:
+          checks.InvalidInputError: if the topic is no integer of at least 0.
+        """
+        super().__init__(config, name=name)
+        topic = checks.integer(f"{type(self).__name__}: topic", topic, 0)
+        self.topic = tf.Variable(topic, trainable=False, dtype=tf.int32, name="topic")
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """A uniform draw from the topic; int32 [U, S]."""
+        del previous_state, user_obs
+        of_topic = tf.equal(tf.convert_to_tensor(available_docs.get(fields.DOC_TOPIC)), self.topic)
+        logits = tf.where(of_topic, 0.0, _OTHER_TOPIC_LOGIT) + tf.zeros((self._num_users, 1))
+        return recommender.top_k_plackett_luce(logits=logits, slate_size=self._slate_size)
+
+
+class BestSlates(NamedTuple):
+    """Best slates, one per row of the arguments of `best_slates`."""
+
+    ranks: tf.Tensor  # int32 [..., S], different places among the D documents
+    value: tf.Tensor  # float32 [...], what the slates are worth
+
+
+def best_slates(
+    logits: tf.Tensor, values: tf.Tensor, slate_size: int, max_iterations: int = MAX_DINKELBACH_ITERATIONS
+) -> BestSlates:
+    """The slate A of S documents that maximises sum_A w v / (w0 + sum_A w): the worth of one multinomial-logit choice.
+
+    Dinkelbach 1967, "On nonlinear fractional programming": if the largest ratio were x, the best slate would have the S
+    largest w (v - x); the ratio of that slate is the next x. Every iteration raises the ratio until it is the largest.
+
+    Args:
+      logits: float32 [..., D + 1], of choosing each of all documents and, last, nothing (may be -inf).
+      values: float32 [..., D], worth of choosing each document, of any sign, less that of choosing nothing.
+      slate_size: S, 1 to D.
+      max_iterations: at least 1.
+
+    Returns:
+      Slates and their values.
+
+    Raises:
+      checks.InvalidInputError: if a number is out of bounds.
+    """
+    checks.integer("max_iterations", max_iterations, 1)
+    num_docs = int(logits.shape[-1]) - 1
+    if checks.integer("slate_size", slate_size, 1) > num_docs:
+        raise checks.InvalidInputError(f"slate_size must be at most {num_docs} documents, got {slate_size}")
+    weights = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
+    documents, nothing = weights[..., :-1], weights[..., -1]
+    worth = documents * values
+
+    def improved(ratio: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        _, ranks = tf.math.top_k(worth - documents * ratio[..., tf.newaxis], slate_size)
+        batch_dims = len(ratio.shape)
+        mass = nothing + tf.reduce_sum(tf.gather(documents, ranks, batch_dims=batch_dims), axis=-1)
+        gained = tf.reduce_sum(tf.gather(worth, ranks, batch_dims=batch_dims), axis=-1)
+        return tf.math.divide_no_nan(gained, mass), ranks
+
+    def body(before: tf.Tensor, ratio: tf.Tensor, ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        new_ratio, new_ranks = improved(ratio)
+        better = new_ratio > ratio
+        return ratio, tf.where(better, new_ratio, ratio), tf.where(better[..., tf.newaxis], new_ranks, ranks)
+
+    def goes_on(before: tf.Tensor, ratio: tf.Tensor, ranks: tf.Tensor) -> tf.Tensor:
+        del ranks
+        return tf.reduce_any(ratio - before > _RELATIVE_GAIN * (1.0 + tf.abs(ratio)))
+
+    ratio, ranks = improved(tf.zeros_like(nothing))
+    before = tf.fill(tf.shape(ratio), -np.inf)
+    _, ratio, ranks = tf.while_loop(goes_on, body, (before, ratio, ranks), maximum_iterations=max_iterations - 1)
+    return BestSlates(ranks, ratio)
+
+
+def plan(
+    user: Any,
+    docs: Value,
+    interest: tf.Tensor,
+    steps_left: tf.Tensor,
+    slate_size: int,
+    value: Optional[ValueFunction] = None,
+) -> BestSlates:
+    """The slate of largest expected consumed time now plus value of the interest that follows.
+
+    Exact for users who choose by a multinomial logit and move without noise.
+
+    Args:
+      user: an entity with `choice_logits`, `consumed_time` and `next_interest`, see `InterestEvolutionUser`.
+      docs: the D documents, fields as in `fields.DOC_FIELDS`.
+      interest: float32 [U, K].
+      steps_left: float32 [U], responses that follow this one; a value counts only where there are some.
+      slate_size: S.
+      value: worth of an interest, in units of time, by interest and steps left; None: nothing.
+
+    Returns:
+      Slates [U, S] and their values [U], in units of time.
+    """
+    logits = user.choice_logits(interest, docs)
+    values = user.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
+    if value is None:
+        return best_slates(logits, values, slate_size)
+    goes_on = steps_left > 0
+    moved = user.next_interest(interest[..., tf.newaxis, :], docs)
+    stay = tf.where(goes_on, value(user.next_interest(interest, None), steps_left), 0.0)
+    after = tf.where(goes_on[..., tf.newaxis], value(moved, steps_left[..., tf.newaxis]), 0.0)
+    slates = best_slates(logits, values + after - stay[..., tf.newaxis], slate_size)
+    return slates._replace(value=slates.value + stay)
+
+
+class FullInformationRecommender(recommender.HistoryRecommender):
+    """Sees the interest, knows the users' laws, and shows the slate that `plan` finds for a given value of interests.
+
+    Without a value: myopic. Needs users who show their interest (`full_information` of the network's constructor).
+
+    State fields, beside those of `HistoryRecommender`:
+      step: int32 [U], slates shown before this one.
+    Slate fields, beside those of `HistoryRecommender`:
+      planned_value: float32 [U], what the plan is worth, in units of time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        user: Any = None,
+        horizon: int = 1,
+        value: Optional[ValueFunction] = None,
+        name: str = "Recommender",
+    ) -> None:
+        """Makes the entity.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          user: a user entity that says its laws, see `plan`.
+          horizon: T, responses in an episode, at least 1.
+          value: worth of an interest, see `plan`; None: nothing.
+          name: name of the entity.
+
+        Raises:
+          checks.InvalidInputError: if the user entity lacks a law, or the horizon is out of bounds.
+        """
+        super().__init__(config, name=name)
+        owner = type(self).__name__
+        missing = missing_laws(user)
+        if missing:
+            raise checks.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
+        self._user = user
+        self._horizon = checks.integer(f"{owner}: horizon", horizon, 1)
+        self._value = value
+        self._planned: Optional[BestSlates] = None  # within `slate_docs`
+
+    def initial_state(self) -> Value:
+        """Empty histories, no step done."""
+        return super().initial_state().union(Value(**{STEP: tf.zeros((self._num_users,), tf.int32)}))
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """Appends what was consumed; counts the step."""
+        histories = super().next_state(previous_state, user_response, slate_docs)
+        return histories.union(Value(**{STEP: previous_state.get(STEP) + 1}))
+
+    def _plan(self, previous_state: Value, user_obs: Value, available_docs: Value) -> BestSlates:
+        if fields.OBSERVED_INTEREST not in user_obs.as_dict:
+            raise checks.InvalidInputError(
+                f"{type(self).__name__} needs users who show {fields.OBSERVED_INTEREST!r}: set full_information"
+            )
+        interest = tf.convert_to_tensor(user_obs.get(fields.OBSERVED_INTEREST))
+        docs = available_docs.map(tf.convert_to_tensor)
+        steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(STEP)), tf.float32)
+        return plan(self._user, docs, interest, steps_left, self._slate_size, self._value)
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """The best slate; int32 [U, S].
+
+        Raises:
+          checks.InvalidInputError: if the users do not show their interest.
+        """
+        if self._planned is not None:
+            return self._planned.ranks
+        return self._plan(previous_state, user_obs, available_docs).ranks
+
+    def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
+        """The best slate's documents and what it is worth; see the class for the fields."""
+        planned = self._planned = self._plan(previous_state, user_obs, available_docs)
+        try:
+            shown = super().slate_docs(previous_state, user_obs, available_docs)
+        finally:
+            self._planned = None
+        return shown.union(Value(**{PLANNED_VALUE: planned.value}))
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `slate`."""
+        shape = (self._num_users,)
+        step = fields.tensor_spec(shape, 0, tf.int32.max, tf.int32)
+        further = ValueSpec(**{STEP: step}).prefixed_with("state")
+        planned = ValueSpec(**{PLANNED_VALUE: fields.tensor_spec(shape)}).prefixed_with("slate")
+        return super().specs().union(further).union(planned)
+
+
+def missing_laws(user: Any) -> list[str]:
+    """Names of the laws that planners ask for and a user entity does not say."""
+    return [
+        law for law in ("choice_logits", "consumed_time", "next_interest") if not callable(getattr(user, law, None))
+    ]
