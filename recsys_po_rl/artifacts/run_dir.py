@@ -14,11 +14,16 @@ from recsys_po_rl import checks
 from recsys_po_rl.version import __version__
 
 METRICS = "metrics.csv"
+VALIDATION = "validation.csv"
+GRADIENT_VARIANCE = "gradient_variance.csv"
+TIMINGS = "timings.json"
+PRICE_FIGURE = "price_of_partial_observability.png"
 EVALUATION = "evaluation.json"
 CONFIG = "config.gin"
 OPERATIVE_CONFIG = "operative_config.gin"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
+BEST = "best"  # under checkpoints: the policy that validation users like best
 
 _PACKAGES = (
     "tensorflow", "tf_keras", "tensorflow-probability", "edward2", "recsim-ng", "gin-config", "gym", "numpy",

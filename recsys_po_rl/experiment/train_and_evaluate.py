@@ -1,36 +1,22 @@
 """Mode train_and_evaluate: trains a recommender, then compares it with others on fresh users."""
 
-import functools
 import os
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
-import tensorflow as tf
-
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
-from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import console
+from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.evaluation import evaluator, price
+from recsys_po_rl.experiment import console, processes, seed_run
 from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.experiment.seed_run import Plan, SeedResult
+from recsys_po_rl.reporting import figures
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
 from recsys_po_rl.training import trainer
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
-LEARNED = "learned"
-LEARNED_GREEDY = "learned_greedy"
 MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora
-
-
-class SeedResult(NamedTuple):
-    """What one seed gave."""
-
-    seed: int
-    history: list[trainer.TrainingRow]
-    evaluation: dict[str, Any]  # as in evaluation.json
-    run_dir: str
 
 
 class ExperimentResult(NamedTuple):
@@ -40,23 +26,6 @@ class ExperimentResult(NamedTuple):
     evaluation: dict[str, Any]  # as in evaluation.json
     run_dir: str
     per_seed: list[SeedResult]
-
-
-class _Plan(NamedTuple):
-    """The checked arguments that every seed shares."""
-
-    num_training_steps: int
-    horizon: int
-    users_per_step: int
-    num_shards: int
-    num_evaluation_users: int
-    evaluation_batch_size: int
-    checkpoint_every_steps: int
-    policies: list[Callable[..., Any]]
-    network_ctor: Callable[..., SimulationNetwork]
-    learner_ctor: Callable[..., Any]
-    runtime_ctor: Callable[..., SeededRuntime]
-    quiet: bool
 
 
 @gin_config.configurable
@@ -70,6 +39,10 @@ def experiment(
     evaluation_batch_size: int = 500,
     corpus_seed: Optional[int] = None,
     checkpoint_every_steps: int = 50,
+    num_validation_users: int = 2000,
+    validate_every_steps: int = 25,
+    gradient_variance_every_steps: int = 0,
+    num_processes: Optional[int] = None,
     policies: Sequence[Callable[..., Any]] = (
         policies_lib.uniform_random,
         policies_lib.popular_by_clicks,
@@ -87,17 +60,25 @@ def experiment(
     NumPy's generators are left as they were.
 
     Args:
-      seeds: seeds of the runs, one after another, each 0 to 2**32 - 1.
+      seeds: seeds of the runs, each 0 to 2**32 - 1.
       num_training_steps: updates of the weights, at least 0.
       horizon: T, slates shown to each user, at least 1.
       users_per_step: U, fresh users of each training step, at least 1.
       num_shards: batches that the users of a step are split into; they run side by side, on two cores almost twice as
-        fast as one. Must divide users_per_step; None: two, or one if the users are an odd number. Whatever has a number
-        for each user has it for those of one batch.
+        fast as one. Must divide users_per_step, and be a multiple of the algorithm's minibatches; None: two, or one if
+        the users are an odd number. Whatever has a number for each user has it for those of one batch.
       num_evaluation_users: fresh users on whom policies are compared, at least 2.
       evaluation_batch_size: users simulated at once in evaluation, at least 1.
       corpus_seed: seed of the world's corpus; each run's own seed if None.
       checkpoint_every_steps: training steps between checkpoints, at least 1; there is always one at the end.
+      num_validation_users: users on whom the policy to keep is chosen, at least 2; neither training nor evaluation
+        meets them.
+      validate_every_steps: training steps between looks at them, at least 0; there is always one at the end. With 0
+        there is none, and the last policy is kept.
+      gradient_variance_every_steps: training steps between measurements of the gradient's variance under several
+        baselines, at least 0, see `training.diagnostics`; 0: never.
+      num_processes: seeds that run at once, each in a process of its own, at least 1; None: as many as there are cores.
+        What a seed gives does not depend on it.
       policies: constructors of policies evaluated beside the learned one, see `experiment.policies`.
       network_ctor: called with num_users, corpus_seed and, to replace the recommender, recommender_ctor.
       learner_ctor: called with the network, horizon and runtime_ctor; has `step`, `trainable_variables`, `optimizer`.
@@ -114,7 +95,7 @@ def experiment(
     seeds = _checked_seeds(seeds)
     if corpus_seed is not None:
         checks.integer("experiment.corpus_seed", corpus_seed, 0)
-    plan = _Plan(
+    plan = Plan(
         num_training_steps=checks.integer("experiment.num_training_steps", num_training_steps, 0),
         horizon=checks.integer("experiment.horizon", horizon, 1),
         users_per_step=checks.integer("experiment.users_per_step", users_per_step, 1),
@@ -124,135 +105,39 @@ def experiment(
             checks.integer("experiment.evaluation_batch_size", evaluation_batch_size, 1), num_evaluation_users
         ),
         checkpoint_every_steps=checks.integer("experiment.checkpoint_every_steps", checkpoint_every_steps, 1),
+        num_validation_users=checks.integer("experiment.num_validation_users", num_validation_users, 2),
+        validate_every_steps=checks.integer("experiment.validate_every_steps", validate_every_steps, 0),
+        gradient_variance_every_steps=checks.integer(
+            "experiment.gradient_variance_every_steps", gradient_variance_every_steps, 0
+        ),
         policies=_checked_policies(policies),
         network_ctor=checks.constructor("experiment.network_ctor", network_ctor),
         learner_ctor=checks.constructor("experiment.learner_ctor", learner_ctor),
         runtime_ctor=checks.constructor("experiment.runtime_ctor", runtime_ctor),
         quiet=checks.boolean("experiment.quiet", quiet),
     )
+    if plan.gradient_variance_every_steps and plan.num_shards < 2:
+        raise checks.InvalidInputError("experiment.gradient_variance_every_steps needs num_shards of at least 2, got 1")
+    if num_processes is not None:
+        checks.integer("experiment.num_processes", num_processes, 1)
     run_dir.free_path(output_dir)
     world_seeds = [seed if corpus_seed is None else corpus_seed for seed in seeds]
-    first = _prepare(plan, seeds[0], world_seeds[0])
+    first = seed_run.prepare(plan, seeds[0], world_seeds[0])
 
     folder = run_dir.create(output_dir)
     run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
-    results = []
-    for seed, world_seed in zip(seeds, world_seeds):
-        seed_folder = folder if len(seeds) == 1 else os.path.join(folder, f"seed_{seed}")
-        prepared = first if seed == seeds[0] else _prepare(plan, seed, world_seed)
-        results.append(_run_seed(plan, seed, world_seed, prepared, seed_folder))
+    if len(seeds) == 1:
+        results = [seed_run.run(plan, seeds[0], world_seeds[0], folder, first)]
+    else:
+        folders = [os.path.join(folder, f"seed_{seed}") for seed in seeds]
+        results = processes.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
     result = _merged(folder, results)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
+    figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
     if not quiet:
-        print(f"\n{console.policy_table(result.evaluation, plan.horizon)}\n\nfiles: {folder}", flush=True)
+        print(f"\n{console.policy_table(result.evaluation, plan.horizon)}", flush=True)
+        print(f"\n{console.price_lines(result.evaluation)}\n\nfiles: {folder}", flush=True)
     return result
-
-
-class _Prepared(NamedTuple):
-    network: SimulationNetwork
-    learner: Any
-
-
-def _prepare(plan: _Plan, seed: int, world_seed: int) -> _Prepared:
-    """Makes network and learner; every impossible number of theirs shows here."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        tf.keras.utils.set_random_seed(seed)
-        network = plan.network_ctor(num_users=plan.users_per_step // plan.num_shards, corpus_seed=world_seed)
-        learner = plan.learner_ctor(network=network, horizon=plan.horizon, runtime_ctor=plan.runtime_ctor)
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-    return _Prepared(network, learner)
-
-
-def _run_seed(plan: _Plan, seed: int, world_seed: int, prepared: _Prepared, folder: str) -> SeedResult:
-    os.makedirs(folder, exist_ok=True)
-    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
-    run_dir.write_json(folder, run_dir.ENVIRONMENT, {**run_dir.environment([seed]), "corpus_seed": world_seed})
-    history = _train(plan, seed, prepared, folder)
-    study = policies_lib.Study(
-        functools.partial(plan.network_ctor, corpus_seed=world_seed),
-        plan.runtime_ctor,
-        prepared.network.config,
-        seed,
-        plan.horizon,
-        plan.evaluation_batch_size,
-    )
-    evaluation = _evaluate(plan, study, prepared.network)
-    run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
-    run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
-    return SeedResult(seed, history, evaluation, folder)
-
-
-def _train(plan: _Plan, seed: int, prepared: _Prepared, folder: str) -> list[trainer.TrainingRow]:
-    table = loggers.CsvLogger(os.path.join(folder, run_dir.METRICS))
-    progress = console.TrainingProgress(plan.num_training_steps, seed, plan.quiet)
-    saved = checkpoints.Checkpoints(folder, prepared.network.recommender, prepared.learner.optimizer)
-    done = 0
-
-    def on_row(row: trainer.TrainingRow) -> None:
-        table.write({"seed": seed, **row._asdict()})
-        progress.update(row)
-
-    def after_step(step: int) -> None:
-        nonlocal done
-        done = step
-        if step % plan.checkpoint_every_steps == 0:
-            saved.save(step)
-
-    try:
-        return trainer.train(
-            prepared.learner,
-            seed,
-            plan.num_training_steps,
-            plan.users_per_step,
-            plan.horizon,
-            on_row,
-            plan.num_shards,
-            after_step,
-        )
-    finally:  # an interrupted run keeps what it has learned
-        progress.close()
-        table.close()
-        saved.save(done)
-
-
-def _evaluate(plan: _Plan, study: policies_lib.Study, trained: SimulationNetwork) -> dict[str, Any]:
-    """The content of evaluation.json: every policy on the same fresh users."""
-    if not plan.quiet:
-        print(f"evaluating on {plan.num_evaluation_users} fresh users", flush=True)
-    evaluate = functools.partial(
-        evaluator.evaluate,
-        horizon=plan.horizon,
-        num_users=plan.num_evaluation_users,
-        batch_size=study.batch_size,
-        seed=study.seed,
-    )
-    rewards = {LEARNED: evaluate(study.runtime(_with_weights_of(trained, study.network())))}
-    left_out = {}
-    greedy = _with_weights_of(trained, study.network())
-    if hasattr(greedy.recommender, "greedy"):
-        greedy.recommender.greedy = True
-        rewards[LEARNED_GREEDY] = evaluate(study.runtime(greedy))
-    else:
-        left_out[LEARNED_GREEDY] = f"{type(greedy.recommender).__name__} has no attribute greedy"
-    for policy in plan.policies:
-        network = study.network(recommender_ctor=policy(study))
-        rewards[policy.__name__] = evaluate(study.runtime(network))
-    return {
-        "policies": {name: evaluator.summary(of_users, rewards[LEARNED]) for name, of_users in rewards.items()},
-        "left_out": left_out,
-        "seed": study.seed,
-        "horizon": plan.horizon,
-    }
-
-
-def _with_weights_of(trained: SimulationNetwork, network: SimulationNetwork) -> SimulationNetwork:
-    """Copies every variable of the trained recommender into that of an equal network of another size."""
-    for target, source in zip(network.recommender.variables, trained.recommender.variables, strict=True):
-        target.assign(source)
-    return network
 
 
 def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
@@ -266,14 +151,20 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
             tables.append(file.read().splitlines(keepends=True))
     run_dir.write_text(folder, run_dir.METRICS, "".join(tables[0][:1] + [line for one in tables for line in one[1:]]))
     run_dir.write_json(folder, run_dir.ENVIRONMENT, run_dir.environment([result.seed for result in results]))
-    names = [name for name in results[0].evaluation["policies"]]
+    evaluations = [result.evaluation for result in results]
+    names = [name for name in evaluations[0]["policies"] if all(name in one["policies"] for one in evaluations)]
+    left_out = {name: reason for one in evaluations for name, reason in one["left_out"].items()}
     evaluation = {
         "policies": {
-            name: evaluator.pooled([result.evaluation["policies"][name] for result in results]) for name in names
+            name: evaluator.pooled([one["policies"][name] for one in evaluations]) for name in names
         },
-        "left_out": results[0].evaluation["left_out"],
-        "horizon": results[0].evaluation["horizon"],
-        "per_seed": [result.evaluation for result in results],
+        "left_out": left_out,
+        "full_information": evaluations[0]["full_information"],
+        "price_of_partial_observability": price.pooled(
+            [one["price_of_partial_observability"] for one in evaluations]
+        ),
+        "horizon": evaluations[0]["horizon"],
+        "per_seed": evaluations,
     }
     run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)

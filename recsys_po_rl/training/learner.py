@@ -192,7 +192,7 @@ class PolicyGradientLearner:
           checks.InvalidInputError: if the shards cannot be split into the algorithm's minibatches.
           FloatingPointError: as `SeededRuntime.trajectory`.
         """
-        num_minibatches = self._algorithm.num_minibatches
+        num_minibatches = self.num_minibatches
         if not keys or len(keys) % num_minibatches:
             raise checks.InvalidInputError(
                 f"{type(self).__name__}: the number of shards must be a multiple of the {num_minibatches} minibatches, "
@@ -222,6 +222,25 @@ class PolicyGradientLearner:
             clip_share,
             mean.critic_gradient_norm,
         )
+
+    @property
+    def num_minibatches(self) -> int:
+        """Of the algorithm; divides the number of shards of a step."""
+        return int(self._algorithm.num_minibatches)
+
+    @property
+    def discount(self) -> float:
+        """Of the reward-to-go."""
+        return self._discount
+
+    @property
+    def trace_decay(self) -> float:
+        """Lambda of the generalized advantages."""
+        return self._trace_decay
+
+    def rollouts(self, keys: Sequence[draws.Keys]) -> list[Rollout]:
+        """A rollout of each shard, without an update; see `rollout`."""
+        return [batch.rollout for batch in self._compiled_collect(list(keys), observe=False).batches]
 
     def rollout(self, keys: draws.Keys) -> Rollout:
         """T steps of one shard's users under the present weights, without gradient."""
@@ -289,14 +308,15 @@ class PolicyGradientLearner:
     def _recorded_log_probs(self, recording: Recording) -> tf.Tensor:
         return self._replay.log_probs(recording, self._horizon)
 
-    def _collect(self, keys: list[draws.Keys]) -> _Collected:
-        """Rolls out and judges; nothing is updated but the critic's statistics."""
+    def _collect(self, keys: list[draws.Keys], observe: bool = True) -> _Collected:
+        """Rolls out and judges; nothing is updated but the critic's statistics, where it may observe."""
         rollouts = [self.rollout(of_shard) for of_shard in keys]
         rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
         returns = estimators.rewards_to_go(rewards, self._discount)
         values, explained = None, tf.constant(math.nan)
         if self.critic is not None:
-            self.critic.observe([rollout.critic_inputs for rollout in rollouts])
+            if observe:
+                self.critic.observe([rollout.critic_inputs for rollout in rollouts])
             values = tf.concat([self.critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
             explained = estimators.explained_variance(values, returns)
         advantages = self.advantages(rewards, values)

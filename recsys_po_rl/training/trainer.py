@@ -24,6 +24,11 @@ class TrainingRow(NamedTuple):
     user_steps_per_second: float
 
 
+def keys_of_step(seed: int, step: int, num_shards: int, path: str = "training") -> list[draws.Keys]:
+    """Seeds of the users and of the policy's draws in each shard of a training step."""
+    return [draws.make_keys(seed, path, step, batch=shard) for shard in range(num_shards)]
+
+
 def train(
     learner: Any,
     seed: int,
@@ -33,18 +38,20 @@ def train(
     on_row: Callable[[TrainingRow], None],
     num_shards: int = 1,
     after_step: Callable[[int], None] = lambda step: None,
+    path: str = "training",
 ) -> list[TrainingRow]:
     """Runs `num_steps` training steps, each with fresh users.
 
     Args:
       learner: its `step(keys of each shard, share of the training that is done)` returns a `StepResult`.
-      seed: seed of the run; step k uses the users of path ("training", k).
+      seed: seed of the run; step k uses the users of path (`path`, k).
       num_steps: steps to run.
       users_per_step: U.
       horizon: T.
       on_row: called with each row as soon as it is there.
       num_shards: batches of users in each step.
       after_step: called with the number of the step that is done.
+      path: name of the users that are trained on.
 
     Returns:
       All rows.
@@ -55,7 +62,7 @@ def train(
     rows = []
     for step in range(1, num_steps + 1):
         started = time.perf_counter()
-        keys = [draws.make_keys(seed, "training", step, batch=shard) for shard in range(num_shards)]
+        keys = keys_of_step(seed, step, num_shards, path)
         result: StepResult = learner.step(keys, (step - 1) / num_steps)
         scalars = {name: float(scalar) for name, scalar in result._asdict().items()}
         seconds = time.perf_counter() - started

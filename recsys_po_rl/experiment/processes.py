@@ -1,0 +1,160 @@
+"""Several seeds at once, each in a process of its own."""
+
+import base64
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+import cloudpickle
+
+from recsys_po_rl import gin_config
+from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.experiment import seed_run
+from recsys_po_rl.training.trainer import TrainingRow
+
+Job = tuple[int, int, str]  # seed, seed of the world, run folder
+
+
+class _Work(NamedTuple):
+    config_text: str
+    search_path: list[str]
+    plan: seed_run.Plan
+    job: Job
+    num_threads: int
+
+
+class SeedFailedError(RuntimeError):
+    """A seed's process ended with an error; the message has its last line."""
+
+
+def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[int]) -> list[seed_run.SeedResult]:
+    """Runs seeds side by side; each gives what it gives alone.
+
+    Args:
+      plan: the experiment's; its functions are handed over by cloudpickle, so that a user's own, defined in a script or
+        a notebook, can be among them.
+      jobs: seeds, each with the seed of its world and its run folder.
+      num_processes: seeds at once; None: as many as there are cores. With 1 they run in this process.
+
+    Returns:
+      A result for each, in order.
+
+    Raises:
+      SeedFailedError: if one failed; the others are stopped, and keep their checkpoints.
+      KeyboardInterrupt: after interrupting all.
+    """
+    cores = os.cpu_count() or 1
+    at_once = min(len(jobs), cores if num_processes is None else num_processes)
+    if at_once == 1:
+        return [seed_run.run(plan, *job) for job in jobs]
+    num_threads = max(1, cores // at_once)
+    waiting = [
+        _Work(gin_config.config_text(), list(sys.path), plan, job, num_threads) for job in jobs
+    ]
+    running: list[_Process] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(_Process(waiting.pop(0), plan.quiet))
+            _wait_for_one(running)
+    finally:
+        for process in running:
+            process.interrupt()
+    return [_result(job) for job in jobs]
+
+
+def work() -> None:
+    """What a seed's process does: reads its work from standard input and runs it."""
+    job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.read()))
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(job.num_threads)
+    gin_config.parse([], [job.config_text])
+    seed_run.run(job.plan, *job.job)
+
+
+class _Process:
+    """A seed's process; what it prints is passed on, each line with the seed before it."""
+
+    def __init__(self, of_seed: _Work, quiet: bool) -> None:
+        self.seed = of_seed.job[0]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from recsys_po_rl.experiment import processes; processes.work()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in of_seed.search_path if path)},
+            text=True,
+        )
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._last_error = ""
+        self._readers = [
+            threading.Thread(target=self._pass_on, args=(self._process.stdout, quiet), daemon=True),
+            threading.Thread(target=self._remember_errors, args=(self._process.stderr,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        with contextlib.suppress(BrokenPipeError):  # it says itself what is wrong
+            self._process.stdin.write(base64.b64encode(cloudpickle.dumps(of_seed)).decode())
+            self._process.stdin.close()
+
+    def _pass_on(self, lines: Any, quiet: bool) -> None:
+        for line in lines:
+            if not quiet:
+                print(f"seed {self.seed}: {line.rstrip()}", flush=True)
+
+    def _remember_errors(self, lines: Any) -> None:
+        for line in lines:
+            if line.strip():
+                self._last_error = line.strip()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it ended within `timeout` seconds; raises if it failed."""
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        for reader in self._readers:
+            reader.join()
+        if status:
+            raise SeedFailedError(f"seed {self.seed} failed (exit status {status}): {self._last_error}")
+        return True
+
+    def interrupt(self) -> None:
+        """Asks it to stop and waits until it has."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+
+
+def _wait_for_one(running: list[_Process]) -> None:
+    while True:
+        for process in running:
+            try:
+                if process.wait(0.1):
+                    running.remove(process)
+                    return
+            except SeedFailedError:
+                running.remove(process)
+                raise
+
+
+def _result(job: Job) -> seed_run.SeedResult:
+    seed, _, folder = job
+    with open(os.path.join(folder, run_dir.EVALUATION), encoding="utf-8") as file:
+        evaluation = json.load(file)
+    with open(os.path.join(folder, run_dir.METRICS), encoding="utf-8", newline="") as table:
+        rows = [_training_row(row) for row in csv.DictReader(table)]
+    return seed_run.SeedResult(seed, rows, evaluation, folder)
+
+
+def _training_row(row: dict[str, str]) -> TrainingRow:
+    types = TrainingRow.__annotations__
+    return TrainingRow(**{name: types[name](row[name]) for name in TrainingRow._fields})

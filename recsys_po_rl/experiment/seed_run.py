@@ -1,0 +1,367 @@
+"""One seed of an experiment: trains, keeps the policy that validation users like best, compares it with others."""
+
+import contextlib
+import functools
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
+from recsys_po_rl.evaluation import evaluator, price
+from recsys_po_rl.experiment import console
+from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.recommender import FullInformationRecommender
+from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation_config import SimulationNetwork
+from recsys_po_rl.training import diagnostics, trainer
+
+LEARNED = "learned"
+LEARNED_LAST = "learned_last"
+LEARNED_GREEDY = "learned_greedy"
+
+Weights = list[np.ndarray]  # of all of a recommender's variables, in their order
+
+
+class Plan(NamedTuple):
+    """The checked arguments that every seed shares; see `train_and_evaluate.experiment`."""
+
+    num_training_steps: int
+    horizon: int
+    users_per_step: int
+    num_shards: int
+    num_evaluation_users: int
+    evaluation_batch_size: int
+    num_validation_users: int
+    validate_every_steps: int
+    gradient_variance_every_steps: int
+    checkpoint_every_steps: int
+    policies: list[Callable[..., Any]]
+    network_ctor: Callable[..., SimulationNetwork]
+    learner_ctor: Callable[..., Any]
+    runtime_ctor: Callable[..., SeededRuntime]
+    quiet: bool
+
+
+class SeedResult(NamedTuple):
+    """What one seed gave."""
+
+    seed: int
+    history: list[trainer.TrainingRow]
+    evaluation: dict[str, Any]  # as in evaluation.json
+    run_dir: str
+
+
+class Prepared(NamedTuple):
+    """What is trained, and what trains it."""
+
+    network: SimulationNetwork
+    learner: Any
+
+
+class Trained(NamedTuple):
+    """What a training left."""
+
+    history: list[trainer.TrainingRow]
+    best: Weights  # at the step that validation users liked best; the last, where there is no validation
+    best_step: int
+    last: Weights
+
+
+class Study(policies_lib.Study):
+    """One world at one seed, in which further policies can be trained as the learned one is."""
+
+    def __init__(self, plan: Plan, seed: int, world_seed: int, config: Mapping[str, Any]) -> None:
+        """Keeps its arguments; config is the network's."""
+        network_ctor = functools.partial(plan.network_ctor, corpus_seed=world_seed)
+        super().__init__(network_ctor, plan.runtime_ctor, config, seed, plan.horizon, plan.evaluation_batch_size)
+        self._plan = plan
+        self._world_seed = world_seed
+
+    def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> SimulationNetwork:
+        """A network of `batch_size` users that show their interest to a recommender trained as the learned one is."""
+        options = {"recommender_ctor": recommender_ctor, "full_information": True}
+        prepared = prepare(self._plan, self.seed, self._world_seed, **options)
+        network = self.network(**options)
+        validation = Validation(self._plan, self.seed, network, self.runtime(network))
+        progress = console.TrainingProgress(self._plan.num_training_steps, self.seed, self._plan.quiet)
+        trained = train(self._plan, self.seed, prepared, validation, progress.update, path="full information")
+        progress.close()
+        return with_weights(network, trained.best)
+
+
+@gin_config.configurable
+def learned_full_information(
+    study: Study, recommender_ctor: Callable[..., Any] = FullInformationRecommender
+) -> SimulationNetwork:
+    """Learned in the same way, for the same number of steps, by a recommender that sees the interest and the time.
+
+    Args:
+      study: the world.
+      recommender_ctor: the recommender that is trained, called with the config.
+    """
+    return study.train_with_full_information(recommender_ctor)
+
+
+class Validation:
+    """How good a policy is on users that neither training nor evaluation meets; the same users every time."""
+
+    def __init__(self, plan: Plan, seed: int, network: SimulationNetwork, runtime: SeededRuntime) -> None:
+        """Keeps its arguments; network and runtime are those of evaluation."""
+        self._plan = plan
+        self._seed = seed
+        self._network = network
+        self._runtime = runtime
+
+    def mean_reward(self, weights: Weights) -> float:
+        """Mean cumulative reward of the network with these weights, all responses counted."""
+        with_weights(self._network, weights)
+        outcome = evaluator.evaluate(
+            self._runtime,
+            self._plan.horizon,
+            self._plan.num_validation_users,
+            self._plan.evaluation_batch_size,
+            self._seed,
+            path=("validation",),
+        )
+        return float(outcome.total.mean())
+
+
+def prepare(plan: Plan, seed: int, world_seed: int, **network_options: Any) -> Prepared:
+    """Makes network and learner; every impossible number of theirs shows here."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        tf.keras.utils.set_random_seed(seed)
+        network = plan.network_ctor(
+            num_users=plan.users_per_step // plan.num_shards, corpus_seed=world_seed, **network_options
+        )
+        learner = plan.learner_ctor(network=network, horizon=plan.horizon, runtime_ctor=plan.runtime_ctor)
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+    num_minibatches = getattr(learner, "num_minibatches", 1)
+    if plan.num_shards % num_minibatches:
+        raise checks.InvalidInputError(
+            f"experiment.num_shards must be a multiple of the algorithm's {num_minibatches} minibatches, "
+            f"got {plan.num_shards}"
+        )
+    return Prepared(network, learner)
+
+
+def train(
+    plan: Plan,
+    seed: int,
+    prepared: Prepared,
+    validation: Validation,
+    on_row: Callable[[trainer.TrainingRow], None],
+    after_step: Callable[[int], None] = lambda step: None,
+    on_validation: Callable[[int, float, bool], None] = lambda step, mean_reward, best: None,
+    path: str = "training",
+) -> Trained:
+    """Trains, and remembers the weights that validation users like best.
+
+    Args:
+      plan: the experiment's.
+      seed: of the run.
+      prepared: what is trained.
+      validation: by which policies are chosen.
+      on_row: called with each row as soon as it is there.
+      after_step: called with the number of the step that is done.
+      on_validation: called with the step, the mean reward, and whether it is the best so far.
+      path: name of the users that are trained on.
+    """
+    best: Optional[tuple[float, int, Weights]] = None
+
+    def validate(step: int) -> None:
+        nonlocal best
+        after_step(step)
+        every = plan.validate_every_steps
+        if every and (step % every == 0 or step == plan.num_training_steps):
+            weights = weights_of(prepared.network)
+            mean_reward = validation.mean_reward(weights)
+            improved = best is None or mean_reward > best[0]
+            if improved:
+                best = mean_reward, step, weights
+            on_validation(step, mean_reward, improved)
+
+    history = trainer.train(
+        prepared.learner,
+        seed,
+        plan.num_training_steps,
+        plan.users_per_step,
+        plan.horizon,
+        on_row,
+        plan.num_shards,
+        validate,
+        path,
+    )
+    last = weights_of(prepared.network)
+    _, best_step, best_weights = best or (0.0, plan.num_training_steps, last)
+    return Trained(history, best_weights, best_step, last)
+
+
+def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[Prepared] = None) -> SeedResult:
+    """Trains, evaluates, and writes a complete run folder.
+
+    Args:
+      plan: the experiment's.
+      seed: of the run.
+      world_seed: of the corpus.
+      folder: the run folder; made if it is not there.
+      prepared: network and learner, if they are made already.
+    """
+    prepared = prepared or prepare(plan, seed, world_seed)
+    os.makedirs(folder, exist_ok=True)
+    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
+    run_dir.write_json(folder, run_dir.ENVIRONMENT, {**run_dir.environment([seed]), "corpus_seed": world_seed})
+    study = Study(plan, seed, world_seed, prepared.network.config)
+    timings = Timings()
+    network = study.network()
+    runtime = study.runtime(network)
+    with timings.of("training"):
+        trained = _train_into(plan, study, prepared, Validation(plan, seed, network, runtime), folder)
+    evaluation = _evaluate(plan, study, network, runtime, trained, timings)
+    evaluation["corpus_seed"] = world_seed
+    run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
+    run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
+    run_dir.write_json(folder, run_dir.TIMINGS, timings.seconds)
+    return SeedResult(seed, trained.history, evaluation, folder)
+
+
+class Timings:
+    """Seconds that the parts of a run took."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        """Counts the block's time to a part."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
+
+
+def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Validation, folder: str) -> Trained:
+    table = loggers.CsvLogger(os.path.join(folder, run_dir.METRICS))
+    validations = loggers.CsvLogger(os.path.join(folder, run_dir.VALIDATION)) if plan.validate_every_steps else None
+    every_variance = plan.gradient_variance_every_steps
+    variances = loggers.CsvLogger(os.path.join(folder, run_dir.GRADIENT_VARIANCE)) if every_variance else None
+    progress = console.TrainingProgress(plan.num_training_steps, study.seed, plan.quiet)
+    saved = checkpoints.Checkpoints(folder, prepared.network.recommender, prepared.learner)
+    done = 0
+
+    def on_row(row: trainer.TrainingRow) -> None:
+        table.write({"seed": study.seed, **row._asdict()})
+        progress.update(row)
+
+    def after_step(step: int) -> None:
+        nonlocal done
+        done = step
+        if step % plan.checkpoint_every_steps == 0:
+            saved.save(step)
+        if variances is not None and step % every_variance == 0:
+            keys = trainer.keys_of_step(study.seed, step, plan.num_shards, "gradient variance")
+            for name, variance in diagnostics.gradient_variances(prepared.learner, keys).items():
+                variances.write({"seed": study.seed, "step": step, "baseline": name, "variance": variance})
+
+    def on_validation(step: int, mean_reward: float, best: bool) -> None:
+        if validations is not None:
+            validations.write({"seed": study.seed, "step": step, "mean_reward": mean_reward})
+        if best:
+            saved.save_best(step)
+
+    try:
+        return train(plan, study.seed, prepared, validation, on_row, after_step, on_validation)
+    finally:  # an interrupted run keeps what it has learned
+        progress.close()
+        for logger in (table, validations, variances):
+            if logger is not None:
+                logger.close()
+        saved.save(done)
+
+
+def _evaluate(
+    plan: Plan,
+    study: Study,
+    network: SimulationNetwork,
+    runtime: SeededRuntime,
+    trained: Trained,
+    timings: Timings,
+) -> dict[str, Any]:
+    """The content of evaluation.json: every policy on the same fresh users."""
+    if not plan.quiet:
+        print(f"evaluating on {plan.num_evaluation_users} fresh users", flush=True)
+    outcomes: dict[str, evaluator.Outcome] = {}
+    left_out: dict[str, str] = {}
+    full_information: list[str] = []
+    details: dict[str, Any] = {}
+
+    def evaluate(name: str, runtime: SeededRuntime) -> None:
+        with timings.of(name):
+            outcomes[name] = evaluator.evaluate(
+                runtime,
+                horizon=plan.horizon,
+                num_users=plan.num_evaluation_users,
+                batch_size=study.batch_size,
+                seed=study.seed,
+            )
+
+    with_weights(network, trained.best)
+    evaluate(LEARNED, runtime)
+    with_weights(network, trained.last)
+    evaluate(LEARNED_LAST, runtime)
+    if hasattr(network.recommender, "greedy"):
+        greedy = with_weights(study.network(), trained.best)
+        greedy.recommender.greedy = True
+        evaluate(LEARNED_GREEDY, study.runtime(greedy))
+    else:
+        left_out[LEARNED_GREEDY] = f"{type(network.recommender).__name__} has no attribute greedy"
+    for policy in plan.policies:
+        name = policy.__name__
+        if not plan.quiet:
+            print(f"  {name}", flush=True)
+        try:
+            with timings.of(name):
+                made = policy(study)
+                other = made if isinstance(made, SimulationNetwork) else study.network(recommender_ctor=made)
+        except policies_lib.LeftOutError as error:
+            left_out[name] = str(error)
+            continue
+        evaluate(name, study.runtime(other))
+        if fields.OBSERVED_INTEREST in other.user.specs().as_dict.get("observation", {}):
+            full_information.append(name)
+        if getattr(other.recommender, "details", None):
+            details[name] = other.recommender.details
+    policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
+    for name, more in details.items():
+        policies[name]["details"] = more
+    return {
+        "policies": policies,
+        "left_out": left_out,
+        "full_information": full_information,
+        "price_of_partial_observability": price.price_of_partial_observability(outcomes),
+        "selection": {"best_step": trained.best_step, "num_validation_users": plan.num_validation_users},
+        "seed": study.seed,
+        "horizon": plan.horizon,
+    }
+
+
+def weights_of(network: SimulationNetwork) -> Weights:
+    """Copies of all variables of a network's recommender."""
+    return [variable.numpy() for variable in network.recommender.variables]
+
+
+def with_weights(network: SimulationNetwork, weights: Sequence[np.ndarray]) -> SimulationNetwork:
+    """Sets all variables of a network's recommender, and returns the network."""
+    for target, source in zip(network.recommender.variables, weights, strict=True):
+        target.assign(source)
+    return network

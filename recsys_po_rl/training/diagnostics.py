@@ -1,0 +1,63 @@
+"""What one wants to know about gradients, but not at every step."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from recsys_po_rl import draws
+from recsys_po_rl.training import estimators
+from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
+
+
+def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[draws.Keys]) -> dict[str, float]:
+    """Variance of the gradient of the expected return under several baselines, on the same rollouts.
+
+    Each shard gives one estimate of the gradient. The variance is summed over all weights (the trace of the covariance)
+    and is that of one shard's estimate: divide it by the number of shards for that of their mean. Advantages are
+    neither normalised nor clipped, so that all baselines estimate the same gradient; only `generalized_advantage`, the
+    learner's own with its trace decay, is biased.
+
+    Args:
+      learner: whose weights, and whose critic.
+      keys: of at least 2 shards.
+
+    Returns:
+      By baseline: none, population_mean, leave_one_out_mean and, where there is a critic, learned_value and
+      generalized_advantage.
+
+    Raises:
+      ValueError: if there are fewer than 2 shards.
+    """
+    if len(keys) < 2:
+        raise ValueError(f"keys must be those of at least 2 shards, got {len(keys)}")
+    rollouts = learner.rollouts(keys)
+    rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
+    to_go = estimators.rewards_to_go(rewards, learner.discount)
+    advantages = {
+        "none": to_go,
+        "population_mean": estimators.minus_population_mean(to_go),
+        "leave_one_out_mean": estimators.minus_leave_one_out_mean(to_go),
+    }
+    values = _values(learner, rollouts)
+    if values is not None:
+        advantages["learned_value"] = to_go - values
+        advantages["generalized_advantage"] = estimators.generalized_advantages(
+            rewards, values, learner.discount, learner.trace_decay
+        )
+    return {name: _variance(learner, rollouts, of_all) for name, of_all in advantages.items()}
+
+
+def _values(learner: PolicyGradientLearner, rollouts: Sequence[Rollout]) -> Optional[tf.Tensor]:
+    if learner.critic is None:
+        return None
+    return tf.concat([learner.critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
+
+
+def _variance(learner: PolicyGradientLearner, rollouts: Sequence[Rollout], advantages: tf.Tensor) -> float:
+    of_shards = [
+        np.concatenate([np.ravel(part) for part in learner.gradients([rollout], [one], entropy_bonus=0.0).gradients])
+        for rollout, one in zip(rollouts, tf.split(advantages, len(rollouts), axis=1))
+    ]
+    return float(np.var(np.stack(of_shards).astype(np.float64), axis=0, ddof=1).sum())
