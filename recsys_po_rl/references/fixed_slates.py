@@ -33,9 +33,9 @@ def search_slates(
     seed: int,
     rounds: Sequence[tuple[int, int]] = ROUNDS,
 ) -> SlateSearch:
-    """A halving search: many slates on few users, the better ones on more (Karnin et al. 2013, "Almost Optimal
-    Exploration in Multi-Armed Bandits", with stated round sizes).
+    """A halving search: many slates on few users, the better ones on more.
 
+    Karnin et al. 2013, "Almost Optimal Exploration in Multi-Armed Bandits", with the rounds stated instead of halves.
     Where there are more slates than the first round allows, it takes that many at random, without repetition, and a
     round of the same size follows on the slates that differ in one document from one of the best ten: a local search.
     The order within a slate is taken not to matter, as in a multinomial logit.
@@ -81,13 +81,13 @@ def search_slates(
     for candidates, users_of_each in rounds[1:]:
         slates = slates[np.argsort(-means, kind="stable")[:candidates]]
         means = search.means(slates, users_of_each)
-    best = int(np.argmax(means))
-    places = tuple(int(place) for place in slates[best])
-    return SlateSearch(places, float(means[best]), num_candidates, search.num_users, exhaustive)
+    winner = int(np.argmax(means))
+    places = tuple(int(place) for place in slates[winner])
+    return SlateSearch(places, float(means[winner]), num_candidates, search.num_users, exhaustive)
 
 
 def _random_slates(num_docs: int, slate_size: int, count: int, random_state: np.random.RandomState) -> np.ndarray:
-    """int [count, S]: different slates, each ascending; there are more than `count`."""
+    """Different slates, int [count, S], each ascending; there are more than `count`."""
     found: dict[tuple[int, ...], None] = {}
     while len(found) < count:
         drawn = np.argpartition(random_state.rand(count, num_docs), slate_size - 1, axis=1)[:, :slate_size]
@@ -96,7 +96,7 @@ def _random_slates(num_docs: int, slate_size: int, count: int, random_state: np.
 
 
 def _neighbours(slates: np.ndarray, num_docs: int, known: np.ndarray) -> np.ndarray:
-    """int [N, S]: the slates that differ in one document from one of `slates`, without those in `known`."""
+    """The slates, int [N, S], that differ in one document from one of `slates`, without those in `known`."""
     found: dict[tuple[int, ...], None] = {}
     for slate in slates.tolist():
         for left_out in slate:

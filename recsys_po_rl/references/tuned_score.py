@@ -1,0 +1,84 @@
+"""A score with one tuned coefficient: time now, and how attractive the documents are to the interest that follows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from recsim_ng.core.value import Value
+
+from recsys_po_rl import checks, fields
+from recsys_po_rl.evaluation import evaluator
+
+COEFFICIENTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)  # time units per unit of log-attraction
+MAX_DOCS = 200  # in the sum; it costs users times documents times these
+
+
+class Attraction(tf.Module):
+    """Worth of an interest z with n of T steps left: c * n / T * log sum_d exp(logit of document d at z).
+
+    The sum is how attractive the corpus is to z (the inclusive value of a logit, Train 2009, "Discrete Choice Methods
+    with Simulation", section 3.5). Of more than `MAX_DOCS` documents every n-th is in the sum.
+
+    Attributes:
+      coefficient: float32 variable, c, in units of time.
+    """
+
+    def __init__(self, user: Any, docs: Value, horizon: int, name: str = "Attraction") -> None:
+        """Makes the score, with a coefficient of zero.
+
+        Args:
+          user: an entity that says its laws, see `baselines.plan`.
+          docs: the D documents, fields as in `fields.DOC_FIELDS`.
+          horizon: T, at least 1.
+          name: name of the module.
+        """
+        super().__init__(name=name)
+        self._user = user
+        stride = -(-int(docs.get(fields.DOC_ID).shape[0]) // MAX_DOCS)
+        self._docs = docs.map(lambda field: field[::stride])
+        self._horizon = checks.integer("horizon", horizon, 1)
+        self.coefficient = tf.Variable(0.0, trainable=False, name="coefficient")
+
+    def __call__(self, interest: tf.Tensor, steps_left: tf.Tensor) -> tf.Tensor:
+        """Worth of interests float32 [..., K] with float32 [...] steps left; float32 [...], in units of time."""
+        attraction = tf.reduce_logsumexp(self._user.choice_logits(interest, self._docs)[..., :-1], axis=-1)
+        return self.coefficient * steps_left / self._horizon * attraction
+
+
+def tune(
+    runtime: Any,
+    score: Any,
+    coefficients: Sequence[float],
+    horizon: int,
+    seed: int,
+    num_users: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Tries coefficients on the same users and leaves the score with the best.
+
+    Args:
+      runtime: a `SeededRuntime` over a network that acts by `score`.
+      score: has the variable `coefficient`, which is changed.
+      coefficients: at least one finite number.
+      horizon: T, at least 1.
+      seed: seed of the run; its users are not those of an evaluation.
+      num_users: users on whom each coefficient is tried, at least 1.
+      batch_size: users of the network.
+
+    Returns:
+      float64 [coefficients], mean reward of each, in units of time, all T responses.
+
+    Raises:
+      checks.InvalidInputError: if a number is out of bounds, or there is no coefficient.
+    """
+    numbers = [checks.number("coefficients: each", coefficient) for coefficient in coefficients]
+    if not numbers:
+        raise checks.InvalidInputError("coefficients must hold at least one number")
+    means = []
+    for number in numbers:
+        score.coefficient.assign(number)
+        rewards = evaluator.evaluate(runtime, horizon, num_users, batch_size, seed, ("references", "tuned_score"))
+        means.append(rewards.total.mean())
+    score.coefficient.assign(numbers[int(np.argmax(means))])
+    return np.array(means)
