@@ -59,7 +59,7 @@ def main() -> None:
         "",
         f"Share of nominal 95% intervals that hold the truth, {SIMULATIONS} simulations of normal scores (standard",
         f"error at most 0.005), {BOOTSTRAP_SAMPLES} bootstrap samples. Written by `benchmarks/coverage.py`; the two",
-        "bootstrap columns stand in `recsys_po_rl/evaluation/statistics.py` as `MEASURED_COVERAGE`. For the probability",
+        "bootstrap columns stand in `recsys_po_rl/evaluation/statistics.py` as `MEASURED_COVERAGE`. For probabilities",
         f"of improvement, the lowest over shifts of {', '.join(map(str, SHIFTS))} standard deviations.",
         "",
         "| runs | t interval of the mean | interquartile mean, bootstrap | probability of improvement, bootstrap |",

@@ -8,6 +8,7 @@ import pytest
 # From the roof down. A module may import modules of lower floors only, or of its own room.
 FLOORS = [
     ["experiment"],
+    ["reporting"],
     ["interest_evolution_simulation"],
     ["references"],
     ["training"],

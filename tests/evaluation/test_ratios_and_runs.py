@@ -194,7 +194,10 @@ def test_equals_rliable(num_runs):
     ]
     for theirs, ours, policies in cases:
         points, intervals = library.get_interval_estimates(
-            {"a": policies if len(policies) > 1 else policies[0]}, lambda *of, f=theirs: np.array([f(*of)]), reps=2000
+            {"a": policies if len(policies) > 1 else policies[0]},
+            lambda *of, f=theirs: np.array([f(*of)]),
+            reps=2000,
+            random_state=np.random.RandomState(0),
         )
         estimate = statistics.bootstrap(ours, *(of[:, 0] for of in policies), num_samples=2000)
         assert estimate.mean == pytest.approx(float(points["a"][0]), abs=1e-12)

@@ -1,0 +1,131 @@
+"""Figures, drawn from the content of evaluation.json alone.
+
+matplotlib is imported when a figure is drawn, not with the package, and its global state (pyplot) is left alone.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of the palette of Okabe and Ito (2008), told apart with any colour vision, and by their hatches in grey.
+HISTORIES_COLOUR = "#56B4E9"
+INTEREST_COLOUR = "#E69F00"
+INTEREST_HATCH = "//"
+INTERVAL_COLOUR = "#000000"
+
+WIDTH_INCHES = 9.0
+ROW_INCHES = 0.55
+FRAME_INCHES = 1.9  # title, axis and legend
+DOTS_PER_INCH = 150
+
+
+def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
+    """The price of partial observability: a bar for each policy compared, with its interval and share of the gap.
+
+    Args:
+      evaluation: content of evaluation.json, with price_of_partial_observability (as `evaluation.price` makes it) and
+        horizon.
+
+    Returns:
+      A matplotlib figure, not known to pyplot.
+
+    Raises:
+      ValueError: if the evaluation compares no such policies.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    price = evaluation.get("price_of_partial_observability") or {}
+    entries = list(price.get("policies", {}).values())
+    if not entries:
+        raise ValueError("the evaluation has no price_of_partial_observability to draw")
+    figure = Figure(figsize=(WIDTH_INCHES, FRAME_INCHES + ROW_INCHES * len(entries)), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(entries))
+    axes.barh(
+        places,
+        [entry["mean"] for entry in entries],
+        height=0.6,
+        color=[INTEREST_COLOUR if entry["sees_interest"] else HISTORIES_COLOUR for entry in entries],
+        hatch=[INTEREST_HATCH if entry["sees_interest"] else "" for entry in entries],
+        edgecolor="white",
+    )
+    furthest = max(entry["mean"] for entry in entries)
+    for place, entry in zip(places, entries):
+        low, high = entry["interval95"]
+        if low is not None and high is not None:
+            axes.errorbar(
+                entry["mean"],
+                place,
+                xerr=[[entry["mean"] - low], [high - entry["mean"]]],
+                color=INTERVAL_COLOUR,
+                capsize=4,
+                linewidth=1.5,
+            )
+            furthest = max(furthest, high)
+    for place, entry in zip(places, entries):
+        axes.text(1.01, place, _caption(entry), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.text(
+        1.01, -0.75, "mean; share of the gap closed", transform=axes.get_yaxis_transform(), fontsize=9, va="center"
+    )
+    axes.set_yticks(places, [entry["label"] for entry in entries])
+    axes.set_ylim(len(entries) - 0.4, -1.1)
+    axes.set_xlim(min([0.0, *(entry["mean"] for entry in entries)]), furthest * 1.03 if furthest > 0 else None)
+    axes.set_xlabel(
+        f"consumed time per user over {evaluation['horizon']} slates\n"
+        f"(mean; 95% intervals over {price['num_units']} {price['unit']})"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("The price of partial observability", fontsize=13)
+    figure.legend(
+        handles=[
+            Patch(facecolor=HISTORIES_COLOUR, label="sees histories at most"),
+            Patch(facecolor=INTEREST_COLOUR, hatch=INTEREST_HATCH, edgecolor="white", label="sees the interest"),
+        ],
+        loc="outside lower right",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+    )
+    return figure
+
+
+def save(figure: "Figure", path: str) -> None:
+    """Writes a figure whole: under a temporary name in the same folder, then renamed.
+
+    Args:
+      figure: of matplotlib.
+      path: where to; its ending chooses the format (png, svg, pdf).
+
+    Raises:
+      ValueError: if matplotlib does not know the format; nothing is written.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    ending = os.path.splitext(name)[1]
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=ending)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            figure.savefig(file, format=ending.removeprefix(".") or "png", dpi=DOTS_PER_INCH)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _caption(entry: Mapping[str, Any]) -> str:
+    share: Optional[float] = entry["share_of_gap"]
+    mean = f"{entry['mean']:.1f}"
+    return mean if share is None else f"{mean};  {share:.0%} {_percents(entry['share_interval95'])}"
+
+
+def _percents(bounds: Sequence[Optional[float]]) -> str:
+    low, high = bounds
+    return "[unbounded]" if low is None or high is None else f"[{low:.0%}, {high:.0%}]"

@@ -1,0 +1,144 @@
+"""What a person reads at the end of a run."""
+
+import numpy as np
+import pytest
+
+from recsys_po_rl.evaluation import evaluator, price
+from recsys_po_rl.experiment import console
+
+MEANS = {
+    "uniform_random": 50.0,
+    "learned": 62.0,
+    "belief_reference": 66.0,
+    "learned_full_information": 68.0,
+    "full_information_reference": 70.0,
+}
+
+
+def evaluation_of(means, seed=0, shift=0.0, **more):
+    rng = np.random.default_rng(seed)
+    everyone = rng.gamma(7.5, 1.0, 400)
+    outcomes = {}
+    for name, mean in means.items():
+        total = everyone + rng.normal(size=400)
+        total += mean + shift - total.mean()
+        outcomes[name] = evaluator.Outcome(total, total - 0.5)
+    return {
+        "policies": {name: evaluator.summary(of, outcomes["learned"]) for name, of in outcomes.items()},
+        "price_of_partial_observability": price.price_of_partial_observability(outcomes),
+        "left_out": {},
+        "horizon": 100,
+        **more,
+    }
+
+
+def pooled(per_seed):
+    names = list(per_seed[0]["policies"])
+    return {
+        "policies": {name: evaluator.pooled([one["policies"][name] for one in per_seed]) for name in names},
+        "price_of_partial_observability": price.pooled([one["price_of_partial_observability"] for one in per_seed]),
+        "left_out": {},
+        "horizon": 100,
+    }
+
+
+def test_the_table_has_the_best_policy_first_and_marks_who_sees_the_interest():
+    evaluation = evaluation_of(
+        MEANS,
+        full_information=["learned_full_information", "full_information_reference", "not_evaluated"],
+        left_out={"myopic": "PlainUser has no choice_logits"},
+    )
+    lines = console.policy_table(evaluation, 100).splitlines()
+    assert lines[0] == "Cumulative consumed time per user over 100 slates, mean over 400 fresh users"
+    names = [line.split("  ")[0] for line in lines[4:9]]
+    assert names == [
+        "full_information_reference *", "learned_full_information *", "belief_reference", "learned", "uniform_random",
+    ]  # fmt: skip
+    assert lines[4].split()[2] == "70.00"
+    assert "+8.00" in lines[4]
+    assert lines[7].count("[") == 1  # of the learned policy itself there is no difference
+    assert lines[9] == "* sees the interest, which the others have to guess from histories"
+    assert lines[10] == "myopic: left out, PlainUser has no choice_logits"
+    assert len(lines) == 11
+
+
+def test_without_full_information_there_is_no_footnote():
+    assert "*" not in console.policy_table(evaluation_of(MEANS), 100)
+
+
+def test_measures_across_few_runs_are_not_called_95_percent():
+    several = pooled([evaluation_of(MEANS, seed, shift=seed) for seed in range(5)])
+    text = console.policy_table(several, 100)
+    assert "mean over 5 seeds" in text
+    across = text[text.index("Across 5 runs") :]
+    assert "they cover 90% and 89% of the time, measured on normal scores" in across
+    assert "nominally 95%" in across
+    assert "95%" not in across.replace("nominally 95%", "")
+    learned = next(line for line in across.splitlines() if line.startswith("learned "))
+    assert learned.split()[1] == "64.00"  # shifts 0 to 4: the middle three average 2
+    assert learned.count("[") == 1
+    random = next(line for line in across.splitlines() if line.startswith("uniform_random "))
+    assert " 1.00 " in random
+
+
+def test_a_single_run_has_unbounded_intervals():
+    text = console.policy_table(pooled([evaluation_of(MEANS)]), 100)
+    assert "[unbounded]" in text
+    assert "they cover unknown" not in text
+    assert "None" not in text
+
+
+def test_the_price_in_plain_lines():
+    text = console.price_lines(evaluation_of(MEANS))
+    lines = text.splitlines()
+    assert lines[0].startswith("The price of partial observability")
+    assert "over 100 slates; 95% intervals over 400 users, paired" in lines[1]
+    shares = {"random slates": "0%", "learned from histories": "60%", "belief reference, from histories": "80%",
+              "learned, sees the interest": "90%", "reference, sees the interest": "100%"}  # fmt: skip
+    for line, (label, share) in zip(lines[4:9], shares.items(), strict=True):
+        assert line.startswith(label)
+        assert f" {share} " in line
+    assert "The gap, from random slates to the reference that sees the interest, is 20.00 [19." in text
+    assert "Seeing the interest is worth 6.00 [" in text
+    assert "Seeing the interest is worth 4.00 [" in text
+    assert "From the same histories, the belief reference gets 4.00 [" in text
+    assert "A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%." in text
+    assert len(lines) <= 15
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_share_above_one_is_shown():
+    text = console.price_lines(evaluation_of({**MEANS, "learned_full_information": 75.0}))
+    assert " 125% " in text
+
+
+def test_a_learner_above_the_belief_reference_is_said_in_plain_words():
+    text = console.price_lines(evaluation_of({**MEANS, "learned": 67.0}))
+    assert "From the same histories, the belief reference gets -1.00 [" not in text
+    assert "From the same histories, the learner gets 1.00 [" in text
+    assert "more than the belief reference" in text
+
+
+def test_a_missing_end_of_the_gap_is_named_with_its_reason():
+    means = {name: mean for name, mean in MEANS.items() if name != "full_information_reference"}
+    reason = "PlainUser has no next_interest"
+    text = console.price_lines(evaluation_of(means, left_out={"full_information_reference": reason}))
+    assert f"The gap is not known: full_information_reference is left out, {reason}." in text
+    assert "0%" not in text.replace("100%", "")
+    unasked = console.price_lines(evaluation_of(means))
+    assert "full_information_reference is left out, it was not asked for." in unasked
+
+
+def test_a_gap_that_may_be_none_is_called_so():
+    text = console.price_lines(evaluation_of({**MEANS, "full_information_reference": 50.001}))
+    assert "It is not clearly above 0 on these users: shares of it mean little." in text
+
+
+@pytest.mark.parametrize("evaluation", [{}, {"price_of_partial_observability": None}, evaluation_of({"learned": 1.0})])
+def test_without_a_comparison_nothing_is_said(evaluation):
+    assert console.price_lines(evaluation) == ""
+
+
+def test_over_seeds_the_price_names_the_seeds():
+    several = pooled([evaluation_of(MEANS, seed, shift=seed) for seed in range(3)])
+    assert "95% intervals over 3 seeds, paired" in console.price_lines(several)
