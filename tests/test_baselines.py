@@ -12,7 +12,7 @@ from recsim_ng.core import network as network_lib
 from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, runtime, simulation_config
+from recsys_po_rl import baselines, checks, corpus, draws, fields, runtime, simulation_config, user
 
 Value = value.Value
 
@@ -215,3 +215,126 @@ def test_baselines_meet_the_same_users_in_the_projects_runtime():
     for name in (fields.USER_STATE, fields.CORPUS_STATE):
         for field, held in first[0][name].as_dict.items():
             np.testing.assert_array_equal(held, first[1][name].get(field))
+
+
+# Best slates, and who plans with them.
+
+
+def worth_of(slate, logits, values):
+    mass = np.exp(logits.astype(np.float64))
+    chosen = list(slate)
+    return (mass[chosen] * values[chosen]).sum() / (mass[-1] + mass[chosen].sum())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("no_click", [0.0, 3.0, -np.inf])
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 2.0])  # all worths below, around and above nothing
+def test_best_slates_are_those_of_enumeration(size, no_click, shift):
+    state = np.random.RandomState(0)
+    logits = np.concatenate([3 * state.randn(11, 7), np.full((11, 1), no_click)], axis=1).astype(np.float32)
+    values = (state.randn(11, 7) + shift).astype(np.float32)
+    found = baselines.best_slates(tf.constant(logits), tf.constant(values), size)
+    for row in range(11):
+        slate = found.ranks[row].numpy()
+        assert len(set(slate.tolist())) == size
+        best = max(worth_of(one, logits[row], values[row]) for one in itertools.combinations(range(7), size))
+        np.testing.assert_allclose(found.value[row], best, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(worth_of(slate, logits[row], values[row]), best, rtol=1e-4, atol=1e-5)
+
+
+def test_best_slates_refuse_impossible_sizes():
+    logits, values = tf.zeros((2, 4)), tf.zeros((2, 3))
+    for bad in (0, 4):
+        with pytest.raises(checks.InvalidInputError, match="slate_size"):
+            baselines.best_slates(logits, values, bad)
+    with pytest.raises(checks.InvalidInputError, match="max_iterations"):
+        baselines.best_slates(logits, values, 2, max_iterations=0)
+
+
+@pytest.mark.parametrize("steps_left", [0.0, 2.0])
+def test_plan_is_the_best_of_all_slates_by_expected_time_and_value_after(documents, steps_left):
+    people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
+    interest = tf.random.stateless_normal((NUM_USERS, NUM_TOPICS), [1, 2])
+
+    def value(interest, steps):
+        return steps * tf.reduce_sum(interest**2 - interest, axis=-1)
+
+    found = baselines.plan(people, documents, interest, tf.fill((NUM_USERS,), steps_left), 2, value)
+    for u in range(NUM_USERS):
+        expected = []
+        for slate in itertools.combinations(range(NUM_DOCS), 2):
+            shown = documents.map(lambda field, slate=slate: tf.gather(field, slate))
+            chances = tf.nn.softmax(people.choice_logits(interest[u], shown)).numpy()
+            after = tf.concat(
+                [people.next_interest(interest[u], shown), people.next_interest(interest[u], None)[None]], axis=0
+            )
+            now = np.append(people.consumed_time(shown), 0.0)
+            expected.append((chances * (now + value(after, tf.constant(steps_left)).numpy())).sum())
+        np.testing.assert_allclose(found.value[u], max(expected), rtol=1e-4, atol=1e-5)
+
+
+def planning_network(recommender_ctor, full_information=True):
+    return simulation_config.create_interest_evolution_simulation_network(
+        NUM_USERS, NUM_TOPICS, NUM_DOCS, history_length=HISTORY, slate_size=2, corpus_seed=2,
+        corpus_ctor=corpus.ReferenceCorpus, recommender_ctor=recommender_ctor, full_information=full_information,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
+    people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
+
+    def value(interest, steps):
+        return steps * tf.reduce_sum(interest, axis=-1)
+
+    network = planning_network(
+        functools.partial(baselines.FullInformationRecommender, user=people, horizon=3, value=value)
+    )
+    record = {
+        fields.USER_STATE: [fields.INTEREST],
+        fields.SLATE_DOCS: [fields.DOC_RANKS, baselines.PLANNED_VALUE],
+    }
+    run = runtime.SeededRuntime(network.variables, mode=mode).trajectory(4, record=record)
+    docs = network.corpus.initial_state().map(tf.convert_to_tensor)
+    for step in range(4):
+        interest = run[fields.USER_STATE].get(fields.INTEREST)[step]
+        expected = baselines.plan(people, docs, interest, tf.fill((NUM_USERS,), float(2 - step)), 2, value)
+        np.testing.assert_array_equal(run[fields.SLATE_DOCS].get(fields.DOC_RANKS)[step], expected.ranks)
+        np.testing.assert_allclose(
+            run[fields.SLATE_DOCS].get(baselines.PLANNED_VALUE)[step], expected.value, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_full_information_needs_laws_a_horizon_and_the_interest():
+    people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
+    with pytest.raises(checks.InvalidInputError, match="lacks choice_logits, consumed_time, next_interest"):
+        baselines.FullInformationRecommender(CONFIG, user=object())
+    with pytest.raises(checks.InvalidInputError, match="horizon"):
+        baselines.FullInformationRecommender(CONFIG, user=people, horizon=0)
+    hidden = planning_network(functools.partial(baselines.FullInformationRecommender, user=people), False)
+    with pytest.raises(checks.InvalidInputError, match="full_information"):
+        runtime.SeededRuntime(hidden.variables, mode="eager").execute(0)
+
+
+def test_each_user_has_a_slate_that_can_be_changed_between_runs():
+    network = planning_network(baselines.SlateOfEachUserRecommender, False)
+    compiled = runtime.SeededRuntime(network.variables)
+    for slates in ([[0, 1], [5, 2], [3, 4], [1, 0]], [[2, 3]] * NUM_USERS):
+        network.recommender.places.assign(slates)
+        shown = compiled.trajectory(2, record={fields.SLATE_DOCS: ["doc_ranks"]})[fields.SLATE_DOCS].get("doc_ranks")
+        np.testing.assert_array_equal(shown, [slates, slates])
+
+
+def test_topic_recommender_shows_its_topic_and_fills_up_with_others():
+    docs = corpus.reference_corpus_state(NUM_DOCS, NUM_TOPICS, 3).map(tf.convert_to_tensor)
+    docs = Value(**{**docs.as_dict, fields.DOC_TOPIC: tf.constant([0, 0, 0, 0, 1, 0])})
+    for topic, sure in ((0, set()), (1, {5})):
+        entity = baselines.TopicRecommender(CONFIG, topic=topic)
+        with draws.seeded_draws(draws.stateless_seed(1), fields.SLATE_DOCS):
+            shown = array(entity.slate_docs(Value(), Value(), docs).get("doc_id"))
+        for slate in shown.tolist():
+            assert len(set(slate)) == SLATE_SIZE
+            assert sure <= set(slate)
+            assert topic == 1 or 5 not in slate
+    with pytest.raises(checks.InvalidInputError, match="topic"):
+        baselines.TopicRecommender(CONFIG, topic=-1)

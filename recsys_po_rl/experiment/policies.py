@@ -16,7 +16,7 @@ from recsim_ng.core.value import Value
 from recsys_po_rl import baselines, checks, draws, fields, gin_config
 from recsys_po_rl.baselines import FixedSlateRecommender, UniformRandomRecommender
 from recsys_po_rl.corpus import StaticCorpus
-from recsys_po_rl.references import dynamic_program, fixed_slates, popularity, tuned_score, value_iteration
+from recsys_po_rl.references import belief, dynamic_program, fixed_slates, popularity, tuned_score, value_iteration
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
@@ -359,6 +359,51 @@ def full_information_reference(
         num_search_users=fitted.num_users,
         mean_rewards=[iteration.mean_reward for iteration in fitted.iterations],
     )
+
+
+@gin_config.configurable
+def belief_reference(
+    study: Study,
+    num_particles: int = 64,
+    shrinkage: float = 0.98,
+    use_grid: bool = True,
+    grid_points: int = 121,
+    num_iterations: int = 10,
+    users_per_iteration: int = 1000,
+    hidden: int = 64,
+) -> RecommenderCtor:
+    """Sees histories, knows the users' laws: a particle filter, and the value of `full_information_reference` (QMDP).
+
+    It shows what a history can tell under known laws; it is no bound, since it never explores to learn. The value is
+    computed once where both references are asked for with equal options. Cost: about as many times the work of
+    full information as there are particles.
+
+    Args:
+      study: the world.
+      num_particles: interests held for each user.
+      shrinkage: of resampled particles, see `references.belief.resample`.
+      use_grid: as in `full_information_reference`.
+      grid_points: as there.
+      num_iterations: as there.
+      users_per_iteration: as there.
+      hidden: as there.
+
+    Raises:
+      LeftOutError: if the user entity does not say its laws.
+    """
+    if checks.boolean("belief_reference: use_grid", use_grid) and _fits_a_grid(study):
+        value: Any = study.grid_value(grid_points).solution.value
+    else:
+        value = study.fitted_value(num_iterations, users_per_iteration, hidden).value
+    ctor = functools.partial(
+        belief.BeliefRecommender,
+        user=study.user_laws(),
+        horizon=study.horizon,
+        value=value,
+        num_particles=num_particles,
+        shrinkage=shrinkage,
+    )
+    return _with_details(ctor, num_particles=num_particles)
 
 
 def _fits_a_grid(study: Study) -> bool:

@@ -1,0 +1,236 @@
+"""A belief about the hidden interest, by particles, and a recommender that acts on it (QMDP)."""
+
+from typing import Any, NamedTuple, Optional
+
+import edward2 as ed
+import tensorflow as tf
+from recsim_ng.core.value import Config, Value, ValueSpec
+from recsim_ng.entities.choice_models import selectors
+
+from recsys_po_rl import baselines, checks, fields, gin_config, recommender
+
+PARTICLES = "particles"  # fields of the recommender's state
+LOG_WEIGHTS = "log_weights"
+_EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
+
+
+class Belief(NamedTuple):
+    """Weighted interests of each user."""
+
+    particles: tf.Tensor  # float32 [U, P, K]
+    log_weights: tf.Tensor  # float32 [U, P], normalised
+
+
+def update(user: Any, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> Belief:
+    """Bayes' rule for a response, then a step of the known dynamics, without noise.
+
+    Args:
+      user: an entity that says its laws, see `baselines.plan`.
+      belief: before the response.
+      choice: int32 [U], place in the slate, S for nothing.
+      slate_docs: the slate, fields [U, S, ...].
+
+    Returns:
+      The belief after it.
+    """
+    docs = slate_docs.at(fields.DOC_FEATURES, fields.DOC_QUALITY).map(tf.convert_to_tensor)
+    logits = user.choice_logits(belief.particles, docs.map(lambda field: field[:, tf.newaxis]))
+    chosen = tf.one_hot(choice, logits.shape[-1], True, False, dtype=tf.bool)[:, tf.newaxis]
+    likelihood = tf.reduce_sum(tf.where(chosen, tf.nn.log_softmax(logits), 0.0), axis=-1)
+    consumed = selectors.get_chosen(docs, choice).map(lambda field: field[:, tf.newaxis])
+    nothing = tf.equal(choice, logits.shape[-1] - 1)[:, tf.newaxis, tf.newaxis]
+    particles = tf.where(
+        nothing, user.next_interest(belief.particles, None), user.next_interest(belief.particles, consumed)
+    )
+    return Belief(particles, tf.nn.log_softmax(belief.log_weights + likelihood))
+
+
+def resample(belief: Belief, uniform: tf.Tensor, normal: tf.Tensor, shrinkage: float) -> Belief:
+    """Systematic resampling with kernel smoothing, of users whose effective number of particles is below P / 2.
+
+    Resampled particles z become a z + (1 - a) mean + sqrt(1 - a^2) stddev * normal, componentwise, which keeps the
+    belief's mean and variances (Liu and West 2001, "Combined Parameter and State Estimation in Simulation-Based
+    Filtering").
+
+    Args:
+      belief: before.
+      uniform: float32 [U], in [0, 1), places of the comb.
+      normal: float32 [U, P, K], standard normal.
+      shrinkage: a, 0 to 1; 1: particles stay where they are.
+
+    Returns:
+      The belief, with equal weights where it was resampled.
+    """
+    num_particles = belief.log_weights.shape[-1]
+    weights = tf.exp(belief.log_weights)
+    total = tf.cumsum(weights, axis=-1)
+    comb = (tf.range(num_particles, dtype=tf.float32) + uniform[:, tf.newaxis]) / num_particles
+    passed = tf.cast(total[:, tf.newaxis, :] <= comb[:, :, tf.newaxis], tf.int32)
+    parents = tf.minimum(tf.reduce_sum(passed, axis=-1), num_particles - 1)
+    mean = tf.reduce_sum(weights[..., tf.newaxis] * belief.particles, axis=1, keepdims=True)
+    variance = tf.reduce_sum(weights[..., tf.newaxis] * (belief.particles - mean) ** 2, axis=1, keepdims=True)
+    moved = shrinkage * tf.gather(belief.particles, parents, batch_dims=1) + (1.0 - shrinkage) * mean
+    moved += tf.sqrt((1.0 - shrinkage**2) * variance) * normal
+    scarce = tf.reduce_sum(weights**2, axis=-1, keepdims=True) > 2.0 / num_particles
+    equal = tf.zeros_like(belief.log_weights) - tf.math.log(float(num_particles))
+    return Belief(
+        tf.where(scarce[..., tf.newaxis], moved, belief.particles), tf.where(scarce, equal, belief.log_weights)
+    )
+
+
+def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_size: int) -> baselines.BestSlates:
+    """Slates A of large sum_p weight_p (sum_A w_p v_p / (w0_p + sum_A w_p)): the belief's mean worth of one choice.
+
+    Built greedily, document by document; then each document in turn is exchanged for the best in its place. Exact for
+    S = 1; a local optimum otherwise.
+
+    Args:
+      weights: float32 [U, P], of the particles, adding up to 1.
+      logits: float32 [U, P, D + 1], of choosing each of all documents and, last, nothing.
+      values: float32 [U, P, D], worth of choosing each document less that of choosing nothing.
+      slate_size: S.
+
+    Returns:
+      Slates [U, S] and the mean worth of each [U].
+    """
+    mass = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
+    documents, nothing = mass[..., :-1], mass[..., -1]
+    worth = documents * values
+    num_docs = documents.shape[-1]
+
+    def one_more(places: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """The document that is best added to those in `places`, and the mean worth with it."""
+        taken = tf.zeros((tf.shape(weights)[0], num_docs), tf.float32)
+        for place in places:
+            taken += tf.one_hot(place, num_docs)
+        already = tf.einsum("upd,ud->up", worth, taken)[..., tf.newaxis]
+        others = (nothing + tf.einsum("upd,ud->up", documents, taken))[..., tf.newaxis]
+        ratios = tf.math.divide_no_nan(already + worth, others + documents)
+        means = tf.reduce_sum(weights[..., tf.newaxis] * ratios, axis=1)
+        means = tf.where(taken > 0, means.dtype.min, means)
+        return tf.argmax(means, axis=-1, output_type=tf.int32), tf.reduce_max(means, axis=-1)
+
+    places: list[tf.Tensor] = []
+    value = tf.zeros(())
+    for _ in range(slate_size):
+        place, value = one_more(places)
+        places.append(place)
+    for _ in range(_EXCHANGES if slate_size > 1 else 0):
+        for slot in range(slate_size):
+            places[slot], value = one_more(places[:slot] + places[slot + 1 :])
+    return baselines.BestSlates(tf.stack(places, axis=-1), value)
+
+
+@gin_config.configurable
+class BeliefRecommender(recommender.HistoryRecommender):
+    """Infers the hidden interest from choices, under the known laws, and acts on the belief's mean of a known value.
+
+    QMDP (Littman et al. 1995, "Learning policies for partially observable environments: Scaling up"): it acts as if
+    the interest were seen from the next step on, and so never explores to learn. The value of the interest after a step
+    is taken to be linear over the step: its gradient, at the interest after nothing was consumed, times the move.
+
+    State fields, beside those of `HistoryRecommender`:
+      particles: float32 [U, P, K], interests; as users draw them at first.
+      log_weights: float32 [U, P], normalised.
+      step: int32 [U], slates shown before this one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        user: Any = None,
+        horizon: int = 1,
+        value: Optional[baselines.ValueFunction] = None,
+        num_particles: int = 64,
+        shrinkage: float = 0.98,
+        name: str = "Recommender",
+    ) -> None:
+        """Makes the entity.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          user: a user entity of U users that says its laws, see `baselines.plan`, and whose `initial_state` draws first
+            interests.
+          horizon: T, responses in an episode, at least 1.
+          value: worth of an interest, see `baselines.plan`; None: nothing.
+          num_particles: P, at least 1; work grows with users times particles times documents.
+          shrinkage: of resampled particles, 0 to 1, see `resample`.
+          name: name of the entity.
+
+        Raises:
+          checks.InvalidInputError: if the user entity lacks a law, or a number is out of bounds.
+        """
+        super().__init__(config, name=name)
+        owner = type(self).__name__
+        missing = baselines.missing_laws(user)
+        if missing:
+            raise checks.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
+        self._user = user
+        self._value = value
+        self._num_topics = checks.config_value(config, "num_topics", 1, owner)
+        self._horizon = checks.integer(f"{owner}: horizon", horizon, 1)
+        self._num_particles = checks.integer(f"{owner}: num_particles", num_particles, 1)
+        self._shrinkage = checks.number(f"{owner}: shrinkage", shrinkage, 0.0, 1.0)
+
+    def initial_state(self) -> Value:
+        """Particles as users draw first interests, with equal weights."""
+        drawn = [self._user.initial_state().get(fields.INTEREST) for _ in range(self._num_particles)]
+        particles = tf.stack([tf.convert_to_tensor(interest) for interest in drawn], axis=1)
+        weights = tf.zeros((self._num_users, self._num_particles)) - tf.math.log(float(self._num_particles))
+        return self._with_belief(super().initial_state(), Belief(particles, weights), tf.zeros((), tf.int32))
+
+    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
+        """Appends what was consumed and updates the belief."""
+        histories = super().next_state(previous_state, user_response, slate_docs)
+        choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
+        belief = update(self._user, self._belief(previous_state), choice, slate_docs)
+        # A uniform number by way of a normal one: those are the same in every mode of the runtime.
+        drawn = tf.convert_to_tensor(ed.Normal(loc=tf.zeros((self._num_users,)), scale=1.0))
+        uniform = 0.5 * tf.math.erfc(-drawn / 2.0**0.5)
+        normal = tf.convert_to_tensor(ed.Normal(loc=tf.zeros(belief.particles.shape), scale=1.0))
+        belief = resample(belief, uniform, normal, self._shrinkage)
+        return self._with_belief(histories, belief, tf.convert_to_tensor(previous_state.get(baselines.STEP)) + 1)
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """A slate that is good on average over the belief; int32 [U, S]."""
+        del user_obs
+        docs = available_docs.map(tf.convert_to_tensor)
+        belief = self._belief(previous_state)
+        steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(baselines.STEP)), tf.float32)
+        logits = self._user.choice_logits(belief.particles, docs)
+        values = self._user.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
+        if self._value is not None:
+            values += self._worth_of_moves(belief.particles, docs, steps_left)
+        return slates_for(tf.exp(belief.log_weights), logits, values, self._slate_size).ranks
+
+    def specs(self) -> ValueSpec:
+        """Specs of `state` and `slate`."""
+        shape = (self._num_users, self._num_particles)
+        further = ValueSpec(
+            **{
+                PARTICLES: fields.tensor_spec((*shape, self._num_topics)),
+                LOG_WEIGHTS: fields.tensor_spec(shape, high=0.0),
+                baselines.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32),
+            }
+        )
+        return super().specs().union(further.prefixed_with("state"))
+
+    def _worth_of_moves(self, particles: tf.Tensor, docs: Value, steps_left: tf.Tensor) -> tf.Tensor:
+        """float32 [U, P, D]: worth of the interest after each document less that after none."""
+        assert self._value is not None
+        stay = self._user.next_interest(particles, None)
+        with tf.GradientTape() as tape:
+            tape.watch(stay)
+            worth = self._value(stay, steps_left[:, tf.newaxis])
+        slope = tf.where((steps_left > 0)[:, tf.newaxis, tf.newaxis], tape.gradient(worth, stay), 0.0)
+        moves = self._user.next_interest(particles[:, :, tf.newaxis], docs) - stay[:, :, tf.newaxis]
+        return tf.reduce_sum(slope[:, :, tf.newaxis] * moves, axis=-1)
+
+    def _belief(self, state: Value) -> Belief:
+        return Belief(tf.convert_to_tensor(state.get(PARTICLES)), tf.convert_to_tensor(state.get(LOG_WEIGHTS)))
+
+    def _with_belief(self, histories: Value, belief: Belief, step: tf.Tensor) -> Value:
+        step = tf.broadcast_to(step, (self._num_users,))
+        return histories.union(
+            Value(**{PARTICLES: belief.particles, LOG_WEIGHTS: belief.log_weights, baselines.STEP: step})
+        )
