@@ -365,7 +365,7 @@ def full_information_reference(
 def belief_reference(
     study: Study,
     num_particles: int = 64,
-    shrinkage: float = 0.98,
+    shrinkage: float = 0.9,
     use_grid: bool = True,
     grid_points: int = 121,
     num_iterations: int = 10,

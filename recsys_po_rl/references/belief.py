@@ -142,7 +142,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         horizon: int = 1,
         value: Optional[baselines.ValueFunction] = None,
         num_particles: int = 64,
-        shrinkage: float = 0.98,
+        shrinkage: float = 0.9,
         name: str = "Recommender",
     ) -> None:
         """Makes the entity.
@@ -154,7 +154,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
           horizon: T, responses in an episode, at least 1.
           value: worth of an interest, see `baselines.plan`; None: nothing.
           num_particles: P, at least 1; work grows with users times particles times documents.
-          shrinkage: of resampled particles, 0 to 1, see `resample`.
+          shrinkage: of resampled particles, 0 to 1, see `resample`; of 0.9, 0.98 and 1 the best at K = 2, corpus 0.
           name: name of the entity.
 
         Raises:
