@@ -214,3 +214,23 @@ def test_attraction_is_the_log_sum_of_attractions(world, documents):
     distances = np.linalg.norm(documents.get("doc_features").numpy() - interest, axis=1)
     expected = 5.0 * 3 / 10 * np.log(np.exp(2.0 - distances).sum())
     assert float(score(tf.constant(interest), tf.constant(3.0))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_search_follows_the_better_slates_in_every_round(monkeypatch):
+    """With exact scores, every neighbour of the best ten is tried and the best of all slates tried wins."""
+    tried = []
+
+    def means(self, slates, users_of_each):
+        tried.append(slates)
+        return slates.sum(axis=1).astype(float)
+
+    monkeypatch.setattr(fixed_slates._Search, "means", means)
+    found = slate_search(9, 4, ((70, 1), (6, 1), (2, 1)))
+    first, neighbours, *rounds = tried
+    best_ten = {tuple(slate) for slate in first[np.argsort(-first.sum(axis=1), kind="stable")[:10]].tolist()}
+    for slate in neighbours.tolist():
+        assert any(len(set(slate) - set(other)) == 1 for other in best_ten)
+    everything = sorted(np.concatenate([first, neighbours]).sum(axis=1))
+    for slates, size in zip(rounds, (6, 2)):
+        assert sorted(slates.sum(axis=1)) == everything[-size:]
+    assert found.mean_reward == everything[-1]
