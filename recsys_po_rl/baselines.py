@@ -9,8 +9,6 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 
 from recsys_po_rl import checks, fields, gin_config, recommender
 
-STEP = "step"  # field of the recommender's state
-PLANNED_VALUE = "planned_value"  # field of the slate
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight are needed
 _RELATIVE_GAIN = 1e-6  # below it a ratio counts as reached; about ten units in float32's last place
 _OTHER_TOPIC_LOGIT = -40.0  # a document of another topic fills a slate only where the topic has too few
@@ -219,7 +217,7 @@ def plan(
     return slates._replace(value=slates.value + stay)
 
 
-class FullInformationRecommender(recommender.HistoryRecommender):
+class PlanningRecommender(recommender.HistoryRecommender):
     """Sees the interest, knows the users' laws, and shows the slate that `plan` finds for a given value of interests.
 
     Without a value: myopic. Needs users who show their interest (`full_information` of the network's constructor).
@@ -262,12 +260,12 @@ class FullInformationRecommender(recommender.HistoryRecommender):
 
     def initial_state(self) -> Value:
         """Empty histories, no step done."""
-        return super().initial_state().union(Value(**{STEP: tf.zeros((self._num_users,), tf.int32)}))
+        return super().initial_state().union(Value(**{fields.STEP: tf.zeros((self._num_users,), tf.int32)}))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
         """Appends what was consumed; counts the step."""
         histories = super().next_state(previous_state, user_response, slate_docs)
-        return histories.union(Value(**{STEP: previous_state.get(STEP) + 1}))
+        return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
 
     def _plan(self, previous_state: Value, user_obs: Value, available_docs: Value) -> BestSlates:
         if fields.OBSERVED_INTEREST not in user_obs.as_dict:
@@ -276,7 +274,7 @@ class FullInformationRecommender(recommender.HistoryRecommender):
             )
         interest = tf.convert_to_tensor(user_obs.get(fields.OBSERVED_INTEREST))
         docs = available_docs.map(tf.convert_to_tensor)
-        steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(STEP)), tf.float32)
+        steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(fields.STEP)), tf.float32)
         return plan(self._user, docs, interest, steps_left, self._slate_size, self._value)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
@@ -296,14 +294,14 @@ class FullInformationRecommender(recommender.HistoryRecommender):
             shown = super().slate_docs(previous_state, user_obs, available_docs)
         finally:
             self._planned = None
-        return shown.union(Value(**{PLANNED_VALUE: planned.value}))
+        return shown.union(Value(**{fields.PLANNED_VALUE: planned.value}))
 
     def specs(self) -> ValueSpec:
         """Specs of `state` and `slate`."""
         shape = (self._num_users,)
         step = fields.tensor_spec(shape, 0, tf.int32.max, tf.int32)
-        further = ValueSpec(**{STEP: step}).prefixed_with("state")
-        planned = ValueSpec(**{PLANNED_VALUE: fields.tensor_spec(shape)}).prefixed_with("slate")
+        further = ValueSpec(**{fields.STEP: step}).prefixed_with("state")
+        planned = ValueSpec(**{fields.PLANNED_VALUE: fields.tensor_spec(shape)}).prefixed_with("slate")
         return super().specs().union(further).union(planned)
 
 

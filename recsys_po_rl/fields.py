@@ -37,6 +37,10 @@ CONSUMED_TIME = "consumed_time"
 DOC_HISTORY = "doc_history.state"
 CTIME_HISTORY = "ctime_history.state"
 SCORER_STATE = "scorer"  # prefix of the state that some scorers carry
+STEP = "step"  # slates shown so far, in the state of those who look at the clock
+PLANNED_VALUE = "planned_value"  # of a planner's slate
+PARTICLES = "particles"  # in the state of a particle filter
+LOG_WEIGHTS = "log_weights"
 
 # Metrics.
 REWARD = "reward"

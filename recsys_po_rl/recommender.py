@@ -340,16 +340,16 @@ class FullInformationRecommender(HistoryRecommender):
 
     def initial_state(self) -> Value:
         """Empty histories at step 0."""
-        return super().initial_state().union(Value(step=self._no_steps()))
+        return super().initial_state().union(Value(**{fields.STEP: self._no_steps()}))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
         """Appends what was consumed; counts the step."""
         histories = super().next_state(previous_state, user_response, slate_docs)
-        return histories.union(Value(step=previous_state.get("step") + 1))
+        return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
 
     def specs(self) -> ValueSpec:
         """Specs of `state` and `slate`."""
-        step = ValueSpec(step=fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32))
+        step = ValueSpec(**{fields.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32)})
         return super().specs().union(step.prefixed_with("state"))
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
@@ -362,7 +362,7 @@ class FullInformationRecommender(HistoryRecommender):
             raise checks.InvalidInputError(
                 f"{type(self).__name__} needs a network with full_information = True: users hide their interest"
             )
-        scores = self._model(user_obs.get(fields.OBSERVED_INTEREST), previous_state.get("step"))
+        scores = self._model(user_obs.get(fields.OBSERVED_INTEREST), previous_state.get(fields.STEP))
         columns = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)) - 1
         if self.greedy:
             return slates.TopKPlackettLuce(scores, self._slate_size, columns=columns).mode()

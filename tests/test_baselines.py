@@ -287,12 +287,10 @@ def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
     def value(interest, steps):
         return steps * tf.reduce_sum(interest, axis=-1)
 
-    network = planning_network(
-        functools.partial(baselines.FullInformationRecommender, user=people, horizon=3, value=value)
-    )
+    network = planning_network(functools.partial(baselines.PlanningRecommender, user=people, horizon=3, value=value))
     record = {
         fields.USER_STATE: [fields.INTEREST],
-        fields.SLATE_DOCS: [fields.DOC_RANKS, baselines.PLANNED_VALUE],
+        fields.SLATE_DOCS: [fields.DOC_RANKS, fields.PLANNED_VALUE],
     }
     run = runtime.SeededRuntime(network.variables, mode=mode).trajectory(4, record=record)
     docs = network.corpus.initial_state().map(tf.convert_to_tensor)
@@ -301,17 +299,17 @@ def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
         expected = baselines.plan(people, docs, interest, tf.fill((NUM_USERS,), float(2 - step)), 2, value)
         np.testing.assert_array_equal(run[fields.SLATE_DOCS].get(fields.DOC_RANKS)[step], expected.ranks)
         np.testing.assert_allclose(
-            run[fields.SLATE_DOCS].get(baselines.PLANNED_VALUE)[step], expected.value, rtol=1e-4, atol=1e-5
+            run[fields.SLATE_DOCS].get(fields.PLANNED_VALUE)[step], expected.value, rtol=1e-4, atol=1e-5
         )
 
 
 def test_full_information_needs_laws_a_horizon_and_the_interest():
     people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
     with pytest.raises(checks.InvalidInputError, match="lacks choice_logits, consumed_time, next_interest"):
-        baselines.FullInformationRecommender(CONFIG, user=object())
+        baselines.PlanningRecommender(CONFIG, user=object())
     with pytest.raises(checks.InvalidInputError, match="horizon"):
-        baselines.FullInformationRecommender(CONFIG, user=people, horizon=0)
-    hidden = planning_network(functools.partial(baselines.FullInformationRecommender, user=people), False)
+        baselines.PlanningRecommender(CONFIG, user=people, horizon=0)
+    hidden = planning_network(functools.partial(baselines.PlanningRecommender, user=people), False)
     with pytest.raises(checks.InvalidInputError, match="full_information"):
         runtime.SeededRuntime(hidden.variables, mode="eager").execute(0)
 

@@ -148,8 +148,8 @@ class _ForgetfulUser(user.InterestEvolutionUser):
 
 @pytest.fixture(scope="module")
 def forgetful_variables():
-    # A recommender that does not read the times: a scorer would complain of them too, and recsim_ng orders the variables
-    # of a step by the hash of their names, so that either may be first.
+    # A recommender that does not read the times: a scorer would complain of them too, and recsim_ng orders the
+    # variables of a step by the hash of their names, so that either may be first.
     return simulation_config.create_interest_evolution_simulation_network(
         **NETWORK_SIZES,
         user_ctor=functools.partial(_ForgetfulUser, no_click_mass=-math.inf),

@@ -25,9 +25,7 @@ class Checkpoints:
         self._saved_step: Optional[int] = None
         critic = getattr(learner, "critic", None)
         parts = {} if critic is None else {"critic": critic}
-        checkpoint = tf.train.Checkpoint(
-            recommender=recommender, optimizer=learner.optimizer, step=self._step, **parts
-        )
+        checkpoint = tf.train.Checkpoint(recommender=recommender, optimizer=learner.optimizer, step=self._step, **parts)
         path = os.path.join(folder, run_dir.CHECKPOINTS)
         self._manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=CHECKPOINTS_KEPT)
         best = tf.train.Checkpoint(recommender=recommender, step=self._step)

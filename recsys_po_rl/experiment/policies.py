@@ -111,7 +111,7 @@ class Study:
           LeftOutError: if the user entity does not say its laws.
         """
         planner = functools.partial(
-            baselines.FullInformationRecommender, user=self.user_laws(), horizon=self.horizon, value=value
+            baselines.PlanningRecommender, user=self.user_laws(), horizon=self.horizon, value=value
         )
         return self.network(recommender_ctor=planner, full_information=True)
 

@@ -55,9 +55,7 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
     if at_once == 1:
         return [seed_run.run(plan, *job) for job in jobs]
     num_threads = max(1, cores // at_once)
-    waiting = [
-        _Work(gin_config.config_text(), list(sys.path), plan, job, num_threads) for job in jobs
-    ]
+    waiting = [_Work(gin_config.config_text(), list(sys.path), plan, job, num_threads) for job in jobs]
     running: list[_Process] = []
     try:
         while waiting or running:
@@ -93,7 +91,9 @@ class _Process:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in of_seed.search_path if path)},
             text=True,
         )
-        assert self._process.stdin and self._process.stdout and self._process.stderr
+        assert self._process.stdin
+        assert self._process.stdout
+        assert self._process.stderr
         self._last_error = ""
         self._readers = [
             threading.Thread(target=self._pass_on, args=(self._process.stdout, quiet), daemon=True),

@@ -337,10 +337,10 @@ def _evaluate(
             left_out[name] = str(error)
             continue
         evaluate(name, study.runtime(other))
-        if fields.OBSERVED_INTEREST in other.user.specs().as_dict.get("observation", {}):
+        if _shows_interest(other):
             full_information.append(name)
-        if getattr(other.recommender, "details", None):
-            details[name] = other.recommender.details
+        if getattr(made, "details", None):
+            details[name] = made.details
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name]["details"] = more
@@ -353,6 +353,14 @@ def _evaluate(
         "seed": study.seed,
         "horizon": plan.horizon,
     }
+
+
+def _shows_interest(network: SimulationNetwork) -> bool:
+    return any(
+        fields.OBSERVED_INTEREST in variable.spec.as_dict
+        for variable in network.variables
+        if variable.name == fields.USER_OBSERVATION
+    )
 
 
 def weights_of(network: SimulationNetwork) -> Weights:

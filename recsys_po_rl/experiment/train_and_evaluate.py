@@ -133,10 +133,12 @@ def experiment(
         results = processes.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
     result = _merged(folder, results)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
-    figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
+    if result.evaluation["price_of_partial_observability"]["policies"]:
+        figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
     if not quiet:
         print(f"\n{console.policy_table(result.evaluation, plan.horizon)}", flush=True)
-        print(f"\n{console.price_lines(result.evaluation)}\n\nfiles: {folder}", flush=True)
+        price_of = console.price_lines(result.evaluation)
+        print(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}", flush=True)
     return result
 
 
@@ -155,14 +157,10 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
     names = [name for name in evaluations[0]["policies"] if all(name in one["policies"] for one in evaluations)]
     left_out = {name: reason for one in evaluations for name, reason in one["left_out"].items()}
     evaluation = {
-        "policies": {
-            name: evaluator.pooled([one["policies"][name] for one in evaluations]) for name in names
-        },
+        "policies": {name: evaluator.pooled([one["policies"][name] for one in evaluations]) for name in names},
         "left_out": left_out,
         "full_information": evaluations[0]["full_information"],
-        "price_of_partial_observability": price.pooled(
-            [one["price_of_partial_observability"] for one in evaluations]
-        ),
+        "price_of_partial_observability": price.pooled([one["price_of_partial_observability"] for one in evaluations]),
         "horizon": evaluations[0]["horizon"],
         "per_seed": evaluations,
     }

@@ -9,8 +9,6 @@ from recsim_ng.entities.choice_models import selectors
 
 from recsys_po_rl import baselines, checks, fields, gin_config, recommender
 
-PARTICLES = "particles"  # fields of the recommender's state
-LOG_WEIGHTS = "log_weights"
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
 
 
@@ -189,14 +187,14 @@ class BeliefRecommender(recommender.HistoryRecommender):
         uniform = 0.5 * tf.math.erfc(-drawn / 2.0**0.5)
         normal = tf.convert_to_tensor(ed.Normal(loc=tf.zeros(belief.particles.shape), scale=1.0))
         belief = resample(belief, uniform, normal, self._shrinkage)
-        return self._with_belief(histories, belief, tf.convert_to_tensor(previous_state.get(baselines.STEP)) + 1)
+        return self._with_belief(histories, belief, tf.convert_to_tensor(previous_state.get(fields.STEP)) + 1)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """A slate that is good on average over the belief; int32 [U, S]."""
         del user_obs
         docs = available_docs.map(tf.convert_to_tensor)
         belief = self._belief(previous_state)
-        steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(baselines.STEP)), tf.float32)
+        steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(fields.STEP)), tf.float32)
         logits = self._user.choice_logits(belief.particles, docs)
         values = self._user.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
         if self._value is not None:
@@ -208,9 +206,9 @@ class BeliefRecommender(recommender.HistoryRecommender):
         shape = (self._num_users, self._num_particles)
         further = ValueSpec(
             **{
-                PARTICLES: fields.tensor_spec((*shape, self._num_topics)),
-                LOG_WEIGHTS: fields.tensor_spec(shape, high=0.0),
-                baselines.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32),
+                fields.PARTICLES: fields.tensor_spec((*shape, self._num_topics)),
+                fields.LOG_WEIGHTS: fields.tensor_spec(shape, high=0.0),
+                fields.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32),
             }
         )
         return super().specs().union(further.prefixed_with("state"))
@@ -227,10 +225,12 @@ class BeliefRecommender(recommender.HistoryRecommender):
         return tf.reduce_sum(slope[:, :, tf.newaxis] * moves, axis=-1)
 
     def _belief(self, state: Value) -> Belief:
-        return Belief(tf.convert_to_tensor(state.get(PARTICLES)), tf.convert_to_tensor(state.get(LOG_WEIGHTS)))
+        return Belief(
+            tf.convert_to_tensor(state.get(fields.PARTICLES)), tf.convert_to_tensor(state.get(fields.LOG_WEIGHTS))
+        )
 
     def _with_belief(self, histories: Value, belief: Belief, step: tf.Tensor) -> Value:
         step = tf.broadcast_to(step, (self._num_users,))
         return histories.union(
-            Value(**{PARTICLES: belief.particles, LOG_WEIGHTS: belief.log_weights, baselines.STEP: step})
+            Value(**{fields.PARTICLES: belief.particles, fields.LOG_WEIGHTS: belief.log_weights, fields.STEP: step})
         )

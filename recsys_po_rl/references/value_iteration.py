@@ -105,7 +105,7 @@ def fit(
     Reduction in Markov Process Simulation"). The greedy policy's value is a lower bound on the optimum.
 
     Args:
-      make_runtime: makes a `SeededRuntime` over a network in which a `FullInformationRecommender` acts by the value
+      make_runtime: makes a `SeededRuntime` over a network in which a `PlanningRecommender` acts by the value
         given; called once.
       num_topics: K.
       horizon: T, responses in an episode, at least 1.
@@ -170,7 +170,7 @@ def returns_to_go(values: np.ndarray, planned: np.ndarray) -> np.ndarray:
 def _rollout(runtime: Any, value: ValueNetwork, horizon: int, seed: int, number: int, num_batches: int) -> _Samples:
     record = {
         fields.USER_STATE: [fields.INTEREST],
-        fields.SLATE_DOCS: [baselines.PLANNED_VALUE],
+        fields.SLATE_DOCS: [fields.PLANNED_VALUE],
         fields.USER_RESPONSE: [fields.CONSUMED_TIME],
     }
     interests, steps, targets, rewards = [], [], [], []
@@ -183,7 +183,7 @@ def _rollout(runtime: Any, value: ValueNetwork, horizon: int, seed: int, number:
         steps_left = np.arange(horizon, 0, -1, dtype=np.float32)[:, np.newaxis]
         steps.append(np.broadcast_to(steps_left, seen.shape[:2]))
         values = value(seen, tf.constant(steps_left)).numpy()
-        targets.append(returns_to_go(values, trajectory[fields.SLATE_DOCS].get(baselines.PLANNED_VALUE).numpy()))
+        targets.append(returns_to_go(values, trajectory[fields.SLATE_DOCS].get(fields.PLANNED_VALUE).numpy()))
     return _Samples(
         np.concatenate([one.reshape(-1, one.shape[-1]) for one in interests]),
         np.concatenate([one.ravel() for one in steps]),

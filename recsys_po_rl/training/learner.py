@@ -357,5 +357,7 @@ class PolicyGradientLearner:
         return True
 
 
-for _optimizer in (tf.keras.optimizers.Adam, tf.keras.optimizers.SGD):
-    gin_config.register_external(_optimizer, module="tf.keras.optimizers")
+for _name in ("SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion"):
+    gin_config.register_external(getattr(tf.keras.optimizers, _name), module="tf.keras.optimizers")
+for _name in ("CosineDecay", "ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay", "PolynomialDecay"):
+    gin_config.register_external(getattr(tf.keras.optimizers.schedules, _name), module="tf.keras.optimizers.schedules")

@@ -11,13 +11,15 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, corpus, gin_config
 from recsys_po_rl.artifacts import run_dir
-from recsys_po_rl.experiment import experiment, policies, train_and_evaluate
+from recsys_po_rl.experiment import experiment, policies, seed_run
+from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
+from recsys_po_rl.training.learner import PolicyGradientLearner
 from recsys_po_rl.training.trainer import TrainingRow
 
 SMALL = dict(
     num_training_steps=3, horizon=4, users_per_step=5, num_evaluation_users=10, evaluation_batch_size=5,
-    checkpoint_every_steps=2, quiet=True, policies=[policies.uniform_random],
+    num_validation_users=10, checkpoint_every_steps=2, quiet=True, policies=[policies.uniform_random],
     network_ctor=functools.partial(
         create_interest_evolution_simulation_network, num_docs=8, num_topics=4, corpus_ctor=corpus.ReferenceCorpus
     ),
@@ -49,6 +51,7 @@ def test_the_run_folder_is_complete(one):
     names = {path.name for path in pathlib.Path(one.run_dir).iterdir()}
     assert names == {
         "checkpoints", "config.gin", "environment.json", "evaluation.json", "metrics.csv", "operative_config.gin",
+        "timings.json", "validation.csv", "price_of_partial_observability.png",
     }  # fmt: skip
     environment = json.loads(pathlib.Path(one.run_dir, "environment.json").read_text())
     assert environment["seeds"] == [4]
@@ -67,7 +70,7 @@ def test_metrics_have_a_row_for_each_step(one):
 
 
 def test_the_result_names_its_policies(one):
-    assert set(one.evaluation["policies"]) == {"learned", "learned_greedy", "uniform_random"}
+    assert set(one.evaluation["policies"]) == {"learned", "learned_last", "learned_greedy", "uniform_random"}
     assert one.evaluation["left_out"] == {}
     assert [type(row) for row in one.history] == [TrainingRow] * 3
 
@@ -98,13 +101,13 @@ def test_checkpoints_hold_the_weights_of_the_last_step(one):
 def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
     world = {}
     for seed in (0, 1):
-        prepared = train_and_evaluate._prepare(
-            train_and_evaluate._Plan(
+        prepared = seed_run.prepare(
+            seed_run.Plan(
                 num_training_steps=0, horizon=4, users_per_step=5, num_shards=1,
                 num_evaluation_users=5, evaluation_batch_size=5, checkpoint_every_steps=1, policies=[],
                 network_ctor=SMALL["network_ctor"],
-                learner_ctor=train_and_evaluate.PolicyGradientLearner,
-                runtime_ctor=train_and_evaluate.SeededRuntime, quiet=True,
+                num_validation_users=5, validate_every_steps=0, gradient_variance_every_steps=0,
+                learner_ctor=PolicyGradientLearner, runtime_ctor=SeededRuntime, quiet=True,
             ),
             seed,
             world_seed=7,
@@ -125,16 +128,14 @@ def test_global_generators_of_python_and_numpy_are_left_alone(tmp_path):
 
 
 def test_an_interrupted_training_keeps_rows_and_weights(tmp_path, monkeypatch):
-    real = train_and_evaluate.PolicyGradientLearner
-
-    class Interrupted(real):
+    class Interrupted(PolicyGradientLearner):
         calls = 0
 
-        def step(self, keys):
+        def step(self, keys, progress):
             Interrupted.calls += 1
             if Interrupted.calls == 2:
                 raise KeyboardInterrupt
-            return super().step(keys)
+            return super().step(keys, progress)
 
     with pytest.raises(KeyboardInterrupt):
         experiment(output_dir=str(tmp_path / "run"), learner_ctor=Interrupted, **SMALL)

@@ -108,7 +108,7 @@ def test_targets_are_the_value_and_the_surprises_that_follow():
 
 def fit(world, seed=0, **options):
     def make_runtime(value):
-        planner = functools.partial(baselines.FullInformationRecommender, user=world.user, horizon=HORIZON, value=value)
+        planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=HORIZON, value=value)
         return runtime.SeededRuntime(make_network(planner, full_information=True).variables)
 
     return value_iteration.fit(make_runtime, NUM_TOPICS, HORIZON, seed, **options)
@@ -197,7 +197,7 @@ def test_topics_differ_and_are_compared_on_the_same_users():
 
 def test_tuning_keeps_the_best_coefficient(world, documents):
     score = tuned_score.Attraction(world.user, documents, 20)
-    planner = functools.partial(baselines.FullInformationRecommender, user=world.user, horizon=20, value=score)
+    planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=20, value=score)
     seeded = runtime.SeededRuntime(make_network(planner, full_information=True).variables)
     means = tuned_score.tune(seeded, score, [-20.0, 0.0, 10.0], 20, 0, 120, NUM_USERS)
     assert means.argmax() == 2
