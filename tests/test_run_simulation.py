@@ -47,11 +47,11 @@ BAD_BINDINGS = [
         "video_length must be a finite number of at least 0, got inf",
     ),
     ("recsys_po_rl.InterestEvolutionUser.max_user_affinity = 0", "max_user_affinity must be a finite number above 0"),
-    ("recsys_po_rl.InterestEvolutionUser.interest_step_size = 'a'", "interest_step_size must be a number or 4 numbers"),
-    ("recsys_po_rl.InterestEvolutionUser.no_click_mass = [1.0, 2.0]", "no_click_mass must be a number or 4 numbers"),
+    ("recsys_po_rl.InterestEvolutionUser.interest_step_size = 'a'", "interest_step_size must be a number or 2 numbers"),
+    ("recsys_po_rl.InterestEvolutionUser.no_click_mass = [1.0, 2.0, 3.0]", "must be a number or 2 numbers"),
     ("recsys_po_rl.InterestEvolutionUser.affinity_similarity = 'l1'", "similarity"),
     ("recsys_po_rl.CollabFilteringRecommender.doc_embed_dim = 0", "doc_embed_dim must be an integer of at least 1"),
-    ("recsys_po_rl.CollabFilteringModel.proposal_stddev = 0.0", "proposal_stddev must be a finite number above 0"),
+    ("recsys_po_rl.AveragedHistoryModel.proposal_stddev = 0.0", "proposal_stddev must be a finite number above 0"),
     (
         "recsys_po_rl.PolicyGradientLearner.discount = 1.5",
         "discount must be a finite number of at least 0 and of at most 1",
@@ -117,15 +117,15 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(capfd, tmp_path):
 
 def test_later_files_win_and_bindings_win_over_files(capfd, tmp_path):
     first, second = tmp_path / "first.gin", tmp_path / "second.gin"
-    first.write_text("recsys_po_rl.experiment.horizon = 3\nrecsys_po_rl.experiment.users_per_step = 4\n")
-    second.write_text("recsys_po_rl.experiment.users_per_step = 5\n")
+    first.write_text("recsys_po_rl.experiment.horizon = 3\nrecsys_po_rl.experiment.users_per_step = 8\n")
+    second.write_text("recsys_po_rl.experiment.users_per_step = 12\n")
     files = [*TINY, "--gin_files", str(first), "--gin_files", str(second)]
     binding = ("--gin_bindings", "recsys_po_rl.experiment.horizon = 2")
     status, _, err = status_and_lines(capfd, *files, *binding, "--output_dir", str(tmp_path / "run"))
     assert status == 0, err
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     header, last = rows[0].split(","), rows[-1].split(",")
-    assert int(last[header.index("user_steps")]) == 3 * 2 * 5  # steps x horizon x users
+    assert int(last[header.index("user_steps")]) == 3 * 2 * 12  # steps x horizon x users
 
 
 def test_help_and_bad_flags_do_not_import_tensorflow(fresh_python, root):
@@ -156,6 +156,7 @@ def test_the_main_job_writes_nothing_but_its_lines(fresh_python, root, tmp_path)
     assert folder.startswith("runs/")
     assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [
         "checkpoints", "config.gin", "environment.json", "evaluation.json", "metrics.csv", "operative_config.gin",
+        "price_of_partial_observability.png", "timings.json", "validation.csv",
     ]  # fmt: skip
     policies = json.loads((tmp_path / folder / "evaluation.json").read_text())["policies"]
-    assert set(policies) == {"learned", "learned_greedy", "uniform_random", "popular_by_clicks"}
+    assert set(policies) == {"learned", "learned_last", "learned_greedy", "uniform_random", "popular_by_clicks"}
