@@ -1,5 +1,6 @@
 """Returns, advantages and losses: pure functions of tensors whose axes are [T steps, U users]."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -27,14 +28,16 @@ def rewards_to_go(rewards: tf.Tensor, discount: float = 1.0) -> tf.Tensor:
     """
     rewards = tf.convert_to_tensor(rewards)
     _require_rank_2("rewards", rewards)
-    if not 0.0 <= discount <= 1.0:
-        raise ValueError(f"discount must be between 0 and 1, got {discount}")
+    _require_share("discount", discount)
     zeros = tf.zeros(tf.shape(rewards)[1:], rewards.dtype)
     return tf.scan(lambda following, reward: reward + discount * following, rewards, zeros, reverse=True)
 
 
 def total_returns(rewards: tf.Tensor) -> tf.Tensor:
-    """The whole return of each user, at every step: what REINFORCE (Williams 1992) weighs a trajectory's actions with.
+    """The whole return of each user, at every step.
+
+    What episodic REINFORCE weighs all of a trajectory's actions with: Williams, "Simple statistical gradient-following
+    algorithms for connectionist reinforcement learning" (1992), section 5, without a baseline.
 
     Args:
       rewards: float [T, U].
@@ -56,7 +59,8 @@ def generalized_advantages(
 
     Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016), equation 16,
     cut at the horizon, after which the value is 0: A_t = sum_(k >= t) (discount * trace_decay)^(k - t) delta_k with
-    delta_k = r_k + discount * V_(k + 1) - V_k. At trace_decay 1 it is the reward-to-go minus the value.
+    delta_k = r_k + discount * V_(k + 1) - V_k. At trace_decay 1 it is the reward-to-go minus the value, a learned
+    baseline (equation 18); below, it is biased unless the values are the policy's own.
 
     Args:
       rewards: float [T, U].
@@ -72,8 +76,8 @@ def generalized_advantages(
     """
     rewards, values = tf.convert_to_tensor(rewards), tf.convert_to_tensor(values)
     _require_equal_shapes(rewards=rewards, values=values)
-    if not 0.0 <= trace_decay <= 1.0:
-        raise ValueError(f"trace_decay must be between 0 and 1, got {trace_decay}")
+    _require_share("discount", discount)
+    _require_share("trace_decay", trace_decay)
     following = tf.concat([values[1:], tf.zeros_like(values[:1])], axis=0)
     return rewards_to_go(rewards + discount * following - values, discount * trace_decay)
 
@@ -121,7 +125,10 @@ def minus_leave_one_out_mean(returns: tf.Tensor) -> tf.Tensor:
 
 
 def whiten(advantages: tf.Tensor) -> tf.Tensor:
-    """Scales advantages to standard deviation 1 over all steps and users; their mean is left alone.
+    """Scales advantages to standard deviation 1 over all steps and users.
+
+    Andrychowicz et al., "What matters for on-policy deep actor-critic methods?" (2021), choice C67 (per minibatch
+    there), with a deviation: their mean is left alone, since baselines have taken it off where they should.
 
     Args:
       advantages: float [T, U].
@@ -139,8 +146,9 @@ def whiten(advantages: tf.Tensor) -> tf.Tensor:
 def reinforce_loss(log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
     """Minus the advantage-weighted log-probability, summed over steps, averaged over users.
 
-    Its gradient is minus an estimate of the gradient of the expected return: Williams (1992), "Simple statistical
-    gradient-following algorithms for connectionist reinforcement learning", theorem 1 with a baseline.
+    Its gradient is minus an estimate of the gradient of the expected return: Williams, "Simple statistical
+    gradient-following algorithms for connectionist reinforcement learning" (1992), section 5; with
+    rewards-to-go minus a baseline as advantages, Sutton and Barto (2018), equation 13.11.
 
     Args:
       log_probs: float [T, U], of the slates shown.
@@ -177,12 +185,32 @@ def ppo_clip_loss(
     """
     _require_equal_shapes(log_probs=log_probs, old_log_probs=old_log_probs)
     _require_equal_shapes(log_probs=log_probs, advantages=advantages)
-    if not clip_range > 0.0:
-        raise ValueError(f"clip_range must be above 0, got {clip_range}")
+    _require_clip_range(clip_range)
     advantages = tf.stop_gradient(advantages)
     ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
     clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
     return -tf.reduce_mean(tf.reduce_sum(tf.minimum(ratios * advantages, clipped * advantages), axis=0))
+
+
+def entropy_loss(entropies: tf.Tensor, weight: float | tf.Tensor) -> tf.Tensor:
+    """Minus the weighted entropy, summed over steps, averaged over users: what is added to a loss for an entropy bonus.
+
+    Williams and Peng, "Function optimization using connectionist reinforcement learning algorithms" (1991); Mnih et
+    al., "Asynchronous methods for deep reinforcement learning" (2016), section 4: the entropy of each visited state's
+    law, without regard to how actions change which states are visited.
+
+    Args:
+      entropies: float [T, U], nats; gradients flow into them.
+      weight: of a step's mean entropy in the objective, a scalar.
+
+    Returns:
+      Scalar.
+
+    Raises:
+      ValueError: if `entropies` does not have rank 2.
+    """
+    _require_rank_2("entropies", entropies)
+    return -weight * tf.reduce_mean(tf.reduce_sum(entropies, axis=0))
 
 
 class PolicyChange(NamedTuple):
@@ -203,10 +231,14 @@ def policy_change(log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: fl
       old_log_probs: float [T, U], under the weights with which the slates were drawn.
       clip_range: as in `ppo_clip_loss`.
 
+    Returns:
+      The two measures; gradients are not meant to be taken of them.
+
     Raises:
-      ValueError: if an argument does not have rank 2, or their shapes differ.
+      ValueError: if an argument does not have rank 2, their shapes differ, or the range is not above 0.
     """
     _require_equal_shapes(log_probs=log_probs, old_log_probs=old_log_probs)
+    _require_clip_range(clip_range)
     log_ratios = log_probs - old_log_probs
     changes = tf.math.expm1(log_ratios)
     outside = tf.cast(tf.abs(changes) > clip_range, changes.dtype)
@@ -215,6 +247,9 @@ def policy_change(log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: fl
 
 def explained_variance(values: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
     """Share of the variance of returns that values explain: 1 - Var[returns - values] / Var[returns].
+
+    The coefficient of determination R^2_4 of Kvalseth, "Cautionary note about R^2" (1985), over all steps and users: an
+    error of the values that is the same everywhere costs nothing.
 
     Args:
       values: float [T, U].
@@ -228,7 +263,9 @@ def explained_variance(values: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
     """
     values, returns = tf.convert_to_tensor(values), tf.convert_to_tensor(returns)
     _require_equal_shapes(values=values, returns=returns)
-    return 1.0 - tf.math.reduce_variance(returns - values) / tf.math.reduce_variance(returns)
+    variance = tf.math.reduce_variance(returns)
+    explained = 1.0 - tf.math.reduce_variance(returns - values) / variance
+    return tf.where(variance > 0.0, explained, tf.constant(math.nan, returns.dtype))
 
 
 def _require_equal_shapes(**tensors: tf.Tensor) -> None:
@@ -238,6 +275,16 @@ def _require_equal_shapes(**tensors: tf.Tensor) -> None:
     shapes = tf.convert_to_tensor(first).shape, tf.convert_to_tensor(second).shape
     if not shapes[0].is_compatible_with(shapes[1]):
         raise ValueError(f"{one} and {other} must have the same shape, got {shapes[0]} and {shapes[1]}")
+
+
+def _require_share(name: str, number: float) -> None:
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must be between 0 and 1, got {number}")
+
+
+def _require_clip_range(clip_range: float) -> None:
+    if not clip_range > 0.0:
+        raise ValueError(f"clip_range must be above 0, got {clip_range}")
 
 
 def _require_rank_2(name: str, tensor: tf.Tensor) -> None:

@@ -298,7 +298,7 @@ class PolicyGradientLearner:
         self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor, old: tf.Tensor, bonus: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         entropy = tf.reduce_sum(tf.reduce_mean(entropies, axis=1))
-        loss = self._algorithm.loss(log_probs, old, advantages) - bonus[0, 0] * entropy
+        loss = self._algorithm.loss(log_probs, old, advantages) + estimators.entropy_loss(entropies, bonus[0, 0])
         change = [tf.zeros(()), tf.zeros(())]
         if algorithms.needs_old_log_probs(self._algorithm):
             num_steps = tf.cast(tf.shape(log_probs)[0], tf.float32)
