@@ -19,6 +19,8 @@ GRADIENT_VARIANCE = "gradient_variance.csv"
 TIMINGS = "timings.json"
 PRICE_FIGURE = "price_of_partial_observability.png"
 EVALUATION = "evaluation.json"
+PORTRAIT = "portrait.json"
+REPORT = "report.html"
 CONFIG = "config.gin"
 OPERATIVE_CONFIG = "operative_config.gin"
 ENVIRONMENT = "environment.json"
@@ -81,11 +83,16 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
 
 def write_text(folder: str, name: str, text: str) -> None:
     """Writes a file under a temporary name, then renames it: readers see all of it or the one before."""
+    write_bytes(folder, name, text.encode())
+
+
+def write_bytes(folder: str, name: str, content: bytes) -> None:
+    """Writes a file that is no text, whole; see `write_text`."""
     os.makedirs(folder, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -100,6 +107,11 @@ def write_text(folder: str, name: str, text: str) -> None:
 def write_json(folder: str, name: str, content: Any) -> None:
     """Writes JSON, whole; see `write_text`. Infinite and undefined numbers become null, as JSON has none."""
     write_text(folder, name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_compact_json(folder: str, name: str, content: Any) -> None:
+    """Writes JSON that only programs read: as `write_json`, on one line."""
+    write_text(folder, name, json.dumps(_finite(content), allow_nan=False, separators=(",", ":")) + "\n")
 
 
 def environment(seeds: Sequence[int]) -> dict[str, Any]:

@@ -102,23 +102,30 @@ def intervals(estimates: Estimates) -> dict[str, Any]:
     }
 
 
+def parts_of(horizon: int, num_parts: int) -> list[slice]:
+    """The responses 0..horizon - 1 in order, in parts as equal as possible, the longer parts first."""
+    edges = np.cumsum([0] + [len(part) for part in np.array_split(np.arange(horizon), num_parts)])
+    return [slice(first, end) for first, end in itertools.pairwise(edges.tolist())]
+
+
 class Collector:
     """Reduces trajectories of batches to a `Behaviour`, so that memory does not grow with trajectories."""
 
-    def __init__(self, horizon: int) -> None:
+    def __init__(self, horizon: int, num_parts: int = NUM_QUARTERS) -> None:
         """Makes an empty one.
 
         Args:
           horizon: T, at least 1, responses of each user.
+          num_parts: parts that the horizon is divided into, at least 1; whatever has a column for each quarter then
+            has one for each part.
         """
-        edges = np.cumsum([0] + [len(part) for part in np.array_split(np.arange(horizon), NUM_QUARTERS)])
-        self._quarters = [slice(first, end) for first, end in itertools.pairwise(edges.tolist())]
+        self._quarters = parts_of(horizon, num_parts)
         self._sums: dict[str, list[np.ndarray]] = {}
         self._num_users = 0
         self._shown: list[list[np.ndarray]] = [[] for _ in self._quarters]
         self._available: list[list[np.ndarray]] = [[] for _ in self._quarters]
-        self._different = np.zeros(NUM_QUARTERS)
-        self._pairs = np.zeros(NUM_QUARTERS)
+        self._different = np.zeros(num_parts)
+        self._pairs = np.zeros(num_parts)
 
     def add(self, trajectory: Mapping[str, Any], num_users: int) -> None:
         """Adds a batch.

@@ -1,7 +1,7 @@
 """Runs a frozen policy on users that neither training nor anything else has seen."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy as np
 
@@ -21,6 +21,13 @@ class Outcome(NamedTuple):
     behaviour: Optional[Behaviour] = None  # by quarter of the horizon; None where only rewards were asked for
 
 
+class Reducer(Protocol):
+    """Reduces trajectories of batches to what is kept of them; see `behaviour.Collector`."""
+
+    def add(self, trajectory: Mapping[str, Any], num_users: int) -> None:
+        """Adds a batch, of which the first `num_users` users count."""
+
+
 def evaluate(
     runtime: Any,
     horizon: int,
@@ -30,6 +37,7 @@ def evaluate(
     path: tuple[Any, ...] = ("evaluation",),
     on_progress: Callable[[int], None] = lambda num_done: None,
     behaviour: bool = True,
+    reducer: Optional[Reducer] = None,
 ) -> Outcome:
     """Rolls the runtime's network out, a few batches at a time, so that memory does not grow with the population.
 
@@ -46,6 +54,7 @@ def evaluate(
       on_progress: called with the number of users done, whenever there are more.
       behaviour: whether to record what users and recommender did, too, as far as the network has the fields; False
         records rewards alone. Totals are the same (under XLA, which compiles another program, but for rounding).
+      reducer: is given the recorded trajectories, too; what is recorded does not depend on it.
 
     Returns:
       What each user brought and, by quarter of the horizon, did.
@@ -68,10 +77,13 @@ def evaluate(
         )
         for batch, trajectory in zip(together, trajectories):
             rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)
+            counting = min(batch_size, num_users - batch * batch_size)
             totals.append(rewards.sum(axis=0))
             upstream_totals.append(rewards[:-1].sum(axis=0))
             if behaviour:
-                collector.add(trajectory, min(batch_size, num_users - batch * batch_size))
+                collector.add(trajectory, counting)
+            if reducer is not None:
+                reducer.add(trajectory, counting)
         on_progress(min((together[-1] + 1) * batch_size, num_users))
     return Outcome(
         np.concatenate(totals)[:num_users],

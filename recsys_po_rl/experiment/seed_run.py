@@ -14,7 +14,7 @@ import tensorflow as tf
 from recsys_po_rl import checks, fields, gin_config
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console
+from recsys_po_rl.experiment import console, evaluation_files
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
@@ -225,7 +225,7 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
     runtime = study.runtime(network)
     with timings.of("training"):
         trained = _train_into(plan, study, prepared, Validation(plan, seed, network, runtime), folder)
-    evaluation = _evaluate(plan, study, network, runtime, trained, timings)
+    evaluation = _evaluate(plan, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
     run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
@@ -296,6 +296,7 @@ def _evaluate(
     runtime: SeededRuntime,
     trained: Trained,
     timings: Timings,
+    folder: str,
 ) -> dict[str, Any]:
     """The content of evaluation.json: every policy on the same fresh users."""
     if not plan.quiet:
@@ -304,6 +305,7 @@ def _evaluate(
     left_out: dict[str, str] = {}
     full_information: list[str] = []
     details: dict[str, Any] = {}
+    files = evaluation_files.EvaluationFiles(study)
 
     def evaluate(name: str, runtime: SeededRuntime) -> None:
         with timings.of(name):
@@ -313,6 +315,7 @@ def _evaluate(
                 num_users=plan.num_evaluation_users,
                 batch_size=study.batch_size,
                 seed=study.seed,
+                reducer=files.portrait_of(name),
             )
 
     with_weights(network, trained.best)
@@ -344,6 +347,7 @@ def _evaluate(
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name]["details"] = more
+    files.write(folder, outcomes)
     return {
         "policies": policies,
         "left_out": left_out,
@@ -352,6 +356,7 @@ def _evaluate(
         "selection": {"best_step": trained.best_step, "num_validation_users": plan.num_validation_users},
         "seed": study.seed,
         "horizon": plan.horizon,
+        "world": evaluation_files.world_of(network, runtime, study),
     }
 
 

@@ -1,0 +1,78 @@
+"""Reads gin text as text: which parameter is bound to what, without registering, importing or evaluating anything."""
+
+import os
+import tokenize
+from collections.abc import Sequence
+from typing import Any
+
+from gin import config_parser
+
+from recsys_po_rl import checks, gin_config
+
+MACRO = "macro"  # in place of a parameter's name, where a macro is bound
+
+
+class _Named:
+    """A reference or macro, shown as it was written."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class _AsWritten(config_parser.ParserDelegate):
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> _Named:
+        return _Named(f"@{scoped_configurable_name}{'()' if evaluate else ''}")
+
+    def macro(self, macro_name: str) -> _Named:
+        return _Named(f"%{macro_name}")
+
+
+def bindings(text: str, search_path: Sequence[str] = ()) -> dict[str, str]:
+    """What gin text binds.
+
+    Args:
+      text: of a gin file.
+      search_path: folders where included files are; later bindings win over included ones, as in gin.
+
+    Returns:
+      By name (`scope/module.configurable.parameter`) the value, as Python and gin write it on one line.
+
+    Raises:
+      checks.InvalidInputError: one line, if it is no gin text, or an included file is not there.
+    """
+    found: dict[str, str] = {}
+    try:
+        parser = config_parser.ConfigParser(text, _AsWritten())
+        while (statement := parser.parse_statement()) is not None:
+            if isinstance(statement, config_parser.IncludeStatement):
+                found.update(file_bindings(statement.filename, search_path))
+            elif isinstance(statement, config_parser.BindingStatement):
+                found[_name(statement)] = repr(statement.value)
+    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, OSError) as error:
+        if isinstance(error, checks.InvalidInputError):
+            raise
+        raise checks.InvalidInputError(f"not gin text: {' '.join(str(error).split())}") from error
+    return found
+
+
+def file_bindings(path: str, search_path: Sequence[str]) -> dict[str, str]:
+    """What a gin file binds, see `bindings`; it is looked for in the folders of the search path, in order."""
+    for folder in search_path:
+        candidate = os.path.join(folder, path)
+        if os.path.isfile(candidate):
+            with open(candidate, encoding="utf-8") as file:
+                return bindings(file.read(), search_path)
+    raise checks.InvalidInputError(f"no gin file {path!r}")
+
+
+def shipped_bindings(path: str) -> dict[str, str]:
+    """What a gin file of `configs/` binds, see `bindings`, whatever the working directory holds."""
+    return file_bindings(path, [gin_config.configs_dir()])
+
+
+def _name(statement: Any) -> str:
+    scope = f"{statement.scope}/" if statement.scope else ""
+    return f"{scope}{statement.selector}.{statement.arg_name or MACRO}"

@@ -1,0 +1,201 @@
+"""A portrait of a policy: what its users do over the horizon, by where their interest began, and what it shows them.
+
+Finer in time than the quarters of `evaluation.behaviour`, and kept for a bounded number of users, so that it costs the
+same for two thousand users and for a million.
+
+Segments: users in order of their taste at the start, in three parts as equal as possible. The taste of an interest is
+the mean quality of the document that such a user would choose, were the whole catalogue one slate and clicking nothing
+no choice: it says where an interest leads if nobody steers, whatever the number of topics and whatever their signs
+(see `taste`). Users are the same for every policy, so are their first interests, and so are the segments.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+from recsim_ng.core.value import Value
+
+from recsys_po_rl import fields
+from recsys_po_rl.evaluation import behaviour
+
+NUM_PARTS = 20  # of the horizon: fine enough to see a turn, coarse enough for intervals
+NUM_USERS = 10_000  # the first so many users are portrayed: half-widths of a percent of a standard deviation
+NUM_DOCUMENTS = 10  # shown most, listed early and late
+ALL = "all"
+SEGMENTS = ("toward_trash", "between", "toward_nutrition")  # thirds of the users, by their taste at the start
+SIGNIFICANT_DIGITS = 6  # of what is written
+LARGEST_TENSOR = 2**22  # numbers at once when tastes are computed: 16 MB
+
+Taste = Callable[[np.ndarray], np.ndarray]  # interests [N, K] -> tastes [N]
+
+
+def taste(user: Any, docs: Value) -> Taste:
+    """The mean quality of what a user of some interest would choose from the whole catalogue, if it had to choose.
+
+    Args:
+      user: an entity with `choice_logits`, see `InterestEvolutionUser`.
+      docs: fields [D, ...] of all documents.
+
+    Returns:
+      A function from interests float [N, K] to float64 [N], in units of quality.
+    """
+    features, quality = docs.get(fields.DOC_FEATURES), docs.get(fields.DOC_QUALITY)
+    at_once = max(1, LARGEST_TENSOR // int(np.prod(features.shape)))
+
+    def of_some(interest: np.ndarray) -> np.ndarray:
+        shown = docs.map(lambda field: tf.repeat(field[tf.newaxis], len(interest), axis=0))
+        shares = tf.nn.softmax(user.choice_logits(tf.convert_to_tensor(interest), shown)[..., :-1])
+        return tf.linalg.matvec(shares, quality).numpy().astype(np.float64)
+
+    def of_all(interest: np.ndarray) -> np.ndarray:
+        starts = range(0, len(interest), at_once)
+        return np.concatenate([of_some(interest[start : start + at_once]) for start in starts])
+
+    return of_all
+
+
+class Collector:
+    """Reduces the trajectories of a policy's evaluation to its portrait; a reducer of `evaluator.evaluate`."""
+
+    def __init__(self, horizon: int, num_topics: int, taste_of: Optional[Taste] = None) -> None:
+        """Makes an empty one.
+
+        Args:
+          horizon: T, at least 1.
+          num_topics: K.
+          taste_of: tastes of interests; None: all users are one segment.
+        """
+        self._num_topics = num_topics
+        self._taste_of = taste_of
+        self._parts = behaviour.parts_of(horizon, min(NUM_PARTS, horizon))
+        self._behaviour = behaviour.Collector(horizon, len(self._parts))
+        self._num_users = 0
+        self._first_interests: list[np.ndarray] = []
+        self._shown = np.zeros((len(self._parts), num_topics))
+        self._clicked = np.zeros((len(self._parts), num_topics))
+        self._documents: dict[int, tuple[int, float]] = {}  # topic and quality, by id
+        self._showings: tuple[Counter[int], Counter[int]] = (Counter(), Counter())  # early, late; by id
+        self._clicks: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+        self._num_slates = [0, 0]
+
+    def add(self, trajectory: Mapping[str, Any], num_users: int) -> None:
+        """Adds a batch; see `behaviour.Collector.add`."""
+        num_users = min(num_users, NUM_USERS - self._num_users)
+        if num_users <= 0:
+            return
+        self._behaviour.add(trajectory, num_users)
+        self._num_users += num_users
+        of_user = trajectory[fields.USER_STATE].as_dict if fields.USER_STATE in trajectory else {}
+        interest = np.asarray(of_user[fields.INTEREST][0]) if fields.INTEREST in of_user else np.zeros(0)
+        if interest.ndim == 2:
+            self._first_interests.append(interest[:num_users])
+        slates = trajectory[fields.SLATE_DOCS].as_dict if fields.SLATE_DOCS in trajectory else {}
+        if not {fields.DOC_ID, fields.DOC_TOPIC, fields.DOC_QUALITY} <= set(slates):
+            return
+        names = (fields.DOC_ID, fields.DOC_TOPIC, fields.DOC_QUALITY)
+        ids, topics, qualities = (np.asarray(slates[name])[:, :num_users] for name in names)
+        self._add_slates(ids, topics, qualities, _clicked(trajectory, ids))
+
+    def _add_slates(self, ids: np.ndarray, topics: np.ndarray, qualities: np.ndarray, clicked: np.ndarray) -> None:
+        for part, of in enumerate(self._parts):
+            for counts, slots in ((self._shown, topics[of]), (self._clicked, topics[of][clicked[of]])):
+                known = slots[(slots >= 0) & (slots < self._num_topics)]
+                counts[part] += np.bincount(known.ravel(), minlength=self._num_topics)
+        for end, of in enumerate((self._parts[0], self._parts[-1])):
+            self._num_slates[end] += ids[of][..., 0].size
+            for counter, which in ((self._showings[end], ids[of]), (self._clicks[end], ids[of][clicked[of]])):
+                found, times = np.unique(which, return_counts=True)
+                counter.update(dict(zip(found.tolist(), times.tolist())))
+            found, first = np.unique(ids[of], return_index=True)
+            of_docs = topics[of].ravel()[first].tolist(), qualities[of].ravel()[first].tolist()
+            self._documents.update(dict(zip(found.tolist(), zip(*of_docs))))
+
+    def result(self) -> dict[str, Any]:
+        """The portrait of what was added, at least one batch, as portrait.json has it.
+
+        Returns:
+          num_users, users portrayed;
+          segments: by name num_users and mean_taste (None for a network without interests); `ALL` is always there;
+          users: by segment and measure (those of `behaviour.Behaviour.estimates`) mean and interval95 (over users),
+            each with an entry for each part of the horizon, None where there is nothing to measure;
+          topics_shown, topics_clicked: for each part the share of each topic, None for a part without any;
+          documents_early, documents_late: the documents that are shown most in the first and last part, each with
+            doc_id, topic, quality, in_slates (share of slates that had it) and click_rate (clicks per showing).
+        """
+        of_users = self._behaviour.result()
+        segments = self._segments()
+        return _rounded(
+            {
+                "num_users": self._num_users,
+                "segments": {
+                    name: {"num_users": len(members), "mean_taste": mean_taste}
+                    for name, (members, mean_taste) in segments.items()
+                },
+                "users": {name: _estimates(of_users, members) for name, (members, _) in segments.items()},
+                "topics_shown": _shares(self._shown),
+                "topics_clicked": _shares(self._clicked),
+                "documents_early": self._most_shown(0),
+                "documents_late": self._most_shown(1),
+            }
+        )
+
+    def _segments(self) -> dict[str, tuple[np.ndarray, Optional[float]]]:
+        """Indices of the members and their mean taste, by segment."""
+        everyone = np.arange(self._num_users)
+        if self._taste_of is None or not self._first_interests or self._num_users < len(SEGMENTS):
+            return {ALL: (everyone, None)}
+        tastes = self._taste_of(np.concatenate(self._first_interests))
+        thirds = np.array_split(np.argsort(tastes, kind="stable"), len(SEGMENTS))
+        return {name: (of, float(tastes[of].mean())) for name, of in zip((ALL, *SEGMENTS), (everyone, *thirds))}
+
+    def _most_shown(self, end: int) -> list[dict[str, Any]]:
+        showings, clicks, slates = self._showings[end], self._clicks[end], self._num_slates[end]
+        in_order = sorted(showings.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            {
+                "doc_id": doc,
+                "topic": self._documents[doc][0],
+                "quality": self._documents[doc][1],
+                "in_slates": times / slates,
+                "click_rate": clicks[doc] / times,
+            }
+            for doc, times in in_order[:NUM_DOCUMENTS]
+        ]
+
+
+def parts(horizon: int) -> list[list[int]]:
+    """First and last slate of each part, counted from 1."""
+    return [[of.start + 1, of.stop] for of in behaviour.parts_of(horizon, min(NUM_PARTS, horizon))]
+
+
+def _clicked(trajectory: Mapping[str, Any], ids: np.ndarray) -> np.ndarray:
+    """Bool [T + 1, U, S], the documents that were chosen."""
+    of_response = trajectory[fields.USER_RESPONSE].as_dict if fields.USER_RESPONSE in trajectory else {}
+    choice = np.asarray(of_response.get(fields.CHOICE, np.zeros(0)))
+    if choice.ndim != 2:
+        return np.zeros(ids.shape, bool)
+    return choice[:, : ids.shape[1], np.newaxis] == np.arange(ids.shape[-1])
+
+
+def _estimates(of_users: behaviour.Behaviour, members: np.ndarray) -> dict[str, Any]:
+    arrays = {name: getattr(of_users, name) for name in ("reward", "clicks", "quality", "positive", "drift")}
+    some: dict[str, Any] = {name: None if array is None else array[members] for name, array in arrays.items()}
+    estimates = of_users._replace(**some).estimates()
+    means, intervals = behaviour.means(estimates), behaviour.intervals(estimates)
+    return {name: {"mean": of, "interval95": intervals[name]} for name, of in means.items() if of is not None}
+
+
+def _shares(counts: np.ndarray) -> list[Optional[list[float]]]:
+    return [(of_part / of_part.sum()).tolist() if of_part.any() else None for of_part in counts]
+
+
+def _rounded(content: Any) -> Any:
+    if isinstance(content, float):
+        return float(f"{content:.{SIGNIFICANT_DIGITS}g}")
+    if isinstance(content, Mapping):
+        return {key: _rounded(item) for key, item in content.items()}
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return [_rounded(item) for item in content]
+    return content

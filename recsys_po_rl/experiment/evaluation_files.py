@@ -1,0 +1,89 @@
+"""What an evaluation leaves beside evaluation.json: portraits of the policies, and what each user brought."""
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from recsys_po_rl import fields, gin_config
+from recsys_po_rl.artifacts import config_text, per_user, run_dir
+from recsys_po_rl.evaluation import portrait
+from recsys_po_rl.evaluation.evaluator import Outcome
+from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation_config import SimulationNetwork
+
+SIZES = ("num_topics", "num_docs", "slate_size")  # of the network; others are the recommender's business
+
+
+class EvaluationFiles:
+    """Collects portraits while policies are evaluated, and writes them with the totals of each user."""
+
+    def __init__(self, study: policies_lib.Study) -> None:
+        """Asks the world for its documents and for its users' taste, as far as it tells them."""
+        self._horizon = study.horizon
+        self._num_topics = study.config["num_topics"]
+        self._taste: Optional[portrait.Taste] = None
+        self._topics: Optional[list[dict[str, Any]]] = None
+        self._collectors: dict[str, portrait.Collector] = {}
+        try:
+            documents = study.documents()
+            self._topics = _topics(documents, self._num_topics)
+            self._taste = portrait.taste(study.user_laws(), documents)
+        except policies_lib.LeftOutError:
+            pass  # then there are no segments
+
+    def portrait_of(self, name: str) -> portrait.Collector:
+        """What reduces the evaluation of the policy called `name` to its portrait."""
+        self._collectors[name] = portrait.Collector(self._horizon, self._num_topics, self._taste)
+        return self._collectors[name]
+
+    def write(self, folder: str, outcomes: Mapping[str, Outcome]) -> None:
+        """Writes portrait.json and per_user.npz.
+
+        Args:
+          folder: the run folder.
+          outcomes: by policy, of the same users.
+        """
+        content = {
+            "horizon": self._horizon,
+            "parts": portrait.parts(self._horizon),
+            "topics": self._topics,
+            "policies": {name: collector.result() for name, collector in self._collectors.items()},
+        }
+        run_dir.write_compact_json(folder, run_dir.PORTRAIT, content)
+        per_user.save(folder, {name: outcome.total for name, outcome in outcomes.items()})
+
+
+def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies_lib.Study) -> dict[str, Any]:
+    """What makes evaluated users and their luck the same in two runs: entry `world` of evaluation.json.
+
+    Args:
+      network: that of the learned policy.
+      runtime: over it; modes draw different users.
+      study: the world.
+
+    Returns:
+      By name a number or text: sizes, entities, their parameters (of all configurables among an entity's classes, as
+      gin used them), batch size, horizon and mode. The seeds stand beside it in evaluation.json. The recommender and
+      what it remembers do not belong to the world.
+    """
+    used = config_text.bindings(gin_config.operative_config_text())
+    found: dict[str, Any] = {size: network.config[size] for size in SIZES}
+    for role in ("user", "corpus", "metrics"):
+        classes = type(getattr(network, role)).__mro__
+        found[role] = classes[0].__name__
+        names = {of.__name__ for of in classes}
+        found.update({name: text for name, text in used.items() if name.split("/")[-1].split(".")[-2] in names})
+    found["horizon"] = study.horizon
+    found["evaluation_batch_size"] = study.batch_size
+    found["runtime_mode"] = runtime.mode
+    return found
+
+
+def _topics(documents: Any, num_topics: int) -> list[dict[str, Any]]:
+    topics, qualities = documents.get(fields.DOC_TOPIC).numpy(), documents.get(fields.DOC_QUALITY).numpy()
+    found = []
+    for topic in range(num_topics):
+        of_topic = qualities[topics == topic]
+        mean = float(of_topic.mean()) if of_topic.size else None
+        found.append({"topic": topic, "num_documents": int(of_topic.size), "mean_quality": mean})
+    return found
