@@ -1,5 +1,6 @@
 """Registration with gin under one module, and parsing with errors a person can act on."""
 
+import ast
 import contextlib
 import functools
 import inspect
@@ -123,6 +124,17 @@ def parameters_of(selector: str) -> list[str]:
 def config_text() -> str:
     """Everything bound, as gin text that can be read again."""
     return _qualified(gin.config_str())
+
+
+def bound_scalars() -> dict[str, bool | int | float | str]:
+    """The numbers and short texts that are bound, by name, without the project's prefix."""
+    found = {}
+    for name, text in re.findall(r"^([\w./]+\.\w+) = (.+)$", config_text(), flags=re.MULTILINE):
+        with contextlib.suppress(ValueError, SyntaxError):  # a reference, a macro, the first of several lines
+            value = ast.literal_eval(text)
+            if isinstance(value, (bool, int, float, str)):
+                found[name.removeprefix(f"{MODULE}.")] = value
+    return found
 
 
 def operative_config_text() -> str:

@@ -8,7 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
+from recsys_po_rl.experiment.processes import SeedFailedError
 from recsys_po_rl.experiment.train_and_evaluate import experiment
+from recsys_po_rl.training.alarms import StoppedByAlarmError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +34,9 @@ def run(flags: Any) -> int:
     except checks.InvalidInputError as error:
         print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
         return BAD_INPUT
+    except (StoppedByAlarmError, SeedFailedError) as error:
+        print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted: the last finished training step is in the run folder's checkpoints", file=sys.stderr)
         return INTERRUPTED

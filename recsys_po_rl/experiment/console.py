@@ -69,6 +69,13 @@ class TrainingProgress:
                     flush=True,
                 )
 
+    def say(self, line: str) -> None:
+        """Shows a line, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(line)
+        elif not self._quiet:
+            print(line, flush=True)
+
     def close(self) -> None:
         """Leaves the bar as it stands."""
         if self._bar is not None:

@@ -14,12 +14,13 @@ import tensorflow as tf
 from recsys_po_rl import checks, fields, gin_config
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files
+from recsys_po_rl.experiment import console, evaluation_files, watching
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import diagnostics, trainer
+from recsys_po_rl.training.alarms import Alarms
 
 LEARNED = "learned"
 LEARNED_LAST = "learned_last"
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     network_ctor: Callable[..., SimulationNetwork]
     learner_ctor: Callable[..., Any]
     runtime_ctor: Callable[..., SeededRuntime]
+    alarms: Alarms
     quiet: bool
 
 
@@ -90,8 +92,11 @@ class Study(policies_lib.Study):
         network = self.network(**options)
         validation = Validation(self._plan, self.seed, network, self.runtime(network))
         progress = console.TrainingProgress(self._plan.num_training_steps, self.seed, self._plan.quiet)
-        trained = train(self._plan, self.seed, prepared, validation, progress.update, path="full information")
-        progress.close()
+        watch = watching.Watch(progress, self._plan.alarms, self.seed)
+        trained = train(
+            self._plan, self.seed, prepared, validation, watch.on_row, watch.after_step, path="full information"
+        )
+        watch.close()
         return with_weights(network, trained.best)
 
 
@@ -118,10 +123,10 @@ class Validation:
         self._network = network
         self._runtime = runtime
 
-    def mean_reward(self, weights: Weights) -> float:
-        """Mean cumulative reward of the network with these weights, all responses counted."""
+    def outcome(self, weights: Weights) -> evaluator.Outcome:
+        """What the users bring and do under the network with these weights."""
         with_weights(self._network, weights)
-        outcome = evaluator.evaluate(
+        return evaluator.evaluate(
             self._runtime,
             self._plan.horizon,
             self._plan.num_validation_users,
@@ -129,7 +134,6 @@ class Validation:
             self._seed,
             path=("validation",),
         )
-        return float(outcome.total.mean())
 
 
 def prepare(plan: Plan, seed: int, world_seed: int, **network_options: Any) -> Prepared:
@@ -160,7 +164,7 @@ def train(
     validation: Validation,
     on_row: Callable[[trainer.TrainingRow], None],
     after_step: Callable[[int], None] = lambda step: None,
-    on_validation: Callable[[int, float, bool], None] = lambda step, mean_reward, best: None,
+    on_validation: Callable[[int, evaluator.Outcome, bool], None] = lambda step, outcome, best: None,
     path: str = "training",
 ) -> Trained:
     """Trains, and remembers the weights that validation users like best.
@@ -172,7 +176,7 @@ def train(
       validation: by which policies are chosen.
       on_row: called with each row as soon as it is there.
       after_step: called with the number of the step that is done.
-      on_validation: called with the step, the mean reward, and whether it is the best so far.
+      on_validation: called with the step, what users brought and did, and whether it is the best so far.
       path: name of the users that are trained on.
     """
     best: Optional[tuple[float, int, Weights]] = None
@@ -183,11 +187,12 @@ def train(
         every = plan.validate_every_steps
         if every and (step % every == 0 or step == plan.num_training_steps):
             weights = weights_of(prepared.network)
-            mean_reward = validation.mean_reward(weights)
+            outcome = validation.outcome(weights)
+            mean_reward = float(outcome.total.mean())
             improved = best is None or mean_reward > best[0]
             if improved:
                 best = mean_reward, step, weights
-            on_validation(step, mean_reward, improved)
+            on_validation(step, outcome, improved)
 
     history = trainer.train(
         prepared.learner,
@@ -256,12 +261,20 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Valida
     every_variance = plan.gradient_variance_every_steps
     variances = loggers.CsvLogger(os.path.join(folder, run_dir.GRADIENT_VARIANCE)) if every_variance else None
     progress = console.TrainingProgress(plan.num_training_steps, study.seed, plan.quiet)
+    watch = watching.Watch(
+        progress,
+        plan.alarms,
+        study.seed,
+        folder,
+        hyperparameters=watching.hyperparameters_of(plan, study.seed, gin_config.bound_scalars()),
+        learning_rate=lambda: watching.learning_rate_of(prepared.learner),
+    )
     saved = checkpoints.Checkpoints(folder, prepared.network.recommender, prepared.learner)
     done = 0
 
     def on_row(row: trainer.TrainingRow) -> None:
         table.write({"seed": study.seed, **row._asdict()})
-        progress.update(row)
+        watch.on_row(row)
 
     def after_step(step: int) -> None:
         nonlocal done
@@ -272,17 +285,20 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Valida
             keys = trainer.keys_of_step(study.seed, step, plan.num_shards, "gradient variance")
             for name, variance in diagnostics.gradient_variances(prepared.learner, keys).items():
                 variances.write({"seed": study.seed, "step": step, "baseline": name, "variance": variance})
+        watch.after_step(step)
 
-    def on_validation(step: int, mean_reward: float, best: bool) -> None:
+    def on_validation(step: int, outcome: evaluator.Outcome, best: bool) -> None:
         if validations is not None:
+            mean_reward = float(outcome.total.mean())
             validations.write({"seed": study.seed, "step": step, "mean_reward": mean_reward})
+        watch.on_validation(step, outcome)
         if best:
             saved.save_best(step)
 
     try:
         return train(plan, study.seed, prepared, validation, on_row, after_step, on_validation)
     finally:  # an interrupted run keeps what it has learned
-        progress.close()
+        watch.close()
         for logger in (table, validations, variances):
             if logger is not None:
                 logger.close()

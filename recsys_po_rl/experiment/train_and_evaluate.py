@@ -14,6 +14,7 @@ from recsys_po_rl.reporting import figures
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
 from recsys_po_rl.training import trainer
+from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
 MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora
@@ -51,6 +52,7 @@ def experiment(
     network_ctor: Callable[..., SimulationNetwork] = create_interest_evolution_simulation_network,
     learner_ctor: Callable[..., Any] = PolicyGradientLearner,
     runtime_ctor: Callable[..., SeededRuntime] = SeededRuntime,
+    alarms_ctor: Callable[[], Alarms] = Alarms,
     output_dir: Optional[str] = None,
     quiet: bool = False,
 ) -> ExperimentResult:
@@ -83,6 +85,7 @@ def experiment(
       network_ctor: called with num_users, corpus_seed and, to replace the recommender, recommender_ctor.
       learner_ctor: called with the network, horizon and runtime_ctor; has `step`, `trainable_variables`, `optimizer`.
       runtime_ctor: called with a network's variables.
+      alarms_ctor: makes what says that a training goes wrong, see `training.alarms`.
       output_dir: the run folder; a new, time-stamped one under runs/ if None.
       quiet: whether to print nothing.
 
@@ -114,6 +117,7 @@ def experiment(
         network_ctor=checks.constructor("experiment.network_ctor", network_ctor),
         learner_ctor=checks.constructor("experiment.learner_ctor", learner_ctor),
         runtime_ctor=checks.constructor("experiment.runtime_ctor", runtime_ctor),
+        alarms=checks.constructor("experiment.alarms_ctor", alarms_ctor)(),
         quiet=checks.boolean("experiment.quiet", quiet),
     )
     if plan.gradient_variance_every_steps and plan.num_shards < 2:

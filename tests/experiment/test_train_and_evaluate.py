@@ -14,6 +14,7 @@ from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import experiment, policies, seed_run
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
+from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
 from recsys_po_rl.training.trainer import TrainingRow
 
@@ -51,7 +52,7 @@ def test_the_run_folder_is_complete(one):
     names = {path.name for path in pathlib.Path(one.run_dir).iterdir()}
     assert names == {
         "checkpoints", "config.gin", "environment.json", "evaluation.json", "metrics.csv", "operative_config.gin",
-        "timings.json", "validation.csv", "price_of_partial_observability.png",
+        "timings.json", "validation.csv", "price_of_partial_observability.png", "tensorboard",
     }  # fmt: skip
     environment = json.loads(pathlib.Path(one.run_dir, "environment.json").read_text())
     assert environment["seeds"] == [4]
@@ -107,7 +108,7 @@ def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
                 num_evaluation_users=5, evaluation_batch_size=5, checkpoint_every_steps=1, policies=[],
                 network_ctor=SMALL["network_ctor"],
                 num_validation_users=5, validate_every_steps=0, gradient_variance_every_steps=0,
-                learner_ctor=PolicyGradientLearner, runtime_ctor=SeededRuntime, quiet=True,
+                learner_ctor=PolicyGradientLearner, runtime_ctor=SeededRuntime, alarms=Alarms(), quiet=True,
             ),
             seed,
             world_seed=7,

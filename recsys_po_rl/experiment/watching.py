@@ -1,0 +1,157 @@
+"""Whatever shows how one training goes while it goes: console, TensorBoard, alarms."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from recsys_po_rl.artifacts import events, loggers, run_dir
+from recsys_po_rl.evaluation.evaluator import Outcome
+from recsys_po_rl.experiment.console import TrainingProgress
+from recsys_po_rl.training.alarms import Alarms
+from recsys_po_rl.training.trainer import TrainingRow
+
+# TensorBoard's name of each number of a row.
+SCALARS = {
+    "mean_reward": "train/reward",
+    "gradient_norm": "train/gradient_norm",
+    "entropy": "train/entropy",
+    "explained_variance": "train/explained_variance",
+    "approximate_kl": "train/approximate_kl",
+    "clip_share": "train/clip_share",
+    "critic_gradient_norm": "train/critic_gradient_norm",
+    "step_seconds": "time/step_seconds",
+    "user_steps_per_second": "time/user_steps_per_second",
+}
+
+
+class Watch:
+    """Watches one training: each row goes to the console and to TensorBoard, and is looked at for alarms."""
+
+    def __init__(
+        self,
+        progress: TrainingProgress,
+        alarms: Alarms,
+        seed: int,
+        folder: Optional[str] = None,
+        history: Sequence[TrainingRow] = (),
+        hyperparameters: Optional[Mapping[str, events.HyperParameter]] = None,
+        learning_rate: Callable[[], Optional[float]] = lambda: None,
+    ) -> None:
+        """Begins to watch.
+
+        Args:
+          progress: where lines go.
+          alarms: what counts as going wrong.
+          seed: of the run, for alarms.csv.
+          folder: the run folder; None: alarms show on the console alone, and there are no events.
+          history: rows of the part of the run that this one goes on from.
+          hyperparameters: for TensorBoard, written where the run begins.
+          learning_rate: asked at each step; None where there is none to tell.
+        """
+        self._progress = progress
+        self._alarms = alarms
+        self._seed = seed
+        self._folder = folder
+        self._history = list(history)
+        self._learning_rate = learning_rate
+        self._raised: list[Any] = []
+        self._table: Optional[loggers.CsvLogger] = None
+        self._events: Optional[events.EventWriter] = None
+        if folder is not None:
+            self._events = events.EventWriter(folder, after_step=len(self._history))
+            if hyperparameters and not history:
+                self._events.hyperparameters(hyperparameters)
+
+    def on_row(self, row: TrainingRow) -> None:
+        """Shows a step that is done, and the alarms that it raises."""
+        self._history.append(row)
+        self._progress.update(row)
+        self._raised = self._alarms.raised(self._history)
+        for alarm in self._raised:
+            self._progress.say(f"alarm at step {alarm.step}: {alarm.alarm}: {alarm.message}")
+            if self._folder is not None:
+                if self._table is None:
+                    self._table = loggers.CsvLogger(os.path.join(self._folder, run_dir.ALARMS))
+                self._table.write({"seed": self._seed, **alarm._asdict()})
+        if self._events is not None:
+            values = {name: getattr(row, column) for column, name in SCALARS.items()}
+            rate = self._learning_rate()
+            self._events.scalars(row.step, values if rate is None else {**values, "train/learning_rate": rate})
+            for alarm in self._raised:
+                self._events.text(row.step, f"alarms/{alarm.alarm}", alarm.message)
+
+    def after_step(self, step: int) -> None:
+        """To be called when a step is wholly done.
+
+        Args:
+          step: its number.
+
+        Raises:
+          alarms.StoppedByAlarmError: if the step raised an alarm that the training is bound to stop on.
+        """
+        self._alarms.stop([alarm for alarm in self._raised if alarm.step == step])
+
+    def on_validation(self, step: int, outcome: Outcome) -> None:
+        """Shows what users of the validation brought and did."""
+        if self._events is not None:
+            self._events.scalars(step, validation_scalars(outcome))
+
+    def close(self) -> None:
+        """Leaves whole files."""
+        self._progress.close()
+        if self._table is not None:
+            self._table.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def validation_scalars(outcome: Outcome) -> dict[str, float]:
+    """What TensorBoard shows of an evaluation: means over all users and the whole horizon, where there are some.
+
+    Args:
+      outcome: of the evaluation.
+
+    Returns:
+      users/reward (per user, cumulative), users/click_rate, users/mean_quality_consumed, users/share_positive_quality,
+      users/interest_drift_at_the_end (of the last quarter), policy/catalogue_coverage and policy/slate_diversity
+      (means over quarters), as far as the network has the fields.
+    """
+    scalars = {"users/reward": float(outcome.total.mean())}
+    seen = outcome.behaviour
+    if seen is None:
+        return scalars
+    if seen.clicks is not None:
+        clicks = float(seen.clicks.sum())
+        scalars["users/click_rate"] = clicks / (len(seen.clicks) * float(seen.steps.sum()))
+        over_clicks = {"users/mean_quality_consumed": seen.quality, "users/share_positive_quality": seen.positive}
+        scalars.update(
+            {name: float(sums.sum()) / clicks for name, sums in over_clicks.items() if sums is not None and clicks}
+        )
+    if seen.drift is not None:
+        last = int(np.flatnonzero(seen.steps)[-1])
+        scalars["users/interest_drift_at_the_end"] = float(seen.drift[:, last].mean() / seen.steps[last])
+    for name, quarters in (("catalogue_coverage", seen.catalogue_coverage), ("slate_diversity", seen.slate_diversity)):
+        present = [one for one in quarters or () if one is not None]
+        if present:
+            scalars[f"policy/{name}"] = float(np.mean(present))
+    return scalars
+
+
+def learning_rate_of(learner: Any) -> Optional[float]:
+    """The present learning rate of a learner's optimizer; None if it does not tell."""
+    rate = getattr(getattr(learner, "optimizer", None), "learning_rate", None)
+    return None if rate is None else float(rate)
+
+
+def hyperparameters_of(plan: Any, seed: int, bound: Mapping[str, events.HyperParameter]) -> dict[str, Any]:
+    """What distinguishes runs in TensorBoard's table: the plan's numbers, the seed, and what is bound by gin.
+
+    Args:
+      plan: a `seed_run.Plan`.
+      seed: of the run.
+      bound: see `gin_config.bound_scalars`.
+    """
+    own = {name: value for name, value in plan._asdict().items() if type(value) in (bool, int, float, str)}
+    return {"seed": seed, **own, **bound}
