@@ -7,6 +7,7 @@ import pytest
 
 # From the roof down. A module may import modules of lower floors only, or of its own room.
 FLOORS = [
+    ["__main__"],
     ["experiment"],
     ["reporting"],
     ["interest_evolution_simulation"],

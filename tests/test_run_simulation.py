@@ -128,19 +128,62 @@ def test_later_files_win_and_bindings_win_over_files(capfd, tmp_path):
     assert int(last[header.index("user_steps")]) == 3 * 2 * 12  # steps x horizon x users
 
 
-def test_help_and_bad_flags_do_not_import_tensorflow(fresh_python, root):
-    code = (
-        "import sys, run_simulation\n"
-        "try: run_simulation.parse_flags(sys.argv[1:])\n"
-        "finally: print('tensorflow' in sys.modules, 'recsys_po_rl' in sys.modules)\n"
+# Flags, what the line must say.
+BAD_FLAGS = [
+    (["--no_such_flag"], "unrecognized arguments: --no_such_flag"),
+    (["--gin_file", "x"], "unrecognized arguments: --gin_file"),
+    (["--mode", "dance"], r"--mode: invalid choice: 'dance' \(choose from"),
+    (["--mode"], "--mode: expected one argument"),
+    (["--gin_files"], "--gin_files: expected one argument"),
+    (["runs/one"], "--mode train_and_evaluate takes no run folder, got runs/one"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD_FLAGS, ids=[" ".join(flags) for flags, _ in BAD_FLAGS])
+def test_a_bad_flag_is_one_line_and_status_2(flags, message, capsys):
+    import re
+
+    with pytest.raises(SystemExit) as stopped:
+        run_simulation.parse_flags(flags)
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("run_simulation.py: error: ")
+    assert re.search(message, err), err
+
+
+def test_folders_may_stand_anywhere_among_the_flags():
+    parsed = run_simulation.parse_flags(
+        ["--gin_files", "a.gin", "--mode", "train_and_evaluate", "--gin_files", "b.gin"]
     )
-    for flags, status in ((["--help"], 0), (["--no_such_flag"], 2), (["--mode", "dance"], 2), (["--gin_file", "x"], 2)):
-        ran = fresh_python("-c", code, *flags)
-        assert ran.returncode == status
-        assert ran.stdout.endswith("False False\n")
-    ran = fresh_python(str(root / "run_simulation.py"), "--no_such_flag")
-    assert ran.returncode == 2
-    assert ran.stderr.splitlines()[-1] == "run_simulation.py: error: unrecognized arguments: --no_such_flag"
+    assert (parsed.gin_files, parsed.gin_bindings, parsed.runs) == (["a.gin", "b.gin"], [], [])
+    assert run_simulation.parse_flags([]).gin_files == ["experiments/default.gin"]
+
+
+FRONT_DOORS = [["run_simulation.py"], ["-m", "recsys_po_rl"]]
+
+
+@pytest.mark.parametrize("door", FRONT_DOORS, ids=" ".join)
+@pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--no_such_flag", 2)])
+def test_help_and_bad_flags_do_not_import_tensorflow(door, flag, status, fresh_python, root):
+    imports = fresh_python("-X", "importtime", *door, flag, cwd=root)
+    assert imports.returncode == status
+    loaded = {line.rsplit("|", 1)[1].strip() for line in imports.stderr.splitlines() if line.count("|") == 2}
+    assert "argparse" in loaded
+    assert not {name for name in loaded if name.split(".")[0] in ("tensorflow", "numpy", "gin", "tf_keras")}
+    assert (imports.stdout != "") == (status == 0)
+    assert all(name in imports.stdout for name in run_simulation.MODES) or status
+
+
+def test_every_mode_that_is_offered_is_built():
+    from recsys_po_rl.experiment import modes
+
+    assert list(modes.MODES) == list(run_simulation.MODES)
+
+
+def test_importing_the_package_is_not_running_it(fresh_python):
+    code = "import sys, recsys_po_rl; print('tensorflow' in sys.modules)"
+    assert fresh_python("-c", code, "-m", "recsys_po_rl").stdout == "True\n"
 
 
 @pytest.mark.slow

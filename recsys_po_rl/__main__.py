@@ -1,0 +1,121 @@
+"""The command line: `python -m recsys_po_rl`, and `run_simulation.py` in a checkout.
+
+Imports nothing but the standard library before the flags are read, so that --help and refusals answer at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+DEFAULT_GIN_FILE = "experiments/default.gin"
+BAD_INPUT = 2
+
+
+class Mode(NamedTuple):
+    """What the command line must know of a mode; `experiment.modes` has what it does."""
+
+    text: str
+    takes_runs: tuple[int, float] = (0, 0)  # the least and the most run folders
+    flags: tuple[str, ...] = ()
+
+
+_CONFIGURED = ("gin_files", "gin_bindings", "output_dir")
+MODES = {
+    "train_and_evaluate": Mode(
+        "train, then compare with other policies on fresh users (default)", flags=(*_CONFIGURED, "dry_run")
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line: the usage is what --help is for."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help lists what there is)\n")
+
+
+def make_parser(program: str) -> argparse.ArgumentParser:
+    """The parser of all modes' flags."""
+    parser = _Parser(
+        prog=program,
+        description="Trains a recommender in a world whose users change behind its back, and compares it with others.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(
+            [
+                "modes:",
+                *(f"  {name:<20}{mode.text}" for name, mode in MODES.items()),
+                "",
+                "examples:",
+                f"  {program}",
+                f"  {program} --gin_files experiments/k2.gin --gin_bindings 'recsys_po_rl.experiment.seeds = [1]'",
+            ]
+        ),
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folder, for the modes that read one")
+    parser.add_argument("--mode", choices=list(MODES), default=next(iter(MODES)), help="what to do; see below")
+    parser.add_argument(
+        "--gin_files",
+        action="append",
+        metavar="FILE",
+        help=f"gin file, here or among the shipped ones; repeatable, later files win (default: {DEFAULT_GIN_FILE})",
+    )
+    parser.add_argument(
+        "--gin_bindings",
+        action="append",
+        metavar="BINDING",
+        help="gin binding such as 'recsys_po_rl.experiment.horizon = 50'; repeatable, after all files",
+    )
+    parser.add_argument(
+        "--output_dir", metavar="DIR", help="where files go, new or empty (default: a time-stamped folder under runs/)"
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="say what it would take (memory, time, files), and do nothing"
+    )
+    return parser
+
+
+def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") -> argparse.Namespace:
+    """Reads the command line.
+
+    Args:
+      arguments: without the program's name.
+      program: how the program is called in messages.
+
+    Returns:
+      mode, runs, gin_files, gin_bindings, output_dir, dry_run; those that the mode does not take have their defaults.
+
+    Raises:
+      SystemExit: after --help (status 0), and for what no mode understands (status 2, one line on standard error).
+    """
+    parser = make_parser(program)
+    flags = parser.parse_intermixed_args(list(arguments))
+    mode = MODES[flags.mode]
+    least, most = mode.takes_runs
+    if not least <= len(flags.runs) <= most:
+        wanted = "no run folder" if not most else f"{least} run folder{'s' if least > 1 else ''}"
+        more = " or more" if most > least else ""
+        parser.error(f"--mode {flags.mode} takes {wanted}{more}, got {' '.join(flags.runs) or 'none'}")
+    for name in vars(flags):
+        if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):
+            parser.error(f"--mode {flags.mode} takes no --{name}")
+    if not most and not flags.gin_files:
+        flags.gin_files = [DEFAULT_GIN_FILE]
+    flags.gin_files = flags.gin_files or []
+    flags.gin_bindings = flags.gin_bindings or []
+    return flags
+
+
+def main(arguments: Sequence[str], program: str) -> int:
+    """Reads the flags, then loads the package and does what they say; returns the exit status."""
+    flags = parse_flags(arguments, program)
+    # What importing the package does, unless it is looked up as a program.
+    from recsys_po_rl import _compat, scoring  # noqa: F401
+    from recsys_po_rl.experiment import command_line
+
+    return command_line.run(flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], f"{os.path.basename(sys.executable)} -m recsys_po_rl"))
