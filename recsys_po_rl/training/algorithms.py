@@ -1,6 +1,7 @@
-"""What is made of a rollout: how many updates, and the loss of each."""
+"""What is made of a rollout: how many updates, and the loss of each.
 
-from typing import Any
+An algorithm of one's own has the attributes of `Reinforce` and its method `loss`.
+"""
 
 import tensorflow as tf
 
@@ -12,9 +13,10 @@ from recsys_po_rl.training import estimators
 class Reinforce:
     """One update on all users of a step (Williams 1992)."""
 
-    num_epochs = 1
-    num_minibatches = 1
+    num_epochs = 1  # passes over the users of a step
+    num_minibatches = 1  # updates in a pass
     clip_range = 0.2  # of the reported clip share alone
+    needs_old_log_probs = False  # whether the loss, or what is reported, depends on the weights that drew the slates
 
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
         """`estimators.reinforce_loss`; arguments float32 [T, U]."""
@@ -25,6 +27,8 @@ class Reinforce:
 @gin_config.configurable
 class ProximalPolicyOptimization:
     """Several updates, each on some of a step's users, with the clipped surrogate objective (Schulman et al. 2017)."""
+
+    needs_old_log_probs = True
 
     def __init__(self, num_epochs: int = 1, num_minibatches: int = 4, clip_range: float = 0.2) -> None:
         """Makes the algorithm.
@@ -45,8 +49,3 @@ class ProximalPolicyOptimization:
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
         """`estimators.ppo_clip_loss`; arguments float32 [T, U]."""
         return estimators.ppo_clip_loss(log_probs, old_log_probs, advantages, self.clip_range)
-
-
-def needs_old_log_probs(algorithm: Any) -> bool:
-    """Whether a step has more than one update, so that weights are no longer those with which slates were drawn."""
-    return bool(algorithm.num_epochs * algorithm.num_minibatches > 1)

@@ -25,9 +25,9 @@ class CriticBatch(NamedTuple):
 class LearnedValue(tf.Module):
     """A small network that says what a user will still bring, per step that is left.
 
-    It sees the time, the numbers that the slate's law reads from the recommender's state, and, in training only, the
-    user's interest: an asymmetric actor-critic (Pinto et al., "Asymmetric actor critic for image-based robot
-    learning", 2018). What acts sees none of it.
+    It sees the time, the numbers that the slate's law reads from the recommender's state and from what users show, and,
+    in training only, the user's interest: an asymmetric actor-critic (Pinto et al., "Asymmetric actor critic for
+    image-based robot learning", 2018). What acts has no part in it.
 
         value_t = (T - t) * (0.5 + w2 tanh(W1 x_t + b1) + b2),   w2 = b2 = 0 at first,
 
@@ -64,21 +64,18 @@ class LearnedValue(tf.Module):
         self._max_gradient_norm = checks.number(
             f"{owner}: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
         )
-        reads = runtime.flow(fields.SLATE_DOCS).draw_reads.get(fields.RECOMMENDER_STATE, ())
-        specs = runtime.flow(fields.RECOMMENDER_STATE).field_specs
-        self.record: dict[str, list[str]] = {
-            fields.RECOMMENDER_STATE: [name for name in reads if specs[name].dtype.is_floating]
-        }
-        sizes = [specs[name].shape[1:].num_elements() for name in self.record[fields.RECOMMENDER_STATE]]
+        self._num_users = next(iter(runtime.flow(fields.SLATE_DOCS).field_specs.values())).shape[0]
+        self.record = _actors_inputs(runtime)
         if checks.boolean(f"{owner}: sees_interest", sees_interest):
-            user_specs = runtime.flow(fields.USER_STATE).field_specs
-            if fields.INTEREST not in user_specs:
+            if fields.INTEREST not in runtime.flow(fields.USER_STATE).field_specs:
                 raise checks.InvalidInputError(
                     f"{owner}: users have no field {fields.INTEREST}: set sees_interest = False"
                 )
+            if self.record.get(fields.USER_OBSERVATION) == [fields.OBSERVED_INTEREST]:
+                del self.record[fields.USER_OBSERVATION]  # the same numbers
             self.record[fields.USER_STATE] = [fields.INTEREST]
-            sizes.append(user_specs[fields.INTEREST].shape[1:].num_elements())
-        size = sum(sizes) + 1
+        shapes = [runtime.flow(name).field_specs[field].shape[1:] for name, of in self.record.items() for field in of]
+        size = sum(shape.num_elements() for shape in shapes) + 1
         self._hidden = tf.keras.layers.Dense(units, activation="tanh", name="hidden")
         self._output = tf.keras.layers.Dense(1, kernel_initializer="zeros", name="output")
         self._hidden.build((None, size))
@@ -97,20 +94,24 @@ class LearnedValue(tf.Module):
         Args:
           stacked: the fields of `record`, each [T or more, U, ...].
         """
+        axes = (self._horizon, self._num_users, -1)
         parts = [stacked[name][field][: self._horizon] for name, names in self.record.items() for field in names]
-        flat = [tf.reshape(part, (self._horizon, part.shape[1], -1)) for part in parts]
-        num_users = flat[0].shape[1]
-        time = tf.broadcast_to(self._remaining()[..., tf.newaxis] / self._horizon, (self._horizon, num_users, 1))
-        return tf.concat([*flat, time], axis=-1)
+        time = tf.broadcast_to(self._remaining()[..., tf.newaxis] / self._horizon, (*axes[:2], 1))
+        return tf.concat([*(tf.reshape(part, axes) for part in parts), time], axis=-1)
 
     def observe(self, inputs: Sequence[tf.Tensor]) -> None:
-        """Counts inputs [T, U, F] of all shards into the statistics by which inputs are scaled."""
+        """Counts inputs [T, U, F] of all shards into the statistics by which inputs are scaled, if all are finite."""
         mean, variance = tf.nn.moments(tf.concat(list(inputs), axis=1), axes=[0, 1])
         seen = self._seen * STATISTICS_MEMORY + (1.0 - STATISTICS_MEMORY)
         share = (1.0 - STATISTICS_MEMORY) / seen
-        self._seen.assign(seen)
-        self._mean.assign_add(share * (mean - self._mean))
-        self._variance.assign_add(share * (variance - self._variance))
+
+        def count() -> bool:
+            self._seen.assign(seen)
+            self._mean.assign_add(share * (mean - self._mean))
+            self._variance.assign_add(share * (variance - self._variance))
+            return True
+
+        tf.cond(tf.math.is_finite(tf.reduce_sum(mean + variance)), count, lambda: False)
 
     def values(self, inputs: tf.Tensor) -> tf.Tensor:
         """What each user will still bring, from each step on; float32 [T, U] for inputs [T, U, F]."""
@@ -142,3 +143,12 @@ class LearnedValue(tf.Module):
     def _remaining(self) -> tf.Tensor:
         """Steps that are left at each step, the step included; float32 [T, 1]."""
         return tf.range(self._horizon, 0, -1, dtype=tf.float32)[:, tf.newaxis]
+
+
+def _actors_inputs(runtime: SeededRuntime) -> dict[str, list[str]]:
+    """By variable, the floating-point fields of what acts sees that the slate's law reads."""
+    found = {}
+    for name in (fields.RECOMMENDER_STATE, fields.USER_OBSERVATION):
+        reads = runtime.flow(fields.SLATE_DOCS).draw_reads.get(name, ())
+        found[name] = [field for field in reads if runtime.flow(name).field_specs[field].dtype.is_floating]
+    return {name: names for name, names in found.items() if names}

@@ -14,10 +14,11 @@ from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
 def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[draws.Keys]) -> dict[str, float]:
     """Variance of the gradient of the expected return under several baselines, on the same rollouts.
 
-    Each shard gives one estimate of the gradient. The variance is summed over all weights (the trace of the covariance)
-    and is that of one shard's estimate: divide it by the number of shards for that of their mean. Advantages are
-    neither normalised nor clipped, so that all baselines estimate the same gradient; only `generalized_advantage`, the
-    learner's own with its trace decay, is biased.
+    Each shard gives one estimate of the gradient, under the weights with which it was rolled out (so that PPO's loss
+    has the gradient of REINFORCE). The variance is summed over all weights (the trace of the covariance) and is that of
+    one shard's estimate: divide it by the number of shards for that of their mean. Advantages are neither normalised
+    nor clipped, so that all baselines estimate the same gradient; only `generalized_advantage`, the learner's own with
+    its trace decay, is biased.
 
     Args:
       learner: whose weights, and whose critic.

@@ -104,7 +104,8 @@ class PolicyGradientLearner:
             None for nothing.
           normalize_advantages: whether advantages are scaled to standard deviation 1 over the step's users.
           learning_rate_schedule: constructor of a member of `training.schedules`, by whose factor the learning rates
-            of optimizer and critic are multiplied; None: constant, or a Keras schedule of the optimizer's own.
+            of optimizer and critic are multiplied; None: constant, or a Keras schedule of the optimizer's own, which
+            counts updates: epochs times minibatches of each step.
           entropy_schedule: the same for the entropy bonus.
 
         Raises:
@@ -125,6 +126,8 @@ class PolicyGradientLearner:
         self._whole_return = checks.boolean(f"{owner}: whole_return", whole_return)
         if self._whole_return and critic is not None:
             raise checks.InvalidInputError(f"{owner}: whole_return must be False where there is a critic")
+        if self._whole_return and discount != 1.0:
+            raise checks.InvalidInputError(f"{owner}: discount must be 1 with whole_return, got {discount}")
         self._population_baseline = None
         if population_baseline is not None:
             self._population_baseline = checks.constructor(f"{owner}: population_baseline", population_baseline)
@@ -281,13 +284,13 @@ class PolicyGradientLearner:
         Args:
           rollouts: of each shard.
           advantages: for each shard float32 [T, U].
-          old_log_probs: for each shard float32 [T, U]; zeros if None.
+          old_log_probs: for each shard float32 [T, U]; if None, those under the present weights.
           entropy_bonus: scalar; the learner's own if None.
 
         Returns:
           Its statistics are sums over steps of means over users: of entropy, approximate KL and clip share.
         """
-        old = [tf.zeros_like(one) for one in advantages] if old_log_probs is None else old_log_probs
+        old = self._old_log_probs(rollouts) if old_log_probs is None else old_log_probs
         bonus = self._entropy_bonus if entropy_bonus is None else entropy_bonus
         others = [[one, before, tf.zeros_like(one) + bonus] for one, before in zip(advantages, old, strict=True)]
         summed = self._gradient([rollout.recording for rollout in rollouts], others)
@@ -300,10 +303,16 @@ class PolicyGradientLearner:
         entropy = tf.reduce_sum(tf.reduce_mean(entropies, axis=1))
         loss = self._algorithm.loss(log_probs, old, advantages) + estimators.entropy_loss(entropies, bonus[0, 0])
         change = [tf.zeros(()), tf.zeros(())]
-        if algorithms.needs_old_log_probs(self._algorithm):
+        if self._algorithm.needs_old_log_probs:
             num_steps = tf.cast(tf.shape(log_probs)[0], tf.float32)
             change = [num_steps * one for one in estimators.policy_change(log_probs, old, self._algorithm.clip_range)]
         return loss, tf.stack([entropy, *change])
+
+    def _old_log_probs(self, rollouts: Sequence[Rollout]) -> list[tf.Tensor]:
+        """Of each shard's slates under the present weights, float32 [T, U]; zeros where the algorithm needs none."""
+        if self._algorithm.needs_old_log_probs:
+            return [self._log_probs(rollout.recording) for rollout in rollouts]
+        return [tf.zeros_like(rollout.rewards) for rollout in rollouts]
 
     def _recorded_log_probs(self, recording: Recording) -> tf.Tensor:
         return self._replay.log_probs(recording, self._horizon)
@@ -320,13 +329,13 @@ class PolicyGradientLearner:
             values = tf.concat([self.critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
             explained = estimators.explained_variance(values, returns)
         advantages = self.advantages(rewards, values)
-        old = [tf.zeros_like(rollout.rewards) for rollout in rollouts]
-        if algorithms.needs_old_log_probs(self._algorithm):
-            old = [self._log_probs(rollout.recording) for rollout in rollouts]
         batches = [
             _Batch(*of_shard)
             for of_shard in zip(
-                rollouts, tf.split(advantages, len(keys), axis=1), old, tf.split(returns, len(keys), axis=1)
+                rollouts,
+                tf.split(advantages, len(keys), axis=1),
+                self._old_log_probs(rollouts),
+                tf.split(returns, len(keys), axis=1),
             )
         ]
         clean = tf.reduce_all(tf.stack([rollout.nan_steps for rollout in rollouts]) < 0)
