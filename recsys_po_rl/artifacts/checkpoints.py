@@ -1,45 +1,281 @@
-"""Checkpoints of a training run: weights, optimizer, step."""
+"""Checkpoints of a training run: all that it depends on besides its configuration.
 
+A checkpoint is TensorFlow's files `ckpt-STEP.*` and beside them `ckpt-STEP.json`, written last: the run that it belongs
+to, the SHA-256 of each file, and what is no variable. One without the latter was cut off while it was written.
+"""
+
+import contextlib
+import hashlib
+import json
 import os
-from typing import Any, Optional
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 
+from recsys_po_rl import checks
 from recsys_po_rl.artifacts import run_dir
 
 CHECKPOINTS_KEPT = 3
+_NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also what a cut off one leaves
+_COMPLETE = ("run", "step", "sha256", "state")  # keys of ckpt-STEP.json
+
+
+class Found(NamedTuple):
+    """A whole checkpoint."""
+
+    step: int  # training steps that were done
+    path: str  # as TensorFlow names it
+    state: dict[str, Any]  # as it was given to `Checkpoints.save`
+
+
+class Search(NamedTuple):
+    """What a folder holds."""
+
+    whole: list[Found]  # the last first
+    broken: list[str]  # a line for each that is none, the last first
+
+
+def find(folder: str, run: str) -> Search:
+    """Looks for the checkpoints of a run, and reads all of each to see that it is whole.
+
+    Args:
+      folder: the run folder.
+      run: identity of the run, see `run_dir.environment`.
+
+    Raises:
+      checks.InvalidInputError: if there is one of another run.
+    """
+    path = os.path.join(folder, run_dir.CHECKPOINTS)
+    names = os.listdir(path) if os.path.isdir(path) else []
+    sidecars = [match for match in map(_NAME.fullmatch, names) if match and match.group(2) == ".json"]
+    search = Search([], [])
+    for match in sorted(sidecars, key=lambda match: -int(match.group(1))):
+        prefix = os.path.join(path, match.group(0).removesuffix(".json"))
+        try:
+            content = _sidecar(prefix)
+            _raise_if_foreign(prefix, content, run)
+            _raise_if_changed(prefix, content["sha256"])
+        except _BrokenError as error:
+            search.broken.append(f"the checkpoint of step {match.group(1)} is broken ({error})")
+        else:
+            search.whole.append(Found(content["step"], prefix, content["state"]))
+    return search
 
 
 class Checkpoints:
-    """Writes checkpoints into a run folder, keeping the last few."""
+    """Writes checkpoints into a run folder, keeping the last few, and the best policy."""
 
-    def __init__(self, folder: str, recommender: Any, learner: Any) -> None:
-        """Makes the writer; nothing is written yet.
+    def __init__(self, folder: str, recommender: Any, learner: Any, run: str) -> None:
+        """Says what is saved; nothing is written yet.
 
         Args:
           folder: the run folder.
           recommender: the entity whose weights are saved.
-          learner: its `optimizer` is saved, and its `critic` if it has one.
+          learner: its `optimizer` is saved, and its `critic` if it has one, and itself if it is a `tf.Module`.
+          run: identity of the run, see `run_dir.environment`.
         """
+        self._run = run
+        self._recommender = recommender
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._best_weights = [tf.Variable(weight, trainable=False) for weight in recommender.variables]
         self._saved_step: Optional[int] = None
+        self._last_save = time.monotonic()
+        self._path = os.path.join(folder, run_dir.CHECKPOINTS)
         critic = getattr(learner, "critic", None)
         parts = {} if critic is None else {"critic": critic}
-        checkpoint = tf.train.Checkpoint(recommender=recommender, optimizer=learner.optimizer, step=self._step, **parts)
-        path = os.path.join(folder, run_dir.CHECKPOINTS)
-        self._manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=CHECKPOINTS_KEPT)
-        best = tf.train.Checkpoint(recommender=recommender, step=self._step)
-        self._best = tf.train.CheckpointManager(best, os.path.join(path, run_dir.BEST), max_to_keep=1)
+        if isinstance(learner, tf.Module):
+            parts["learner"] = learner
+        self._checkpoint = tf.train.Checkpoint(
+            recommender=recommender,
+            optimizer=learner.optimizer,
+            step=self._step,
+            best_weights=self._best_weights,
+            **parts,
+        )
+        self._manager: Any = None
+        self._best: Any = None
+
+    def restore(self, found: Found) -> list[np.ndarray]:
+        """Sets everything to what a checkpoint holds; files are only read.
+
+        Args:
+          found: the checkpoint.
+
+        Returns:
+          The best policy's weights, in the order of the recommender's variables.
+
+        Raises:
+          checks.InvalidInputError: if it is one of another network or learner.
+        """
+        try:
+            status = self._checkpoint.restore(found.path)
+            status.assert_existing_objects_matched().assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise checks.InvalidInputError(f"the checkpoint {found.path!r} does not fit this network: {why}") from error
+        self._saved_step = found.step
+        return [copy.numpy() for copy in self._best_weights]
+
+    def begin(self, keep: Sequence[Found] = (), best_step: Optional[int] = None) -> None:
+        """Makes the folder ready. All checkpoints but those that stay are removed, and whatever is not whole.
+
+        Args:
+          keep: checkpoints that stay; what was restored is among them.
+          best_step: the step of the best policy so far, which is written anew; None: there is none.
+        """
+        best_path = os.path.join(self._path, run_dir.BEST)
+        steps = sorted(found.step for found in keep)
+        for path, of_path in ((self._path, steps), (best_path, [])):
+            _remove_all_but(path, of_path)
+            _list_in(path, of_path)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, self._path, max_to_keep=CHECKPOINTS_KEPT)
+        best = tf.train.Checkpoint(recommender=self._recommender, step=self._step)
+        self._best = tf.train.CheckpointManager(best, best_path, max_to_keep=1)
+        if best_step is not None:
+            last = [weight.numpy() for weight in self._recommender.variables]
+            _assign(self._recommender.variables, self._best_weights)
+            self.save_best(best_step)
+            _assign(self._recommender.variables, last)
 
     def save_best(self, step: int) -> str:
         """Saves the weights after `step` training steps as the best so far, in place of those before."""
+        _assign(self._best_weights, self._recommender.variables)
         self._step.assign(step)
         return str(self._best.save(checkpoint_number=step))
 
-    def save(self, step: int) -> str:
-        """Saves the state after `step` training steps, unless it is there already; returns its path."""
+    def save(self, step: int, state: Optional[Mapping[str, Any]] = None) -> str:
+        """Saves everything after `step` training steps, unless it is there already.
+
+        Args:
+          step: training steps that are done.
+          state: what else the run depends on, for JSON.
+
+        Returns:
+          Its path; files are on disk.
+        """
+        self._last_save = time.monotonic()
         if self._saved_step != step:
             self._step.assign(step)
-            self._manager.save(checkpoint_number=step)
+            prefix = str(self._manager.save(checkpoint_number=step))
+            for file in _files(prefix):
+                run_dir.sync(file)
+            run_dir.sync(self._path)
+            content = {"run": self._run, "step": step, "sha256": _digests(prefix), "state": dict(state or {})}
+            run_dir.write_json(self._path, os.path.basename(prefix) + ".json", content)
+            _remove_all_but(self._path, [_step_of(kept) for kept in self._manager.checkpoints])
             self._saved_step = step
         return str(self._manager.latest_checkpoint)
+
+    @property
+    def minutes_since_save(self) -> float:
+        """Since the last checkpoint, or since this was made."""
+        return (time.monotonic() - self._last_save) / 60.0
+
+
+class _BrokenError(Exception):
+    """A checkpoint is not whole; the message says what is missing."""
+
+
+def _sidecar(prefix: str) -> dict[str, Any]:
+    try:
+        with open(prefix + ".json", encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise _BrokenError(f"{os.path.basename(prefix)}.json cannot be read") from error
+    if not isinstance(content, dict) or any(key not in content for key in _COMPLETE):
+        raise _BrokenError(f"{os.path.basename(prefix)}.json lacks {' or '.join(_COMPLETE)}")
+    if content["step"] != _step_of(prefix) or not isinstance(content["sha256"], dict):
+        raise _BrokenError(f"{os.path.basename(prefix)}.json is not about it")
+    return content
+
+
+def _raise_if_foreign(prefix: str, content: Mapping[str, Any], run: str) -> None:
+    if content["run"] != run:
+        raise checks.InvalidInputError(f"the checkpoint {prefix!r} is another run's: take it out of this folder")
+
+
+def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
+    found = _digests(prefix)
+    changed = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    if not changed:
+        return
+    if set(found) == set(expected) and _can_be_read(prefix):
+        raise checks.InvalidInputError(
+            f"the checkpoint {prefix!r} is not the one that this run wrote ({changed[0]} is another file): "
+            "take it out of this folder"
+        )
+    missing = "is missing" if changed[0] not in found else "is not as it was written"
+    raise _BrokenError(f"{changed[0]} {missing}")
+
+
+def _can_be_read(prefix: str) -> bool:
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception:  # whatever TensorFlow raises for files that are none of its own
+        return False
+    return True
+
+
+def _files(prefix: str) -> list[str]:
+    folder, name = os.path.split(prefix)
+    return sorted(
+        os.path.join(folder, file)
+        for file in os.listdir(folder)
+        if file.startswith((f"{name}.index", f"{name}.data-")) and os.path.isfile(os.path.join(folder, file))
+    )
+
+
+def _digests(prefix: str) -> dict[str, str]:
+    digests = {}
+    for path in _files(prefix):
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+        digests[os.path.basename(path)] = digest.hexdigest()
+    return digests
+
+
+def _step_of(prefix: str) -> Optional[int]:
+    match = _NAME.fullmatch(os.path.basename(prefix))
+    return int(match.group(1)) if match else None
+
+
+def _assign(targets: Sequence[tf.Variable], sources: Sequence[Any]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.assign(source)
+
+
+def _remove_all_but(path: str, steps: Sequence[Optional[int]]) -> None:
+    """Removes files of checkpoints of other steps, and whatever a writer that was killed has left."""
+    if not os.path.isdir(path):
+        return
+    for name in os.listdir(path):
+        match = _NAME.fullmatch(name)
+        if match and ((match.group(2) or "").startswith("_temp") or int(match.group(1)) not in steps):
+            whole = os.path.join(path, name)
+            if os.path.isdir(whole):
+                shutil.rmtree(whole)
+            else:
+                os.unlink(whole)
+    run_dir.remove_leftovers(path)
+
+
+def _list_in(path: str, steps: Sequence[int]) -> None:
+    """Has TensorFlow's list of checkpoints in a folder name these, and no others."""
+    if steps:
+        kept = [os.path.join(path, f"ckpt-{step}") for step in steps]
+        now = time.time()
+        tf.compat.v1.train.update_checkpoint_state(
+            path, kept[-1], kept, all_model_checkpoint_timestamps=[now] * len(kept), last_preserved_timestamp=now - 1.0
+        )
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(path, "checkpoint"))

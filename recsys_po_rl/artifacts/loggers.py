@@ -1,5 +1,7 @@
 """Tables that grow by whole lines."""
 
+import csv
+import io
 import os
 from typing import Any, Optional
 
@@ -7,21 +9,29 @@ from typing import Any, Optional
 class CsvLogger:
     """A CSV file whose rows are visible as soon as they are written, and never half."""
 
-    def __init__(self, path: str) -> None:
-        """Opens a new file; its folder must exist.
+    def __init__(self, path: str, after_step: Optional[int] = None) -> None:
+        """Opens a file; its folder must exist.
 
         Args:
-          path: the file; it must not exist.
+          path: the file.
+          after_step: None: the file must not exist. Otherwise rows of later steps are cut off an existing one, by its
+            column `step`, and whatever is not a whole line.
+
+        Raises:
+          FileExistsError: if the file is there and `after_step` is None.
         """
-        # Unbuffered: one write call for each line.
-        self._file = open(path, "xb", buffering=0)  # noqa: SIM115  (open as long as the run)
         self._columns: Optional[list[str]] = None
+        if after_step is not None:
+            self._columns = cut(path, after_step)
+        # Unbuffered: one write call for each line.
+        self._file = open(path, "xb" if after_step is None else "ab", buffering=0)  # noqa: SIM115  (open for the run)
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row; the first one's keys become the header.
 
         Raises:
           ValueError: if a later row has other columns.
+          OSError: if the line cannot be written, as on a full disk; nothing of it stays.
         """
         if self._columns is None:
             self._columns = list(row)
@@ -31,12 +41,85 @@ class CsvLogger:
         self._write_line([_text(cell) for cell in row.values()])
 
     def _write_line(self, cells: list[str]) -> None:
-        self._file.write((",".join(cells) + "\n").encode())
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(cells)
+        line = text.getvalue().encode()
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            written = 0
+            while written < len(line):  # a disk that fills up takes a part, and refuses the rest
+                written += self._file.write(line[written:])
+        except OSError:
+            os.ftruncate(self._file.fileno(), size)
+            raise
+
+    def sync(self) -> None:
+        """Makes sure that what was written is on disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Makes sure that the file is on disk, and closes it."""
-        os.fsync(self._file.fileno())
+        self.sync()
         self._file.close()
+
+
+def whole_rows(path: str) -> list[dict[str, str]]:
+    """The rows of a table that are whole lines, as text; none if there is no file.
+
+    Args:
+      path: the file.
+    """
+    columns, lines = _lines(path)
+    return [dict(zip(columns, cells)) for cells, _ in lines]
+
+
+def cut(path: str, last_step: int) -> Optional[list[str]]:
+    """Cuts rows of later steps off a table, and what is no whole line; a table without a row left is removed.
+
+    Args:
+      path: the file; it need not exist.
+      last_step: the last value of the column `step` that stays.
+
+    Returns:
+      The columns, if a row is left.
+    """
+    if not os.path.exists(path):
+        return None
+    columns, rows = _lines(path)
+    end = 0
+    for cells, at in rows:
+        step = dict(zip(columns, cells)).get("step", "")
+        if not step.isdecimal() or int(step) > last_step:
+            break
+        end = at
+    if not end:
+        os.unlink(path)
+        return None
+    if end < os.path.getsize(path):
+        os.truncate(path, end)
+    return columns
+
+
+def _lines(path: str) -> tuple[list[str], list[tuple[list[str], int]]]:
+    """The header's cells, and for each whole row its cells and the place where it ends, up to what is no row."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return [], []
+    columns: list[str] = []
+    rows: list[tuple[list[str], int]] = []
+    end = 0
+    for line in content.splitlines(keepends=True):
+        end += len(line)
+        cells = next(csv.reader([line.decode("utf-8", errors="replace")]), [])
+        if not line.endswith(b"\n") or (columns and len(cells) != len(columns)):
+            break
+        if columns:
+            rows.append((cells, end))
+        else:
+            columns = cells
+    return columns, rows
 
 
 def _text(cell: Any) -> str:

@@ -1,13 +1,17 @@
 """Run folders: made once, never mixed, every file whole."""
 
+import contextlib
 import datetime
+import errno
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from recsys_po_rl import checks
@@ -27,17 +31,26 @@ OPERATIVE_CONFIG = "operative_config.gin"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 BEST = "best"  # under checkpoints: the policy that validation users like best
+OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # what tells that a folder holds a run
+
+PROJECT, PROJECT_VERSION = "recsys-po-rl", __version__  # as in environment.json
 
 _PACKAGES = (
     "tensorflow", "tf_keras", "tensorflow-probability", "edward2", "recsim-ng", "gin-config", "gym", "numpy",
 )  # fmt: skip
 
+_TEMPORARY = re.compile(r"\..+\.\w{8}")  # of `write_bytes`
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
-def create(output_dir: Optional[str], under: str = "runs") -> str:
+
+def create(output_dir: Optional[str], under: str = "runs", may_hold_a_run: bool = False) -> str:
     """Makes the folder of a run; see `free_path` for arguments and errors.
 
-    Two runs that start in the same second get two folders.
+    Two runs that start in the same second get two folders. With `may_hold_a_run` a run that is there is no error.
     """
+    if may_hold_a_run and output_dir is not None:
+        os.makedirs(output_dir, exist_ok=True)
+        return os.fspath(output_dir)
     while True:
         folder = free_path(output_dir, under)
         try:
@@ -66,14 +79,24 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
         while os.path.exists(output_dir):
             again += 1
             output_dir = os.path.join(under, f"{stamp}-{again}")
-    if not isinstance(output_dir, (str, os.PathLike)) or not os.fspath(output_dir):
-        raise checks.InvalidTypeError(f"output_dir must be a path, got {output_dir!r}")
-    output_dir = os.fspath(output_dir)
-    if os.path.exists(output_dir) and not os.path.isdir(output_dir):
-        raise checks.InvalidInputError(f"output_dir {output_dir!r} is a file, a folder is needed")
-    held = [name for name in (METRICS, CONFIG, EVALUATION) if os.path.exists(os.path.join(output_dir, name))]
+    output_dir = raise_if_no_folder(output_dir)
+    held = [name for name in OF_A_RUN if os.path.exists(os.path.join(output_dir, name))]
     if held:
         raise checks.InvalidInputError(f"output_dir {output_dir!r} already holds a run ({held[0]}): choose another")
+    return output_dir
+
+
+def raise_if_no_folder(output_dir: Any) -> str:
+    """Makes sure that a folder can be written, or made; returns its path.
+
+    Raises:
+      checks.InvalidInputError: if it cannot.
+    """
+    if not isinstance(output_dir, (str, os.PathLike)) or not os.fspath(output_dir):
+        raise checks.InvalidTypeError(f"output_dir must be a path, got {output_dir!r}")
+    output_dir = str(os.fspath(output_dir))
+    if os.path.exists(output_dir) and not os.path.isdir(output_dir):
+        raise checks.InvalidInputError(f"output_dir {output_dir!r} is a file, a folder is needed")
     existing = os.path.abspath(output_dir)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
@@ -101,8 +124,10 @@ def write_bytes(folder: str, name: str, content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
         os.replace(temporary, os.path.join(folder, name))
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # renamed already
+            os.unlink(temporary)
         raise
+    sync(folder)
 
 
 def write_json(folder: str, name: str, content: Any) -> None:
@@ -115,15 +140,100 @@ def write_compact_json(folder: str, name: str, content: Any) -> None:
     write_text(folder, name, json.dumps(_finite(content), allow_nan=False, separators=(",", ":")) + "\n")
 
 
+def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
+    """The content of a file that `write_json` wrote; None if there is none, or it is no JSON object."""
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def sync(path: str) -> None:
+    """Makes sure that a file, or what a folder lists, is on disk, where the file system can say so."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Removes what `write_text` leaves when its process is killed."""
+    for name in os.listdir(folder):
+        if _TEMPORARY.fullmatch(name):
+            os.unlink(os.path.join(folder, name))
+
+
+def mark_finished(folder: str) -> None:
+    """Notes in environment.json that the run is done, and which files it has, TensorBoard's aside."""
+    files = sorted(
+        os.path.relpath(os.path.join(path, name), folder)
+        for path, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and ".tfevents." not in name
+    )
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    write_json(folder, ENVIRONMENT, {**(read_json(folder, ENVIRONMENT) or {}), "finished": now, "files": files})
+
+
+def is_finished(folder: str) -> bool:
+    """Whether a run is done and has all of its files, evaluation.json whole."""
+    content = read_json(folder, ENVIRONMENT) or {}
+    files = content.get("files")
+    if not content.get("finished") or not isinstance(files, list) or read_json(folder, EVALUATION) is None:
+        return False
+    return all(os.path.isfile(os.path.join(folder, str(name))) for name in files)
+
+
+@contextlib.contextmanager
+def errors_of(folder: str) -> Iterator[None]:
+    """Turns a write that the disk refuses into one line.
+
+    Args:
+      folder: the run folder, for the message.
+
+    Raises:
+      checks.InvalidInputError: in place of an OSError of a full, read-only or forbidden disk, or TensorFlow's of such.
+    """
+    try:
+        yield
+    except checks.InvalidInputError:
+        raise
+    except Exception as error:
+        reason = _refusal(error, folder)
+        if reason is None:
+            raise
+        raise checks.InvalidInputError(
+            f"the run folder {folder!r} cannot be written: {reason}; "
+            "what is there is whole, and can be resumed when that is mended"
+        ) from error
+
+
+def _refusal(error: Exception, folder: str) -> Optional[str]:
+    if isinstance(error, OSError):
+        name = error.filename
+        elsewhere = isinstance(name, str) and not os.path.abspath(name).startswith(os.path.abspath(folder))
+        return os.strerror(error.errno) if error.errno in _REFUSALS and not elsewhere else None
+    if type(error).__module__.startswith("tensorflow."):
+        for number in _REFUSALS:
+            if os.strerror(number) in str(error):
+                return os.strerror(number)
+    return None
+
+
 def environment(seeds: Sequence[int]) -> dict[str, Any]:
-    """What a run was made with: versions, seeds, machine."""
-    versions = {"recsys-po-rl": __version__, "python": platform.python_version()}
+    """What a run was made with: versions, seeds, machine, and a name that no other run has."""
+    versions = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "unknown"
     return {
+        "run": uuid.uuid4().hex,
         "versions": versions,
         "seeds": list(seeds),
         "machine": {

@@ -1,6 +1,7 @@
 """From parsed flags to an experiment and an exit status."""
 
 import logging
+import signal
 import sys
 import warnings
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.experiment import modes
+from recsys_po_rl.experiment import modes, stopping
+from recsys_po_rl.experiment.processes import SeedFailedError
+from recsys_po_rl.training.alarms import StoppedByAlarmError
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
 
 
 def run(flags: Any) -> int:
@@ -20,19 +23,23 @@ def run(flags: Any) -> int:
       flags: as `__main__.parse_flags` returns them; `modes` says what each mode reads.
 
     Returns:
-      Exit status: 0 done; 2 bad input, named in one line on standard error; 130 interrupted, with a checkpoint.
+      Exit status: 0 done; 2 bad input, named in one line on standard error; 130 or 143 interrupted by SIGINT or
+        SIGTERM, with a run folder that can be resumed; 1 anything else.
     """
     tf.get_logger().setLevel(logging.ERROR)  # retracing and AutoGraph advice is for developers
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning_in_one_line  # type: ignore[assignment]
-            modes.MODES[flags.mode](flags)
+            with stopping.handled():
+                modes.MODES[flags.mode](flags)
     except checks.InvalidInputError as error:
         print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: the last finished training step is in the run folder's checkpoints", file=sys.stderr)
-        return INTERRUPTED
+    except (StoppedByAlarmError, SeedFailedError) as error:
+        print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt as stopped:
+        return SIGNALLED + getattr(stopped, "signum", signal.SIGINT)
     return DONE
 
 

@@ -31,21 +31,25 @@ _REVERSED = {  # where the difference is negative
 class TrainingProgress:
     """Progress of one training: a bar on a terminal, else a line now and then."""
 
-    def __init__(self, num_steps: int, seed: int, quiet: bool = False) -> None:
+    def __init__(self, num_steps: int, seed: int, quiet: bool = False, done: int = 0) -> None:
         """Shows the beginning.
 
         Args:
           num_steps: training steps to come.
           seed: seed of the run, shown.
           quiet: whether to show nothing.
+          done: steps of them that were done before.
         """
         self._num_steps = num_steps
+        self._done = done
         self._quiet = quiet
         self._started = self._last_line = time.monotonic()
         self._every = max(1, num_steps // LINES_WITHOUT_TERMINAL)
         self._bar: Optional[Any] = None
-        if not quiet and num_steps and sys.stderr.isatty():
-            self._bar = tqdm.tqdm(total=num_steps, desc=f"training, seed {seed}", unit="step", dynamic_ncols=True)
+        if not quiet and num_steps > done and sys.stderr.isatty():
+            self._bar = tqdm.tqdm(
+                total=num_steps, initial=done, desc=f"training, seed {seed}", unit="step", dynamic_ncols=True
+            )
 
     def update(self, row: TrainingRow) -> None:
         """Shows a step that is done."""
@@ -58,10 +62,10 @@ class TrainingProgress:
             self._bar.update()
         elif not self._quiet:
             now = time.monotonic()
-            due = row.step in (1, self._num_steps) or row.step % self._every == 0
+            due = row.step in (self._done + 1, self._num_steps) or row.step % self._every == 0
             if due or now - self._last_line > SECONDS_BETWEEN_LINES:
                 self._last_line = now
-                left = (now - self._started) / row.step * (self._num_steps - row.step)
+                left = (now - self._started) / (row.step - self._done) * (self._num_steps - row.step)
                 print(
                     f"step {row.step}/{self._num_steps}  reward {row.mean_reward:.1f}  "
                     f"gradient {row.gradient_norm:.2f}  entropy {row.entropy:.2f}  "

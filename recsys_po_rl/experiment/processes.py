@@ -2,8 +2,6 @@
 
 import base64
 import contextlib
-import csv
-import json
 import os
 import signal
 import subprocess
@@ -14,10 +12,11 @@ from typing import Any, NamedTuple, Optional
 
 import cloudpickle
 
-from recsys_po_rl import gin_config
+from recsys_po_rl import checks, gin_config
 from recsys_po_rl.artifacts import run_dir
-from recsys_po_rl.experiment import seed_run
-from recsys_po_rl.training.trainer import TrainingRow
+from recsys_po_rl.experiment import resuming, seed_run, stopping
+
+BAD_INPUT = 2  # exit status
 
 Job = tuple[int, int, str]  # seed, seed of the world, run folder
 
@@ -47,15 +46,20 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
       A result for each, in order.
 
     Raises:
+      checks.InvalidInputError: if one says so, as for a full disk.
       SeedFailedError: if one failed; the others are stopped, and keep their checkpoints.
       KeyboardInterrupt: after interrupting all.
     """
     cores = os.cpu_count() or 1
     at_once = min(len(jobs), cores if num_processes is None else num_processes)
     if at_once == 1:
-        return [seed_run.run(plan, *job) for job in jobs]
+        return [_run(plan, job) for job in jobs]
     num_threads = max(1, cores // at_once)
-    waiting = [_Work(gin_config.config_text(), list(sys.path), plan, job, num_threads) for job in jobs]
+    waiting = [
+        _Work(gin_config.config_text(), list(sys.path), plan, job, num_threads)
+        for job in jobs
+        if not (plan.resume and run_dir.is_finished(job[2]))
+    ]
     running: list[_Process] = []
     try:
         while waiting or running:
@@ -63,19 +67,44 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
                 running.append(_Process(waiting.pop(0), plan.quiet))
             _wait_for_one(running)
     finally:
-        for process in running:
-            process.interrupt()
-    return [_result(job) for job in jobs]
+        _stop(running)
+    return [seed_run.result_in(folder, seed) for seed, _, folder in jobs]
 
 
 def work() -> None:
-    """What a seed's process does: reads its work from standard input and runs it."""
-    job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.read()))
+    """What a seed's process does: reads its work from standard input, runs it, and exits.
+
+    The pipe stays open: when it closes, the process that began this one is gone, and this one ends with it.
+    """
+    job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(job.num_threads)
-    gin_config.parse([], [job.config_text])
-    seed_run.run(job.plan, *job.job)
+    try:
+        with stopping.handled():
+            gin_config.parse([], [job.config_text])
+            _run(job.plan, job.job)
+    except checks.InvalidInputError as error:
+        print(gin_config.first_line(error), file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except stopping.Stopped as stopped:
+        sys.exit(128 + stopped.signum)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)  # at once: the run folder is whole at every moment
+
+
+def _run(plan: seed_run.Plan, job: Job) -> seed_run.SeedResult:
+    seed, world_seed, folder = job
+    os.makedirs(folder, exist_ok=True)
+    with resuming.alone_in(folder), run_dir.errors_of(folder):
+        result = seed_run.run(plan, seed, world_seed, folder)
+        if not (plan.resume and run_dir.is_finished(folder)):
+            run_dir.mark_finished(folder)
+    return result
 
 
 class _Process:
@@ -90,6 +119,7 @@ class _Process:
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in of_seed.search_path if path)},
             text=True,
+            start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which passes it on
         )
         assert self._process.stdin
         assert self._process.stdout
@@ -102,8 +132,8 @@ class _Process:
         for reader in self._readers:
             reader.start()
         with contextlib.suppress(BrokenPipeError):  # it says itself what is wrong
-            self._process.stdin.write(base64.b64encode(cloudpickle.dumps(of_seed)).decode())
-            self._process.stdin.close()
+            self._process.stdin.write(base64.b64encode(cloudpickle.dumps(of_seed)).decode() + "\n")
+            self._process.stdin.flush()
 
     def _pass_on(self, lines: Any, quiet: bool) -> None:
         for line in lines:
@@ -123,15 +153,33 @@ class _Process:
             return False
         for reader in self._readers:
             reader.join()
+        if status == BAD_INPUT:
+            raise checks.InvalidInputError(f"seed {self.seed}: {self._last_error}")
         if status:
             raise SeedFailedError(f"seed {self.seed} failed (exit status {status}): {self._last_error}")
         return True
 
     def interrupt(self) -> None:
-        """Asks it to stop and waits until it has."""
+        """Asks it to stop: once after its training step, once more at once."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait()
+
+    def wait_to_the_end(self) -> None:
+        """Waits until it has ended, however."""
+        self._process.wait()
+
+
+def _stop(running: list[_Process]) -> None:
+    """Stops all and waits for them; at a further signal, stops them at once."""
+    while True:
+        try:
+            for process in running:
+                process.interrupt()
+            for process in running:
+                process.wait_to_the_end()
+        except KeyboardInterrupt:
+            continue
+        return
 
 
 def _wait_for_one(running: list[_Process]) -> None:
@@ -141,20 +189,6 @@ def _wait_for_one(running: list[_Process]) -> None:
                 if process.wait(0.1):
                     running.remove(process)
                     return
-            except SeedFailedError:
+            except (SeedFailedError, checks.InvalidInputError):
                 running.remove(process)
                 raise
-
-
-def _result(job: Job) -> seed_run.SeedResult:
-    seed, _, folder = job
-    with open(os.path.join(folder, run_dir.EVALUATION), encoding="utf-8") as file:
-        evaluation = json.load(file)
-    with open(os.path.join(folder, run_dir.METRICS), encoding="utf-8", newline="") as table:
-        rows = [_training_row(row) for row in csv.DictReader(table)]
-    return seed_run.SeedResult(seed, rows, evaluation, folder)
-
-
-def _training_row(row: dict[str, str]) -> TrainingRow:
-    types = TrainingRow.__annotations__
-    return TrainingRow(**{name: types[name](row[name]) for name in TrainingRow._fields})

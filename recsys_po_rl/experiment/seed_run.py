@@ -5,6 +5,7 @@ import functools
 import os
 import random
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -12,14 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl import checks, fields, gin_config
-from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
+from recsys_po_rl.artifacts import loggers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, watching
+from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, watching
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
-from recsys_po_rl.training import diagnostics, trainer
+from recsys_po_rl.training import trainer
 from recsys_po_rl.training.alarms import Alarms
 
 LEARNED = "learned"
@@ -48,6 +49,9 @@ class Plan(NamedTuple):
     runtime_ctor: Callable[..., SeededRuntime]
     alarms: Alarms
     quiet: bool
+    checkpoint_every_minutes: Optional[float] = None
+    resume: bool = False
+    arguments: Mapping[str, str] = types.MappingProxyType({})  # as text, see `resuming.described`
 
 
 class SeedResult(NamedTuple):
@@ -166,6 +170,7 @@ def train(
     after_step: Callable[[int], None] = lambda step: None,
     on_validation: Callable[[int, evaluator.Outcome, bool], None] = lambda step, outcome, best: None,
     path: str = "training",
+    start: recording.Start = recording.Start(),  # noqa: B008  (a constant)
 ) -> Trained:
     """Trains, and remembers the weights that validation users like best.
 
@@ -175,24 +180,24 @@ def train(
       prepared: what is trained.
       validation: by which policies are chosen.
       on_row: called with each row as soon as it is there.
-      after_step: called with the number of the step that is done.
+      after_step: called with the number of the step that is done, validation included.
       on_validation: called with the step, what users brought and did, and whether it is the best so far.
       path: name of the users that are trained on.
+      start: where to go on from.
     """
-    best: Optional[tuple[float, int, Weights]] = None
+    best = start.best
 
     def validate(step: int) -> None:
         nonlocal best
-        after_step(step)
-        every = plan.validate_every_steps
-        if every and (step % every == 0 or step == plan.num_training_steps):
+        if recording.is_validated(plan, step):
             weights = weights_of(prepared.network)
             outcome = validation.outcome(weights)
             mean_reward = float(outcome.total.mean())
-            improved = best is None or mean_reward > best[0]
+            improved = best is None or mean_reward > best.mean_reward
             if improved:
-                best = mean_reward, step, weights
+                best = recording.Best(mean_reward, step, weights)
             on_validation(step, outcome, improved)
+        after_step(step)
 
     history = trainer.train(
         prepared.learner,
@@ -204,10 +209,11 @@ def train(
         plan.num_shards,
         validate,
         path,
+        start.step,
     )
     last = weights_of(prepared.network)
     _, best_step, best_weights = best or (0.0, plan.num_training_steps, last)
-    return Trained(history, best_weights, best_step, last)
+    return Trained([*start.history, *history], best_weights, best_step, last)
 
 
 def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[Prepared] = None) -> SeedResult:
@@ -217,25 +223,43 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
       plan: the experiment's.
       seed: of the run.
       world_seed: of the corpus.
-      folder: the run folder; made if it is not there.
+      folder: the run folder; made if it is not there. With `plan.resume` what it holds is gone on from.
       prepared: network and learner, if they are made already.
     """
+    if plan.resume and run_dir.is_finished(folder):
+        return result_in(folder, seed)
     prepared = prepared or prepare(plan, seed, world_seed)
-    os.makedirs(folder, exist_ok=True)
-    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
-    run_dir.write_json(folder, run_dir.ENVIRONMENT, {**run_dir.environment([seed]), "corpus_seed": world_seed})
+    describe(plan, folder, [seed], corpus_seed=world_seed)
     study = Study(plan, seed, world_seed, prepared.network.config)
     timings = Timings()
     network = study.network()
     runtime = study.runtime(network)
     with timings.of("training"):
         trained = _train_into(plan, study, prepared, Validation(plan, seed, network, runtime), folder)
-    evaluation = _evaluate(plan, study, network, runtime, trained, timings, folder)
+    evaluation = evaluate_policies(plan, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
     run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
     run_dir.write_json(folder, run_dir.TIMINGS, timings.seconds)
     return SeedResult(seed, trained.history, evaluation, folder)
+
+
+def describe(plan: Plan, folder: str, seeds: Sequence[int], **more: Any) -> None:
+    """Writes config.gin and environment.json, which tells this run from all others; those of a resumed run stay."""
+    os.makedirs(folder, exist_ok=True)
+    run_dir.remove_leftovers(folder)
+    if plan.resume and run_dir.read_json(folder, run_dir.ENVIRONMENT) is not None:
+        return
+    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
+    content = {**run_dir.environment(seeds), **more, "arguments": dict(plan.arguments)}
+    run_dir.write_json(folder, run_dir.ENVIRONMENT, content)
+
+
+def result_in(folder: str, seed: int) -> SeedResult:
+    """What a seed gave, as its run folder has it."""
+    rows = loggers.whole_rows(os.path.join(folder, run_dir.METRICS))
+    evaluation = run_dir.read_json(folder, run_dir.EVALUATION) or {}
+    return SeedResult(seed, [trainer.row_from_text(row) for row in rows], evaluation, folder)
 
 
 class Timings:
@@ -256,56 +280,41 @@ class Timings:
 
 
 def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Validation, folder: str) -> Trained:
-    table = loggers.CsvLogger(os.path.join(folder, run_dir.METRICS))
-    validations = loggers.CsvLogger(os.path.join(folder, run_dir.VALIDATION)) if plan.validate_every_steps else None
-    every_variance = plan.gradient_variance_every_steps
-    variances = loggers.CsvLogger(os.path.join(folder, run_dir.GRADIENT_VARIANCE)) if every_variance else None
-    progress = console.TrainingProgress(plan.num_training_steps, study.seed, plan.quiet)
+    recorder = recording.Recorder(plan, study.seed, prepared.network.recommender, prepared.learner, folder)
+    start = recorder.start
     watch = watching.Watch(
-        progress,
+        console.TrainingProgress(plan.num_training_steps, study.seed, plan.quiet, start.step),
         plan.alarms,
         study.seed,
         folder,
+        start.history,
         hyperparameters=watching.hyperparameters_of(plan, study.seed, gin_config.bound_scalars()),
         learning_rate=lambda: watching.learning_rate_of(prepared.learner),
     )
-    saved = checkpoints.Checkpoints(folder, prepared.network.recommender, prepared.learner)
-    done = 0
 
     def on_row(row: trainer.TrainingRow) -> None:
-        table.write({"seed": study.seed, **row._asdict()})
+        recorder.on_row(row)
         watch.on_row(row)
 
+    def on_validation(step: int, outcome: evaluator.Outcome, best: bool) -> None:
+        recorder.on_validation(step, float(outcome.total.mean()), best)
+        watch.on_validation(step, outcome)
+
     def after_step(step: int) -> None:
-        nonlocal done
-        done = step
-        if step % plan.checkpoint_every_steps == 0:
-            saved.save(step)
-        if variances is not None and step % every_variance == 0:
-            keys = trainer.keys_of_step(study.seed, step, plan.num_shards, "gradient variance")
-            for name, variance in diagnostics.gradient_variances(prepared.learner, keys).items():
-                variances.write({"seed": study.seed, "step": step, "baseline": name, "variance": variance})
+        recorder.after_step(step)
         watch.after_step(step)
 
-    def on_validation(step: int, outcome: evaluator.Outcome, best: bool) -> None:
-        if validations is not None:
-            mean_reward = float(outcome.total.mean())
-            validations.write({"seed": study.seed, "step": step, "mean_reward": mean_reward})
-        watch.on_validation(step, outcome)
-        if best:
-            saved.save_best(step)
-
     try:
-        return train(plan, study.seed, prepared, validation, on_row, after_step, on_validation)
-    finally:  # an interrupted run keeps what it has learned
+        with stopping.deferred():
+            trained = train(plan, study.seed, prepared, validation, on_row, after_step, on_validation, start=start)
+            recorder.save(plan.num_training_steps)
+            return trained
+    finally:
         watch.close()
-        for logger in (table, validations, variances):
-            if logger is not None:
-                logger.close()
-        saved.save(done)
+        recorder.close()
 
 
-def _evaluate(
+def evaluate_policies(
     plan: Plan,
     study: Study,
     network: SimulationNetwork,
@@ -314,7 +323,20 @@ def _evaluate(
     timings: Timings,
     folder: str,
 ) -> dict[str, Any]:
-    """The content of evaluation.json: every policy on the same fresh users."""
+    """Compares every policy on the same fresh users; writes their portraits and totals.
+
+    Args:
+      plan: the experiment's.
+      study: the world.
+      network: that of the learned policy; its weights are set.
+      runtime: over it.
+      trained: what is evaluated as learned and learned_last.
+      timings: to which the seconds of each policy are counted.
+      folder: the run folder.
+
+    Returns:
+      The content of evaluation.json.
+    """
     if not plan.quiet:
         print(f"evaluating on {plan.num_evaluation_users} fresh users", flush=True)
     outcomes: dict[str, evaluator.Outcome] = {}

@@ -1,13 +1,14 @@
 """Mode train_and_evaluate: trains a recommender, then compares it with others on fresh users."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, processes, seed_run
+from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment.seed_run import Plan, SeedResult
 from recsys_po_rl.reporting import figures
@@ -16,8 +17,6 @@ from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_ev
 from recsys_po_rl.training import trainer
 from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
-
-MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora
 
 
 class ExperimentResult(NamedTuple):
@@ -55,6 +54,8 @@ def experiment(
     alarms_ctor: Callable[[], Alarms] = Alarms,
     output_dir: Optional[str] = None,
     quiet: bool = False,
+    resume: bool = False,
+    checkpoint_every_minutes: Optional[float] = None,
 ) -> ExperimentResult:
     """Trains, evaluates on fresh users beside other policies, and writes a run folder.
 
@@ -88,62 +89,98 @@ def experiment(
       alarms_ctor: makes what says that a training goes wrong, see `training.alarms`.
       output_dir: the run folder; a new, time-stamped one under runs/ if None.
       quiet: whether to print nothing.
+      resume: whether to go on with the run in output_dir from its last checkpoint, or from the start if it has none;
+        the arguments must be those that it began with. What it gives is what it would have given uninterrupted.
+      checkpoint_every_minutes: minutes after which there is a checkpoint whatever the step, above 0; None: none such.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
 
     Raises:
-      checks.InvalidInputError: one line that names an impossible argument, before anything is written or compiled.
+      checks.InvalidInputError: one line that names an impossible argument, or says why a run cannot be resumed, before
+        anything is written or compiled; or that the disk refuses a file.
+      stopping.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
+        not at a second one.
     """
-    seeds = _checked_seeds(seeds)
-    if corpus_seed is not None:
-        checks.integer("experiment.corpus_seed", corpus_seed, 0)
-    plan = Plan(
-        num_training_steps=checks.integer("experiment.num_training_steps", num_training_steps, 0),
-        horizon=checks.integer("experiment.horizon", horizon, 1),
-        users_per_step=checks.integer("experiment.users_per_step", users_per_step, 1),
-        num_shards=_checked_num_shards(num_shards, users_per_step),
-        num_evaluation_users=checks.integer("experiment.num_evaluation_users", num_evaluation_users, 2),
-        evaluation_batch_size=min(
-            checks.integer("experiment.evaluation_batch_size", evaluation_batch_size, 1), num_evaluation_users
-        ),
-        checkpoint_every_steps=checks.integer("experiment.checkpoint_every_steps", checkpoint_every_steps, 1),
-        num_validation_users=checks.integer("experiment.num_validation_users", num_validation_users, 2),
-        validate_every_steps=checks.integer("experiment.validate_every_steps", validate_every_steps, 0),
-        gradient_variance_every_steps=checks.integer(
-            "experiment.gradient_variance_every_steps", gradient_variance_every_steps, 0
-        ),
-        policies=_checked_policies(policies),
-        network_ctor=checks.constructor("experiment.network_ctor", network_ctor),
-        learner_ctor=checks.constructor("experiment.learner_ctor", learner_ctor),
-        runtime_ctor=checks.constructor("experiment.runtime_ctor", runtime_ctor),
-        alarms=checks.constructor("experiment.alarms_ctor", alarms_ctor)(),
-        quiet=checks.boolean("experiment.quiet", quiet),
-    )
-    if plan.gradient_variance_every_steps and plan.num_shards < 2:
-        raise checks.InvalidInputError("experiment.gradient_variance_every_steps needs num_shards of at least 2, got 1")
-    if num_processes is not None:
-        checks.integer("experiment.num_processes", num_processes, 1)
-    run_dir.free_path(output_dir)
-    world_seeds = [seed if corpus_seed is None else corpus_seed for seed in seeds]
-    first = seed_run.prepare(plan, seeds[0], world_seeds[0])
+    given = dict(locals())  # the arguments alone, as long as this comes first
+    with stopping.handled():
+        return _run(*arguments.checked(given), output_dir)
 
-    folder = run_dir.create(output_dir)
-    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
+
+def _run(
+    plan: Plan, seeds: list[int], world_seeds: list[int], num_processes: Optional[int], output_dir: Optional[str]
+) -> ExperimentResult:
+    """Runs what has been checked, in a folder that is checked first."""
+    if plan.resume:
+        _raise_if_not_resumable(plan, seeds, output_dir)
+        if run_dir.is_finished(str(output_dir)):
+            return _finished(plan, seeds, str(output_dir))
+    else:
+        run_dir.free_path(output_dir)
+    first = seed_run.prepare(plan, seeds[0], world_seeds[0])
+    folder = run_dir.create(output_dir, may_hold_a_run=plan.resume)
+    try:
+        with resuming.alone_in(folder), run_dir.errors_of(folder):
+            result = _run_in(plan, seeds, world_seeds, folder, num_processes, first)
+    except KeyboardInterrupt:
+        if not plan.quiet:
+            print(f"interrupted: --resume --output_dir {folder} goes on from the last checkpoint", file=sys.stderr)
+        raise
+    _show(plan, result)
+    return result
+
+
+def _run_in(
+    plan: Plan,
+    seeds: list[int],
+    world_seeds: list[int],
+    folder: str,
+    num_processes: Optional[int],
+    first: seed_run.Prepared,
+) -> ExperimentResult:
+    """Everything that is written, environment.json's note that it is all there last."""
+    seed_run.describe(plan, folder, seeds, **({"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}))
     if len(seeds) == 1:
         results = [seed_run.run(plan, seeds[0], world_seeds[0], folder, first)]
     else:
-        folders = [os.path.join(folder, f"seed_{seed}") for seed in seeds]
-        results = processes.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
+        jobs = list(zip(seeds, world_seeds, _seed_folders(folder, seeds)))
+        results = processes.run_seeds(plan, jobs, num_processes)
     result = _merged(folder, results)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
     if result.evaluation["price_of_partial_observability"]["policies"]:
         figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
-    if not quiet:
-        print(f"\n{console.policy_table(result.evaluation, plan.horizon)}", flush=True)
-        price_of = console.price_lines(result.evaluation)
-        print(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}", flush=True)
+    run_dir.mark_finished(folder)
     return result
+
+
+def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[str]) -> None:
+    if output_dir is None:
+        raise checks.InvalidInputError("experiment.resume needs output_dir, the folder of the run to resume")
+    run_dir.raise_if_no_folder(output_dir)
+    for folder, of_seeds in [(output_dir, seeds), *zip(_seed_folders(output_dir, seeds), ([seed] for seed in seeds))]:
+        resuming.raise_if_other(folder, of_seeds, plan.arguments)
+        resuming.position_of(folder, recording.tables(plan))
+
+
+def _seed_folders(folder: str, seeds: list[int]) -> list[str]:
+    """The run folders of several seeds; there are none for one."""
+    return [os.path.join(folder, f"seed_{seed}") for seed in seeds] if len(seeds) > 1 else []
+
+
+def _finished(plan: Plan, seeds: list[int], folder: str) -> ExperimentResult:
+    if not plan.quiet:
+        print(f"the run in {folder} is finished: nothing is done", flush=True)
+    results = [seed_run.result_in(of, seed) for seed, of in zip(seeds, _seed_folders(folder, seeds) or [folder])]
+    evaluation = run_dir.read_json(folder, run_dir.EVALUATION) or {}
+    return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
+
+
+def _show(plan: Plan, result: ExperimentResult) -> None:
+    if plan.quiet:
+        return
+    print(f"\n{console.policy_table(result.evaluation, plan.horizon)}", flush=True)
+    price_of = console.price_lines(result.evaluation)
+    print(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}", flush=True)
 
 
 def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
@@ -156,11 +193,20 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
         with open(os.path.join(result.run_dir, run_dir.METRICS), encoding="utf-8") as file:
             tables.append(file.read().splitlines(keepends=True))
     run_dir.write_text(folder, run_dir.METRICS, "".join(tables[0][:1] + [line for one in tables for line in one[1:]]))
-    run_dir.write_json(folder, run_dir.ENVIRONMENT, run_dir.environment([result.seed for result in results]))
-    evaluations = [result.evaluation for result in results]
+    evaluation = pooled([result.evaluation for result in results])
+    run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
+    return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
+
+
+def pooled(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What evaluation.json has for several seeds.
+
+    Args:
+      evaluations: that of each seed.
+    """
     names = [name for name in evaluations[0]["policies"] if all(name in one["policies"] for one in evaluations)]
     left_out = {name: reason for one in evaluations for name, reason in one["left_out"].items()}
-    evaluation = {
+    return {
         "policies": {name: evaluator.pooled([one["policies"][name] for one in evaluations]) for name in names},
         "left_out": left_out,
         "full_information": evaluations[0]["full_information"],
@@ -168,34 +214,3 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
         "horizon": evaluations[0]["horizon"],
         "per_seed": evaluations,
     }
-    run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
-    return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
-
-
-def _checked_seeds(seeds: Any) -> list[int]:
-    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Sequence) or not seeds:
-        raise checks.InvalidTypeError(f"experiment.seeds must be a list of at least one integer, got {seeds!r}")
-    checked = [checks.integer("experiment.seeds: each", seed, 0) for seed in seeds]
-    if max(checked) > MAX_SEED or len(set(checked)) != len(checked):
-        raise checks.InvalidInputError(f"experiment.seeds must be different and at most {MAX_SEED}, got {seeds!r}")
-    return checked
-
-
-def _checked_num_shards(given: Optional[int], users_per_step: int) -> int:
-    if given is None:
-        return 1 if users_per_step % 2 else 2
-    if users_per_step % checks.integer("experiment.num_shards", given, 1):
-        raise checks.InvalidInputError(
-            f"experiment.num_shards must divide users_per_step, got {given} and {users_per_step}"
-        )
-    return given
-
-
-def _checked_policies(given: Any) -> list[Callable[..., Any]]:
-    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-        raise checks.InvalidTypeError(f"experiment.policies must be a list of constructors, got {given!r}")
-    checked = [checks.constructor("experiment.policies: each", policy) for policy in given]
-    names = [policy.__name__ for policy in checked]
-    if len(set(names)) != len(names):
-        raise checks.InvalidInputError(f"experiment.policies must have different names, got {', '.join(names)}")
-    return checked

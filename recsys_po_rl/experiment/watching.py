@@ -60,6 +60,7 @@ class Watch:
         self._table: Optional[loggers.CsvLogger] = None
         self._events: Optional[events.EventWriter] = None
         if folder is not None:
+            loggers.cut(os.path.join(folder, run_dir.ALARMS), len(self._history))
             self._events = events.EventWriter(folder, after_step=len(self._history))
             if hyperparameters and not history:
                 self._events.hyperparameters(hyperparameters)
@@ -73,7 +74,7 @@ class Watch:
             self._progress.say(f"alarm at step {alarm.step}: {alarm.alarm}: {alarm.message}")
             if self._folder is not None:
                 if self._table is None:
-                    self._table = loggers.CsvLogger(os.path.join(self._folder, run_dir.ALARMS))
+                    self._table = loggers.CsvLogger(os.path.join(self._folder, run_dir.ALARMS), row.step)
                 self._table.write({"seed": self._seed, **alarm._asdict()})
         if self._events is not None:
             values = {name: getattr(row, column) for column, name in SCALARS.items()}

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from recsys_po_rl import draws
@@ -24,6 +24,12 @@ class TrainingRow(NamedTuple):
     user_steps_per_second: float
 
 
+def row_from_text(cells: Mapping[str, str]) -> TrainingRow:
+    """A row as metrics.csv has it; exactly the one that was written."""
+    types = TrainingRow.__annotations__
+    return TrainingRow(**{name: types[name](cells[name]) for name in TrainingRow._fields})
+
+
 def keys_of_step(seed: int, step: int, num_shards: int, path: str = "training") -> list[draws.Keys]:
     """Seeds of the users and of the policy's draws in each shard of a training step."""
     return [draws.make_keys(seed, path, step, batch=shard) for shard in range(num_shards)]
@@ -39,29 +45,31 @@ def train(
     num_shards: int = 1,
     after_step: Callable[[int], None] = lambda step: None,
     path: str = "training",
+    done: int = 0,
 ) -> list[TrainingRow]:
-    """Runs `num_steps` training steps, each with fresh users.
+    """Runs training steps, each with fresh users, until `num_steps` are done.
 
     Args:
       learner: its `step(keys of each shard, share of the training that is done)` returns a `StepResult`.
       seed: seed of the run; step k uses the users of path (`path`, k).
-      num_steps: steps to run.
+      num_steps: steps of the whole training.
       users_per_step: U.
       horizon: T.
       on_row: called with each row as soon as it is there.
       num_shards: batches of users in each step.
       after_step: called with the number of the step that is done.
       path: name of the users that are trained on.
+      done: steps that were done before; a step depends on them through the learner alone.
 
     Returns:
-      All rows.
+      The rows of the steps that are run.
 
     Raises:
       FloatingPointError: if a rollout has a NaN, see the learner. A gradient that is not finite stops nothing: the
         learner leaves its update out, and its norm in the row tells (see `training.alarms`).
     """
     rows = []
-    for step in range(1, num_steps + 1):
+    for step in range(done + 1, num_steps + 1):
         started = time.perf_counter()
         keys = keys_of_step(seed, step, num_shards, path)
         result: StepResult = learner.step(keys, (step - 1) / num_steps)

@@ -185,7 +185,8 @@ def test_write_json_of_what_json_has_not_keeps_the_old_file(tmp_path):
 def test_environment_tells_versions_seeds_machine_command_and_time(tmp_path):
     before = datetime.datetime.now().astimezone().replace(microsecond=0)
     environment = run_dir.environment((3, 4))
-    assert list(environment) == ["versions", "seeds", "machine", "command", "started"]
+    assert list(environment) == ["run", "versions", "seeds", "machine", "command", "started"]
+    assert environment["run"] != run_dir.environment((3, 4))["run"]
     assert environment["seeds"] == [3, 4]
     assert environment["command"] == sys.argv
     assert set(environment["machine"]) == {"platform", "processor", "cpu_count"}

@@ -1,0 +1,196 @@
+"""Whether and where a run can go on: what was asked for is what it is, and its files are its own."""
+
+import contextlib
+import fcntl
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.artifacts import checkpoints, config_text, loggers, run_dir
+
+# Bindings that may differ: they change what is shown or when it is saved, not what a run gives.
+FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
+SEEDS = "experiment.seeds"
+
+
+class Position(NamedTuple):
+    """Where a run goes on."""
+
+    keep: list[checkpoints.Found]  # whole checkpoints, the last first; it goes on from that
+    notes: list[str]  # a line for each thing that a person should know
+
+    @property
+    def step(self) -> int:
+        """Training steps that are done."""
+        return self.keep[0].step if self.keep else 0
+
+
+def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, str]) -> None:
+    """Makes sure that a folder holds nothing, or the run that was asked for.
+
+    Args:
+      folder: the run folder; it need not exist.
+      seeds: those asked for.
+      arguments: what was asked for, see `described`.
+
+    Raises:
+      checks.InvalidInputError: if its run has another configuration, of which each difference is named, or is by
+        another version of this project, or cannot be told.
+    """
+    if not any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)):
+        held = [name for name in run_dir.OF_A_RUN if os.path.exists(os.path.join(folder, name))]
+        if held:
+            raise checks.InvalidInputError(
+                f"output_dir {folder!r} holds {held[0]} but no {run_dir.CONFIG}: it cannot be told which run that is"
+            )
+        return
+    environment = run_dir.read_json(folder, run_dir.ENVIRONMENT)
+    if environment is None:
+        if os.path.exists(os.path.join(folder, run_dir.ENVIRONMENT)) or _holds_steps(folder):
+            raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.ENVIRONMENT} is missing or cannot be read")
+        environment = {}
+    theirs = (environment.get("versions") or {}).get(run_dir.PROJECT)
+    if environment and theirs != run_dir.PROJECT_VERSION:
+        raise checks.InvalidInputError(
+            f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {theirs}, this is {run_dir.PROJECT_VERSION}: "
+            "resume it with the version that it was made with"
+        )
+    different = _differences(folder, environment, seeds, arguments)
+    if different:
+        raise checks.InvalidInputError(
+            f"output_dir {folder!r} holds a run with another configuration: " + "; ".join(different)
+        )
+
+
+def described(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Arguments as text that is equal for equal ones in every process.
+
+    Args:
+      arguments: by name.
+    """
+    return {name: _described(value) for name, value in arguments.items()}
+
+
+def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Position:
+    """Where the run in a folder goes on; files are only read.
+
+    Args:
+      folder: the run folder; it need not exist.
+      tables: names of CSV files, and whether one has rows for a step. A checkpoint is of use only if they are there.
+
+    Raises:
+      checks.InvalidInputError: if there is a checkpoint of another run.
+    """
+    environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
+    search = checkpoints.find(folder, str(environment.get("run", "")))
+    notes = list(search.broken)
+    steps = {
+        name: {int(row["step"]) for row in loggers.whole_rows(os.path.join(folder, name)) if row["step"].isdecimal()}
+        for name in tables
+    }
+    keep = []
+    for found in search.whole:
+        lacking = [
+            name
+            for name, has_rows in tables.items()
+            if not all(step in steps[name] for step in range(1, found.step + 1) if has_rows(step))
+        ]
+        if lacking:
+            notes.append(f"the checkpoint of step {found.step} is of no use ({lacking[0]} lacks rows before it)")
+        else:
+            keep.append(found)
+    if notes and keep:
+        notes[-1] += ": the one before is used"
+    notes.append(f"resumed from step {keep[0].step}" if keep else f"no whole checkpoint in {folder}: starts at step 0")
+    return Position(keep, notes)
+
+
+@contextlib.contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Keeps other processes from writing the same run, while this block lasts.
+
+    Args:
+      folder: the run folder; it exists.
+
+    Raises:
+      checks.InvalidInputError: if one is at it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise checks.InvalidInputError(f"another process is at work in {folder!r}") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)  # which unlocks; so does the end of the process, however it ends
+
+
+def _holds_steps(folder: str) -> bool:
+    return any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.METRICS, run_dir.CHECKPOINTS))
+
+
+def _differences(
+    folder: str, environment: Mapping[str, Any], seeds: Sequence[int], arguments: Mapping[str, str]
+) -> list[str]:
+    """One text for each key that differs, with both values."""
+    try:
+        with open(os.path.join(folder, run_dir.CONFIG), encoding="utf-8") as file:
+            theirs = _bindings(file.read())
+    except FileNotFoundError as error:
+        if not environment:
+            return []
+        raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} is missing") from error
+    except (OSError, UnicodeDecodeError, checks.InvalidInputError) as error:
+        why = " ".join(str(error).split())
+        raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} cannot be read ({why})") from error
+    found = _unequal(theirs, _bindings(gin_config.config_text()))
+    if environment:
+        found.update(_unequal(environment.get("arguments") or {}, arguments, skip=found))
+        if list(seeds) != environment.get("seeds"):
+            found[SEEDS] = (environment.get("seeds"), list(seeds))
+        else:
+            found.pop(SEEDS, None)  # one seed of several has the configuration of all
+    return [f"{name} was {_shown(before)}, is {_shown(now)}" for name, (before, now) in sorted(found.items())]
+
+
+def _bindings(text: str) -> dict[str, str]:
+    """By name without the project's prefix, as gin itself shortens names."""
+    prefix = f"{gin_config.MODULE}."
+    return {
+        re.sub(rf"(^|/){re.escape(prefix)}", r"\1", name): value.replace(f"@{prefix}", "@").replace(f"/{prefix}", "/")
+        for name, value in config_text.bindings(text).items()
+    }
+
+
+_MISSING = object()
+
+
+def _shown(value: Any) -> str:
+    return "not bound" if value is _MISSING else str(value)
+
+
+def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ()) -> dict[str, tuple[Any, Any]]:
+    return {
+        name: (theirs.get(name, _MISSING), ours.get(name, _MISSING))
+        for name in {*theirs, *ours}
+        if name not in FREE and name not in skip and theirs.get(name, _MISSING) != ours.get(name, _MISSING)
+    }
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_described, value)) + "]"
+    if isinstance(value, functools.partial):
+        given = [*map(_described, value.args), *(f"{key}={_described(one)}" for key, one in value.keywords.items())]
+        return f"partial({', '.join([_described(value.func), *given])})"
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    return type(value).__qualname__
