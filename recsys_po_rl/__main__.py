@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 DEFAULT_GIN_FILE = "experiments/default.gin"
+CONFIG = "config.gin"  # of a run folder
 BAD_INPUT = 2
 
 
@@ -24,7 +25,7 @@ class Mode(NamedTuple):
 _CONFIGURED = ("gin_files", "gin_bindings", "output_dir")
 MODES = {
     "train_and_evaluate": Mode(
-        "train, then compare with other policies on fresh users (default)", flags=(*_CONFIGURED, "dry_run")
+        "train, then compare with other policies on fresh users (default)", flags=(*_CONFIGURED, "dry_run", "resume")
     ),
 }
 
@@ -50,6 +51,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
                 "examples:",
                 f"  {program}",
                 f"  {program} --gin_files experiments/k2.gin --gin_bindings 'recsys_po_rl.experiment.seeds = [1]'",
+                f"  {program} --mode evaluate RUN --gin_bindings 'recsys_po_rl.experiment.horizon = 200'",
             ]
         ),
     )
@@ -71,6 +73,11 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         "--output_dir", metavar="DIR", help="where files go, new or empty (default: a time-stamped folder under runs/)"
     )
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --output_dir, with its own configuration unless --gin_files are given",
+    )
+    parser.add_argument(
         "--dry_run", action="store_true", help="say what it would take (memory, time, files), and do nothing"
     )
     return parser
@@ -84,7 +91,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
       program: how the program is called in messages.
 
     Returns:
-      mode, runs, gin_files, gin_bindings, output_dir, dry_run; those that the mode does not take have their defaults.
+      mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run; those that the mode does not take have their
+      defaults.
 
     Raises:
       SystemExit: after --help (status 0), and for what no mode understands (status 2, one line on standard error).
@@ -100,8 +108,11 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     for name in vars(flags):
         if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):
             parser.error(f"--mode {flags.mode} takes no --{name}")
+    if flags.resume and not flags.output_dir:
+        parser.error("--resume needs --output_dir, the folder of the run to resume")
     if not most and not flags.gin_files:
-        flags.gin_files = [DEFAULT_GIN_FILE]
+        own = os.path.join(flags.output_dir or "", CONFIG)
+        flags.gin_files = [own if flags.resume and os.path.isfile(own) else DEFAULT_GIN_FILE]
     flags.gin_files = flags.gin_files or []
     flags.gin_bindings = flags.gin_bindings or []
     return flags
