@@ -1,0 +1,199 @@
+"""What is learned, with intervals: runs the studies behind docs/LEARNING.md, and writes the page from their results.
+
+    python benchmarks/learning.py run              # every study that has no result yet; about two hours on two cores
+    python benchmarks/learning.py run default k2   # some of them
+    python benchmarks/learning.py page             # docs/LEARNING.md and its figures, from docs/learning/ alone
+
+A study is an experiment of configs/experiments/ with bindings. Its run folder goes to runs/learning/NAME; what the page
+needs of it is copied to docs/learning/NAME.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "learning"
+KEPT = ROOT / "docs" / "learning"
+EVERY_STEPS = 10  # of the training, in the curves that are kept
+
+ENTRY = "recsys_po_rl.experiment"
+FEW = f"{ENTRY}.policies = [@recsys_po_rl.uniform_random]"
+GAP = (
+    f"{ENTRY}.policies = [@recsys_po_rl.uniform_random, @recsys_po_rl.best_fixed_slate, "
+    "@recsys_po_rl.full_information_reference]"
+)
+THREE = f"{ENTRY}.seeds = [0, 1, 2]"
+HALF = f"{ENTRY}.num_training_steps = 150"
+
+
+class Study(NamedTuple):
+    """One experiment and its bindings."""
+
+    experiment: str  # under configs/experiments/
+    bindings: tuple[str, ...]
+
+
+STUDIES = {
+    "default": Study("default.gin", (THREE,)),
+    "unseen": Study("default.gin", (f"{ENTRY}.seeds = [100, 101, 102, 103, 104]", GAP)),
+    "training_seeds": Study("default.gin", (f"{ENTRY}.seeds = [0, 1, 2, 3, 4]", f"{ENTRY}.corpus_seed = 0", FEW)),
+    "headline": Study("headline.gin", (GAP,)),
+    "k2": Study("k2.gin", (THREE,)),
+    "k20": Study("k20.gin", (f"{ENTRY}.seeds = [0, 1]", GAP)),
+    "upstream_rule": Study("upstream_rule.gin", (THREE, FEW)),
+    "gradient_variance": Study(
+        "default.gin", (FEW, f"{ENTRY}.num_training_steps = 100", f"{ENTRY}.gradient_variance_every_steps = 20")
+    ),
+    # Half the default's schedule, and so is what they are compared with.
+    "ablation_none": Study("default.gin", (THREE, FEW, HALF)),
+    **{
+        f"ablation_{path.stem}": Study(f"ablations/{path.name}", (THREE, FEW, HALF))
+        for path in sorted((ROOT / "configs" / "experiments" / "ablations").glob("*.gin"))
+    },
+}
+UPSTREAM_CODE = "upstream_code"  # the one study that is not an experiment of ours
+UPSTREAM_SEEDS, UPSTREAM_STEPS, UPSTREAM_USERS, UPSTREAM_RATE, HORIZON = (0, 1, 2), 100, 1000, 1e-4, 100
+
+
+def run_study(name: str) -> None:
+    """Runs a study and keeps its results."""
+    study = STUDIES[name]
+    command = [sys.executable, "run_simulation.py", "--gin_files", f"experiments/{study.experiment}"]
+    for binding in study.bindings:
+        command += ["--gin_bindings", binding]
+    subprocess.run([*command, "--output_dir", str(RUNS / name)], cwd=ROOT, check=True)
+    keep(name, RUNS / name)
+
+
+def keep(name: str, run: pathlib.Path) -> None:
+    """Copies what the page needs of a run folder to docs/learning/NAME."""
+    folder = KEPT / name
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run / "evaluation.json", folder)
+    of_seeds = sorted(run.glob("seed_*")) or [run]
+    shutil.copy(of_seeds[0] / "operative_config.gin", folder)
+    for file in ("timings.json", "gradient_variance.csv"):
+        if (of_seeds[0] / file).exists():
+            shutil.copy(of_seeds[0] / file, folder)
+    environment = json.loads((run / "environment.json").read_text())
+    (folder / "versions.json").write_text(json.dumps(environment["versions"], indent=2) + "\n")
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    step = header.split(",").index("step")
+    thinned = [row for row in rows if int(row.split(",")[step]) % EVERY_STEPS == 0]
+    (folder / "curves.csv").write_text("\n".join([header, *thinned]) + "\n")
+
+
+def run_upstream_code() -> None:
+    """Trains with recsim_ng's own entities, model, runtime and training step; evaluates on the default's users.
+
+    Upstream draws its corpora from a state that cannot be seeded alone, so its network is wired here, from its own
+    entities, over the documents of the project's corpora.
+    """
+    from recsys_po_rl import corpus, fields  # isort: skip  (first: it makes the others importable)
+    import tensorflow as tf
+    from recsim_ng.applications.recsys_partially_observable_rl import (
+        corpus as upstream_corpus,
+    )
+    from recsim_ng.applications.recsys_partially_observable_rl import (
+        interest_evolution_simulation as upstream,
+    )
+    from recsim_ng.applications.recsys_partially_observable_rl import (
+        metrics as upstream_metrics,
+    )
+    from recsim_ng.applications.recsys_partially_observable_rl import (
+        recommender as upstream_recommender,
+    )
+    from recsim_ng.applications.recsys_partially_observable_rl import (
+        user as upstream_user,
+    )
+    from recsim_ng.core.value import Value
+    from recsim_ng.lib.tensorflow import entity
+    from recsim_ng.stories import recommendation_simulation
+
+    from recsys_po_rl.evaluation import evaluator, statistics
+    from recsys_po_rl.recommender import CollabFilteringModel, CollabFilteringRecommender
+    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
+
+    config = {"num_topics": 10, "num_docs": 100, "slate_size": 2, "history_length": 15}
+    results = []
+    for seed in UPSTREAM_SEEDS:
+        tf.keras.utils.set_random_seed(seed)
+        sizes = {**config, "num_users": UPSTREAM_USERS}
+        documents = corpus.ReferenceCorpus({**sizes, "corpus_seed": seed}).initial_state()
+        state = Value(**{name: tf.convert_to_tensor(documents.get(name)) for name in fields.DOC_FIELDS})
+
+        def story(sizes: dict = sizes, state: Value = state) -> list:
+            return recommendation_simulation.recs_story(
+                sizes,
+                upstream_user.InterestEvolutionUser,
+                lambda given: upstream_corpus.StaticCorpus(given, state),
+                upstream_recommender.CollabFilteringRecommender,
+                upstream_metrics.ConsumedTimeAsRewardMetrics,
+            )
+
+        variables, trainable = entity.story_with_trainable_variables(story)
+        weights = trainable["Recommender"]
+        step = upstream.make_train_step(
+            upstream.make_runtime(variables),
+            HORIZON,
+            UPSTREAM_USERS,
+            weights,
+            "cumulative_reward",
+            upstream.reset_optimizer(UPSTREAM_RATE),
+        )
+        curve = [float(step()[2]) for _ in range(UPSTREAM_STEPS)]
+        ours = create_interest_evolution_simulation_network(
+            num_users=500,
+            corpus_seed=seed,
+            corpus_ctor=corpus.ReferenceCorpus,
+            recommender_ctor=lambda given: CollabFilteringRecommender(given, CollabFilteringModel),
+            **config,
+        )
+        for target, source in zip(ours.trainable_variables, weights, strict=True):  # both in tf.Module's order
+            target.assign(source)
+        outcome = evaluator.evaluate(
+            SeededRuntime(ours.variables, mode="xla"), HORIZON, 2000, 500, seed, behaviour=False
+        )
+        total = statistics.mean_interval(outcome.total)
+        results.append(
+            {
+                "seed": seed,
+                "mean": total.mean,
+                "interval95": total.bounds,
+                "mean_upstream_count": float(outcome.upstream_total.mean()),
+                "num_users": total.num_units,
+                "curve": curve[::EVERY_STEPS],
+            }
+        )
+        print(f"upstream's code, seed {seed}: {total.mean:.2f}", flush=True)
+    folder = KEPT / UPSTREAM_CODE
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"steps": UPSTREAM_STEPS, "users": UPSTREAM_USERS, "learning_rate": UPSTREAM_RATE, "horizon": HORIZON}
+    (folder / "evaluation.json").write_text(json.dumps({"settings": settings, "per_seed": results}, indent=2) + "\n")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs studies or writes the page; returns the exit status."""
+    known = [*STUDIES, UPSTREAM_CODE]
+    if arguments[:1] == ["page"] and len(arguments) == 1:
+        import learning_page
+
+        learning_page.write()
+        return 0
+    unknown = [name for name in arguments[1:] if name not in known]
+    if arguments[:1] != ["run"] or unknown:
+        print(f"usage: learning.py run [NAME...] | page; names: {', '.join(known)}", file=sys.stderr)
+        return 2
+    for name in arguments[1:] or known:
+        if arguments[1:] or not (KEPT / name / "evaluation.json").exists():
+            run_upstream_code() if name == UPSTREAM_CODE else run_study(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
