@@ -1,0 +1,337 @@
+"""Writes docs/LEARNING.md and its figures from docs/learning/ alone; called by learning.py."""
+
+import csv
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+
+from recsys_po_rl.evaluation import statistics
+from recsys_po_rl.reporting import figures
+
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
+KEPT = DOCS / "learning"
+RANDOM, REFERENCE, PAIR = "uniform_random", "full_information_reference", "best_fixed_slate"
+# By policy: its name in tables.
+POLICIES = {
+    RANDOM: "uniform random",
+    "popular_by_clicks": "most clicked",
+    "popular_by_time": "most consumed",
+    "best_fixed_topic": "best fixed topic",
+    PAIR: "best fixed slate",
+    "learned": "**learned from histories**",
+    "learned_last": "learned, last instead of best step",
+    "learned_greedy": "learned, best-scored documents",
+    "belief_reference": "belief reference (knows the dynamics)",
+    "myopic_full_information": "myopic, sees the interest",
+    "learned_full_information": "learned, sees the interest",
+    "tuned_full_information": "tuned score, sees the interest",
+    REFERENCE: "full-information reference",
+}
+MEASURES = {
+    "reward_per_step": "reward per step",
+    "click_rate": "click rate",
+    "mean_quality_consumed": "mean quality consumed",
+    "share_positive_quality": "share from positive quality",
+    "interest_drift": "interest drift",
+    "catalogue_coverage": "catalogue coverage",
+    "slate_diversity": "slate diversity",
+}
+
+
+def evaluation_of(study: str) -> Optional[dict[str, Any]]:
+    """A study's evaluation.json, or None if it was not run."""
+    path = KEPT / study / "evaluation.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def seeds_of(study: str) -> list[dict[str, Any]]:
+    """The evaluations of a study's seeds; empty if it was not run."""
+    found = evaluation_of(study)
+    return [] if found is None else found.get("per_seed", [found])
+
+
+def upstream_mean(evaluation: Mapping[str, Any], policy: str = "learned") -> float:
+    """Mean over users of what the first 99 responses brought."""
+    return float(evaluation["policies"][policy]["mean_upstream_count"])
+
+
+def share(evaluation: Mapping[str, Any], policy: str = "learned") -> float:
+    """Share of the gap from random slates to the full-information reference, on the 99 responses."""
+    floor, ceiling = upstream_mean(evaluation, RANDOM), upstream_mean(evaluation, REFERENCE)
+    return (upstream_mean(evaluation, policy) - floor) / (ceiling - floor)
+
+
+def half_width(entry: Mapping[str, Any]) -> float:
+    """Of a 95% interval."""
+    low, high = entry["interval95"]
+    return float(high - low) / 2
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def world_table(study: str) -> str:
+    """Policies of a study by corpus: means with half-widths, and the mean share of the gap."""
+    of_seeds = seeds_of(study)
+    names = [name for name in POLICIES if all(name in one["policies"] for one in of_seeds)]
+    rows = []
+    for name in names:
+        cells = [f"{upstream_mean(one, name):.1f} ±{half_width(one['policies'][name]):.1f}" for one in of_seeds]
+        shares = np.mean([share(one, name) for one in of_seeds])
+        mean = np.mean([upstream_mean(one, name) for one in of_seeds])
+        rows.append([POLICIES[name], *cells, f"{mean:.1f}", f"{shares:.0%}"])
+    return table(["policy", *(f"corpus {one['corpus_seed']}" for one in of_seeds), "mean", "of the gap"], rows)
+
+
+def best_blind(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The best policy without full information that was not learned, and its paired difference to the learned one."""
+    seeing = {*evaluation["full_information"], REFERENCE, "belief_reference"}
+    rivals = [name for name in evaluation["policies"] if name not in seeing and not name.startswith("learned")]
+    best = max(rivals, key=lambda name: evaluation["policies"][name]["mean"])
+    return best, evaluation["policies"][best]["minus_learned"]
+
+
+def worlds() -> list[str]:
+    """The tables of the three worlds, and what the paired intervals say."""
+    titles = {
+        "default": "## Ten topics, the default experiment",
+        "k2": "## Two topics",
+        "k20": "## Twenty topics",
+    }
+    lines: list[str] = []
+    for study, title in titles.items():
+        of_seeds = seeds_of(study)
+        if not of_seeds:
+            continue
+        lines += ["", title, "", world_table(study), ""]
+        for one in of_seeds:
+            name, difference = best_blind(one)
+            low, high = difference["interval95"]
+            lines.append(
+                f"* Corpus {one['corpus_seed']}: learned minus {POLICIES[name]}, the best without learning or sight of "
+                f"the interest: {-difference['mean']:+.2f} [{-high:.2f}, {-low:.2f}] (paired, 100 responses)."
+            )
+        details = of_seeds[0]["policies"].get(REFERENCE, {}).get("details", {})
+        if "grid_change" in details:
+            lines += [
+                "",
+                f"The reference is a dynamic program on a grid of {details['grid_points']} x {details['grid_points']} "
+                f"points; half as many intervals change its value by {details['grid_change']:.2f} on corpus "
+                f"{of_seeds[0]['corpus_seed']}.",
+            ]
+    return lines
+
+
+def spread_lines() -> list[str]:
+    """Unseen corpora, training seeds on one corpus, the headline schedule."""
+    lines: list[str] = []
+    unseen = seeds_of("unseen")
+    if unseen:
+        rows = [
+            [
+                str(one["corpus_seed"]),
+                f"{upstream_mean(one, RANDOM):.1f}",
+                f"{upstream_mean(one, PAIR):.1f}",
+                f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}",
+                f"{upstream_mean(one, REFERENCE):.1f}",
+                f"{share(one):.0%}",
+            ]
+            for one in unseen
+        ]
+        shares = statistics.mean_interval(np.array([share(one) for one in unseen]))
+        lines += [
+            "",
+            "## Corpora that nothing was tuned on",
+            "",
+            table(["corpus", "uniform random", "best fixed slate", "learned", "reference", "of the gap"], rows),
+            "",
+            f"Mean share of the gap: {shares.mean:.1%} [{shares.low:.1%}, {shares.high:.1%}] (t, over corpora).",
+        ]
+    repeated = seeds_of("training_seeds")
+    if repeated:
+        means = [upstream_mean(one) for one in repeated]
+        lines += [
+            "",
+            "## Training seeds",
+            "",
+            "Corpus 0, five seeds of training and evaluation: "
+            + ", ".join(f"{mean:.1f}" for mean in means)
+            + f" (lowest {min(means):.1f}, spread {max(means) - min(means):.1f}).",
+            "",
+            "![Learning curves on corpus 0](learning/curves.png)",
+        ]
+    headline = seeds_of("headline")
+    if headline:
+        rows = [
+            [
+                str(one["corpus_seed"]),
+                f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}",
+                f"{upstream_mean(one, REFERENCE):.1f}",
+                f"{share(one):.0%}",
+                str(one["selection"]["best_step"]),
+            ]
+            for one in headline
+        ]
+        first = np.mean([upstream_mean(one) for one in headline[:3]])
+        lines += [
+            "",
+            "## The headline schedule",
+            "",
+            table(["corpus", "learned", "reference", "of the gap", "best step"], rows),
+            "",
+            f"Mean over corpora 0 to 2: {first:.2f}.",
+        ]
+    return lines
+
+
+def upstream_lines() -> list[str]:
+    """Upstream's rule, by its own code and by ours."""
+    code, ours = evaluation_of("upstream_code"), seeds_of("upstream_rule")
+    if code is None and not ours:
+        return []
+    rows = []
+    if code is not None:
+        cells = [f"{one['mean_upstream_count']:.1f} ±{half_width(one):.1f}" for one in code["per_seed"]]
+        rows.append(["recsim_ng's own entities, model, runtime and training step", *cells])
+    if ours:
+        cells = [f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}" for one in ours]
+        rows.append(["the same rule here, `experiments/upstream_rule.gin` (best step)", *cells])
+    return [
+        "",
+        "## The rule of recsim_ng's application",
+        "",
+        "REINFORCE with the whole return and no baseline, SGD at 1e-4, 100 steps of 1000 users, its scorer and start.",
+        "",
+        table(["trained by", "corpus 0", "corpus 1", "corpus 2"], rows),
+    ]
+
+
+def ablation_lines() -> list[str]:
+    """Differences of the ablations to the default at the same half schedule, seed by seed."""
+    base = {one["seed"]: upstream_mean(one) for one in seeds_of("ablation_none")}
+    rows = []
+    for folder in sorted(KEPT.glob("ablation_*")):
+        of_seeds = seeds_of(folder.name)
+        if not base or folder.name == "ablation_none":
+            continue
+        means = [upstream_mean(one) for one in of_seeds]
+        found = statistics.mean_interval(np.array([upstream_mean(one) - base[one["seed"]] for one in of_seeds]))
+        rows.append(
+            [
+                f"`{folder.name.removeprefix('ablation_')}`",
+                *(f"{mean:.1f}" for mean in means),
+                f"{found.mean:+.1f}",
+                f"[{found.low:+.1f}, {found.high:+.1f}]",
+            ]
+        )
+    if not rows:
+        return []
+    rows.sort(key=lambda row: float(row[-2]))
+    rows.insert(0, ["the default at 150 steps", *(f"{mean:.1f}" for mean in base.values()), "", ""])
+    return [
+        "",
+        "## Ablations",
+        "",
+        "Each file of configs/experiments/ablations/ changes one thing. All at 150 steps on corpora 0, 1 and 2; the "
+        "unit is the seed, and with three of them intervals are wide.",
+        "",
+        table(["ablation", "corpus 0", "corpus 1", "corpus 2", "minus the default", "95% t interval"], rows),
+    ]
+
+
+def behaviour_lines() -> list[str]:
+    """What the policies do to users, by quarter of the horizon, mean over the default's corpora."""
+    of_seeds = seeds_of("default")
+    if not of_seeds:
+        return []
+    shown = [RANDOM, PAIR, "learned", "belief_reference", "learned_full_information", REFERENCE]
+    rows = []
+    for name in shown:
+        entries = [one["policies"][name] for one in of_seeds if name in one["policies"]]
+        if not entries:
+            continue
+        cells = []
+        for measure in MEASURES:
+            quarters = np.mean([entry["quarters"][measure] for entry in entries], axis=0)
+            cells.append(" ".join(f"{value:.2f}" for value in quarters))
+        rows.append([POLICIES[name], *cells])
+    return [
+        "",
+        "## What the policies do to users",
+        "",
+        "Ten topics, mean of corpora 0 to 2, one number for each quarter of the horizon; intervals over users are in "
+        "the evaluation.json of the study.",
+        "",
+        table(["policy", *MEASURES.values()], rows),
+    ]
+
+
+def variance_lines() -> list[str]:
+    """Variance of the gradient under several baselines, on the same rollouts."""
+    path = KEPT / "gradient_variance" / "gradient_variance.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    steps = sorted({int(row["step"]) for row in found})
+    baselines = list(dict.fromkeys(row["baseline"] for row in found))
+    value = {(row["baseline"], int(row["step"])): float(row["variance"]) for row in found}
+    rows = [[f"`{name}`", *(f"{value[name, step]:.3g}" for step in steps)] for name in baselines]
+    return [
+        "",
+        "## Variance of the gradient",
+        "",
+        "Trace of the covariance between shards of 125 users, on the same rollouts, under each baseline "
+        "(`experiment.gradient_variance_every_steps`).",
+        "",
+        table(["baseline", *(f"step {step}" for step in steps)], rows),
+    ]
+
+
+def curves() -> None:
+    """Learning curves with bands over seeds: default schedule on one corpus, and over corpora."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for study, label, colour in (
+        ("training_seeds", "corpus 0, five training seeds", "#0072B2"),
+        ("unseen", "five unseen corpora", "#D55E00"),
+        ("upstream_rule", "rule of recsim_ng's application, corpora 0 to 2", "#555555"),
+    ):
+        path = KEPT / study / "curves.csv"
+        if not path.exists():
+            continue
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        steps = sorted({int(row["step"]) for row in rows})
+        by_step = np.array([[float(row["mean_reward"]) for row in rows if int(row["step"]) == step] for step in steps])
+        axes.plot(steps, by_step.mean(axis=1), color=colour, label=label)
+        axes.fill_between(steps, by_step.min(axis=1), by_step.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+    axes.set_xlabel("training step (1000 fresh users each)")
+    axes.set_ylabel("consumed time per user over 100 slates")
+    axes.set_title("Mean and range over seeds", fontsize=11)
+    axes.legend(loc="lower right", frameon=False)
+    axes.grid(alpha=0.3)
+    figures.save(figure, str(KEPT / "curves.png"))
+
+
+def write() -> None:
+    """Writes the page and its figures."""
+    curves()
+    default = evaluation_of("default")
+    picture: list[str] = []
+    if default is not None:
+        figures.save(figures.price_figure(default), str(KEPT / "price_of_partial_observability.png"))
+        picture = ["", "![The price of partial observability](learning/price_of_partial_observability.png)"]
+    intro = (DOCS / "learning" / "intro.md").read_text().rstrip()
+    outro = (DOCS / "learning" / "what_did_not_help.md").read_text().rstrip()
+    lines = [intro, *worlds()[:], *picture, *spread_lines(), *upstream_lines(), *ablation_lines()]
+    lines += [*behaviour_lines(), *variance_lines(), "", outro]
+    (DOCS / "LEARNING.md").write_text("\n".join(lines) + "\n")
