@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -245,6 +246,19 @@ def ablation_lines() -> list[str]:
     ]
 
 
+def tried_lines() -> list[str]:
+    """Single runs beside the default's on the same corpus."""
+    names = sorted(folder.name for folder in KEPT.glob("tried_*"))
+    default = [one for one in seeds_of("default") if one["seed"] == 1]
+    if not names or not default:
+        return []
+    rows = [["the default", f"{upstream_mean(default[0]):.1f}"]]
+    for name in names:
+        (one,) = seeds_of(name)
+        rows.append([name.removeprefix("tried_").replace("_", " "), f"{upstream_mean(one):.1f}"])
+    return ["", table(["tried on corpus 1, one seed", "learned"], rows)]
+
+
 def behaviour_lines() -> list[str]:
     """What the policies do to users, by quarter of the horizon, mean over the default's corpora."""
     of_seeds = seeds_of("default")
@@ -294,6 +308,28 @@ def variance_lines() -> list[str]:
     ]
 
 
+def time_lines() -> list[str]:
+    """Seconds that the parts of the default experiment took, beside the budget written in its file."""
+    path = KEPT / "time" / "timings.json"
+    if not path.exists():
+        return []
+    seconds: dict[str, float] = json.loads(path.read_text())
+    text = (DOCS.parent / "configs" / "experiments" / "default.gin").read_text()
+    budget = {name: int(number) for name, number in re.findall(r"^#   (\w[\w ,]*?) +(\d+)\b", text, re.MULTILINE)}
+    others = sum(seconds.values()) - sum(seconds.get(name, 0.0) for name in budget)
+    rows = [[name, str(budget[name]), f"{seconds[name]:.0f}"] for name in budget if name in seconds]
+    rows.append(["every other policy", str(budget["every other policy"]), f"{others:.0f}"])
+    rows.append(["the sum; with compilation and files", str(budget["whole command"]), f"{sum(seconds.values()):.0f}"])
+    return [
+        "",
+        "## Time",
+        "",
+        "Seconds of the default experiment on two cores, beside the budget in its file.",
+        "",
+        table(["part", "budget", "taken"], rows),
+    ]
+
+
 def curves() -> None:
     """Learning curves with bands over seeds: default schedule on one corpus, and over corpora."""
     from matplotlib.figure import Figure
@@ -333,5 +369,5 @@ def write() -> None:
     intro = (DOCS / "learning" / "intro.md").read_text().rstrip()
     outro = (DOCS / "learning" / "what_did_not_help.md").read_text().rstrip()
     lines = [intro, *worlds()[:], *picture, *spread_lines(), *upstream_lines(), *ablation_lines()]
-    lines += [*behaviour_lines(), *variance_lines(), "", outro]
+    lines += [*behaviour_lines(), *variance_lines(), *time_lines(), "", outro, *tried_lines()]
     (DOCS / "LEARNING.md").write_text("\n".join(lines) + "\n")
