@@ -27,6 +27,12 @@ MODES = {
     "train_and_evaluate": Mode(
         "train, then compare with other policies on fresh users (default)", flags=(*_CONFIGURED, "dry_run", "resume")
     ),
+    "evaluate": Mode(
+        "evaluate what a RUN has learned for other users, over another horizon or in another world; files and bindings"
+        " come on top of the run's own",
+        (1, 1),
+        _CONFIGURED,
+    ),
 }
 
 

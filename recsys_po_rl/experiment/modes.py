@@ -21,7 +21,19 @@ def train_and_evaluate(flags: Any) -> None:
     experiment(**given)
 
 
+def evaluate(flags: Any) -> None:
+    """Evaluates what a run has learned, elsewhere.
+
+    Args:
+      flags: runs (one run folder); gin_files, gin_bindings (lists of text) and output_dir (text or None).
+    """
+    from recsys_po_rl.experiment.evaluate import evaluate
+
+    evaluate(flags.runs[0], flags.gin_files, flags.gin_bindings, flags.output_dir)
+
+
 # By name, the same as `__main__.MODES`.
 MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
+    "evaluate": evaluate,
 }

@@ -1,0 +1,256 @@
+"""Mode evaluate: a policy that was trained meets other users, another horizon, or another world."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.artifacts import checkpoints, config_text, run_dir
+from recsys_po_rl.experiment import arguments, console, seed_run, train_and_evaluate
+from recsys_po_rl.experiment.seed_run import Plan, Trained
+from recsys_po_rl.reporting import figures
+
+EVALUATIONS = "evaluations"  # folder under the run's, of time-stamped folders
+# Bindings that say nothing about where a policy is evaluated.
+_ELSEWHERE = ("learner_ctor", "num_training_steps", "users_per_step", "num_shards", "checkpoint_every", "validat")
+
+
+class EvaluationResult(NamedTuple):
+    """What an evaluation gave."""
+
+    evaluation: dict[str, Any]  # as in its evaluation.json
+    folder: str
+
+
+class _Source(NamedTuple):
+    """A policy that was trained."""
+
+    folder: str  # the run folder, of one seed
+    seed: int
+    world_seed: int
+    run: str  # identity, see `run_dir.environment`
+
+
+def evaluate(
+    run: str,
+    gin_files: Sequence[str] = (),
+    gin_bindings: Sequence[str] = (),
+    output_dir: Optional[str] = None,
+    quiet: bool = False,
+) -> EvaluationResult:
+    """Evaluates what a run has learned, in its own configuration with something changed.
+
+    The users are those of the run's own evaluation as long as nothing changes that they depend on, so that without any
+    change its numbers come out again. A single seed bound in `experiment.seeds`, other than the run's, asks for that
+    seed's users; `experiment.corpus_seed` asks for another corpus. Policies that are compared are made anew, where the
+    evaluation takes place. Whatever gin had bound before is unbound.
+
+    Args:
+      run: the run folder, of one seed or of several; it is only read, but for `evaluations/`.
+      gin_files: read after the run's config.gin.
+      gin_bindings: after the files.
+      output_dir: where the files go; None: a time-stamped folder in the run's `evaluations/`.
+      quiet: whether to print nothing.
+
+    Returns:
+      Content of evaluation.json, with `trained_in` and `evaluated_in` (worlds, see `evaluation_files.world_of`) and
+      `changed`, a list of what was bound otherwise in the training, each with name, trained and evaluated (text; None:
+      not bound).
+
+    Raises:
+      checks.InvalidInputError: one line, if there is no policy in the folder, or it does not fit the world, or a
+        binding is impossible.
+    """
+    sources = _sources(run)
+    with gin.unlock_config():
+        gin.clear_config()
+    trained_text = _read(run, run_dir.CONFIG)
+    gin_config.parse([os.path.join(run, run_dir.CONFIG)], [])
+    before = config_text.bindings(gin_config.config_text())
+    gin_config.parse(gin_files, gin_bindings)
+    after = config_text.bindings(gin_config.config_text())
+    checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
+    if output_dir is None:
+        output_dir = run_dir.free_path(None, os.path.join(run, EVALUATIONS))
+    run_dir.free_path(output_dir)
+    changed = _changes(before, after)
+    jobs = [
+        (source, *_seeds_of_users(source, checked, before, after, len(sources)), _restored(checked.plan, source))
+        for source in sources
+    ]
+
+    folder = run_dir.create(output_dir)
+    evaluations = []
+    for source, seed, world_seed, trained in jobs:
+        part = folder if len(jobs) == 1 else os.path.join(folder, os.path.basename(os.path.normpath(source.folder)))
+        found = _evaluated(checked.plan, seed, world_seed, trained, part)
+        found.update(_which_is_which(source, found, changed, trained))
+        run_dir.write_json(part, run_dir.EVALUATION, found)
+        evaluations.append(found)
+    evaluation = evaluations[0]
+    if len(jobs) > 1:
+        evaluation = {**train_and_evaluate.pooled(evaluations), "changed": changed}
+        run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
+    run_dir.write_text(folder, "trained_config.gin", trained_text)
+    if evaluation["price_of_partial_observability"]["policies"]:
+        figures.save(figures.price_figure(evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
+    if not quiet:
+        print(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
+        price_of = console.price_lines(evaluation)
+        print(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}", flush=True)
+    return EvaluationResult(evaluation, folder)
+
+
+def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
+    """Lines that say where the policy was trained and where it is evaluated.
+
+    Args:
+      evaluation: content of an evaluation.json that `evaluate` wrote.
+      run: the run folder, as it was given.
+    """
+    lines = [f"trained in {run}", "evaluated in the same world, on the same users"]
+    if evaluation["changed"]:
+        lines[1] = "evaluated with"
+        rows = [
+            (
+                f"  {one['name']} = {one['evaluated'] or '(not bound)'}",
+                f"(trained with {one['trained'] or 'its default'})",
+            )
+            for one in evaluation["changed"]
+        ]
+        width = max(len(now) for now, _ in rows)
+        lines.extend(f"{now.ljust(width)}  {then}" for now, then in rows)
+    for one in evaluation.get("per_seed", [evaluation]):
+        own = one["learned_where_it_was_trained"]
+        seed = f"seed {one['trained_seed']}: " if "per_seed" in evaluation else ""
+        if own is not None:
+            low, high = own["interval95"]
+            here = one["policies"][seed_run.LEARNED]
+            lines.append(
+                f"{seed}learned reaches {here['mean']:.2f} here, and {own['mean']:.2f} [{low:.2f}, {high:.2f}] over "
+                f"{own['horizon']} slates where it was trained"
+            )
+    return "\n".join(lines)
+
+
+def _sources(run: str) -> list[_Source]:
+    """The policies in a run folder, in the order of its seeds."""
+    if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
+        raise checks.InvalidInputError(f"there is no run folder {run!r}")
+    environment = _environment(run)
+    seeds = environment["seeds"]
+    folders = [run] if len(seeds) == 1 else [os.path.join(run, f"seed_{seed}") for seed in seeds]
+    found = []
+    for folder, seed in zip(folders, seeds):
+        own = environment if folder == run else _environment(folder)
+        found.append(_Source(folder, seed, int(own.get("corpus_seed", seed)), str(own.get("run", ""))))
+    return found
+
+
+def _environment(folder: str) -> dict[str, Any]:
+    content = run_dir.read_json(folder, run_dir.ENVIRONMENT)
+    seeds = (content or {}).get("seeds")
+    if not isinstance(content, dict) or not isinstance(seeds, list) or not seeds:
+        raise checks.InvalidInputError(f"{folder!r} is no run folder: it has no whole {run_dir.ENVIRONMENT}")
+    return content
+
+
+def _read(folder: str, name: str) -> str:
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise checks.InvalidInputError(f"{folder!r} is no run folder: {name} cannot be read") from error
+
+
+def _seeds_of_users(
+    source: _Source,
+    checked: arguments.Checked,
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    num_sources: int,
+) -> tuple[int, int]:
+    """Seeds of the users and of the corpus that a policy meets: its own, but for what is bound otherwise now."""
+    seeds, corpus_seed = (f"{gin_config.MODULE}.experiment.{name}" for name in ("seeds", "corpus_seed"))
+    seed, world_seed = source.seed, source.world_seed
+    if before.get(seeds) != after.get(seeds):
+        if len(checked.seeds) > 1:
+            raise checks.InvalidInputError(
+                f"experiment.seeds must be the run's own, or one seed, whose users the policies meet, "
+                f"got {checked.seeds} for {num_sources} trained"
+            )
+        seed = checked.seeds[0]
+    if before.get(corpus_seed) != after.get(corpus_seed) and after.get(corpus_seed) != "None":
+        world_seed = checked.world_seeds[0]
+    return seed, world_seed
+
+
+def _restored(plan: Plan, source: _Source) -> Trained:
+    """The weights of the last and of the best policy, on a network of the world of the evaluation."""
+    search = checkpoints.find(source.folder, source.run)
+    if not search.whole:
+        raise checks.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
+    found = search.whole[0]
+    recommender = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=source.world_seed).recommender
+    best = [tf.Variable(tf.zeros_like(weight)) for weight in recommender.variables]
+    try:
+        status = tf.train.Checkpoint(recommender=recommender, best_weights=best).restore(found.path)
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise checks.InvalidInputError(
+            f"the policy of {source.folder!r} does not fit this network (documents, embeddings and model must be as "
+            f"trained): {why}"
+        ) from error
+    last: list[np.ndarray] = [weight.numpy() for weight in recommender.variables]
+    best_step = found.state.get("best_step")
+    if best_step is None:
+        return Trained([], last, found.step, last)
+    return Trained([], [weight.numpy() for weight in best], int(best_step), last)
+
+
+def _evaluated(plan: Plan, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
+    """The content of evaluation.json; writes the other files."""
+    network = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed)
+    study = seed_run.Study(plan, seed, world_seed, network.config)
+    timings = seed_run.Timings()
+    os.makedirs(folder, exist_ok=True)
+    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
+    run_dir.write_json(folder, run_dir.ENVIRONMENT, {**run_dir.environment([seed]), "corpus_seed": world_seed})
+    runtime = study.runtime(network)
+    evaluation = seed_run.evaluate_policies(plan, study, network, runtime, trained, timings, folder)
+    run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
+    run_dir.write_json(folder, run_dir.TIMINGS, timings.seconds)
+    return {**evaluation, "corpus_seed": world_seed}
+
+
+def _which_is_which(
+    source: _Source, found: Mapping[str, Any], changed: Sequence[Mapping[str, Any]], trained: Trained
+) -> dict[str, Any]:
+    """What evaluation.json has beyond that of a training."""
+    own = run_dir.read_json(source.folder, run_dir.EVALUATION) or {}
+    learned = own.get("policies", {}).get(seed_run.LEARNED)
+    if learned is not None:
+        learned = {name: learned[name] for name in ("mean", "interval95", "num_users")} | {"horizon": own["horizon"]}
+    return {
+        "trained_seed": source.seed,
+        "trained_in": {**own.get("world", {}), "corpus_seed": source.world_seed},
+        "evaluated_in": {**found["world"], "corpus_seed": found["corpus_seed"]},
+        "changed": list(changed),
+        "learned_where_it_was_trained": learned,
+        "best_step": trained.best_step,
+    }
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What is bound otherwise than in the training, as far as it can matter to an evaluation."""
+    prefix = f"{gin_config.MODULE}."
+    return [
+        {"name": name.removeprefix(prefix), "trained": before.get(name), "evaluated": after.get(name)}
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name) and not any(part in name for part in _ELSEWHERE)
+    ]
