@@ -33,6 +33,7 @@ MODES = {
         (1, 1),
         _CONFIGURED,
     ),
+    "report": Mode("make the page report.html of run folders from their files", (1, float("inf"))),
 }
 
 

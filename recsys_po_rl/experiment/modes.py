@@ -32,8 +32,21 @@ def evaluate(flags: Any) -> None:
     evaluate(flags.runs[0], flags.gin_files, flags.gin_bindings, flags.output_dir)
 
 
+def report(flags: Any) -> None:
+    """Makes report.html of run folders.
+
+    Args:
+      flags: runs (list of text).
+    """
+    from recsys_po_rl.experiment import report as report_lib
+
+    for run_dir in flags.runs:
+        print(f"report: {report_lib.report(run_dir)}", flush=True)
+
+
 # By name, the same as `__main__.MODES`.
 MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
+    "report": report,
 }

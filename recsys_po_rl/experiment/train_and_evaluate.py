@@ -10,6 +10,7 @@ from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
 from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.experiment import report as report_lib
 from recsys_po_rl.experiment.seed_run import Plan, SeedResult
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.runtime import SeededRuntime
@@ -149,6 +150,7 @@ def _run_in(
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
     if result.evaluation["price_of_partial_observability"]["policies"]:
         figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
+    report_lib.report(folder)
     run_dir.mark_finished(folder)
     return result
 

@@ -1,0 +1,31 @@
+"""Mode report: the page report.html of a run, from its folder alone."""
+
+import os
+
+from recsys_po_rl import checks
+from recsys_po_rl.artifacts import run_dir as run_dir_lib
+from recsys_po_rl.reporting import report as report_lib
+from recsys_po_rl.reporting import run_files
+
+
+def report(run_dir: str) -> str:
+    """Writes report.html into a run folder, of a run that is finished or not, and into those of its seeds.
+
+    Args:
+      run_dir: the run folder.
+
+    Returns:
+      The page's path; that over all seeds, where there are several.
+
+    Raises:
+      checks.InvalidInputError: one line, if the folder holds no run, or the page cannot be written.
+    """
+    run = run_files.read(run_dir)
+    for one in (*run.seeds, run):
+        page = report_lib.page(one)
+        try:
+            run_dir_lib.write_text(one.folder, run_dir_lib.REPORT, page)
+        except OSError as error:
+            path = os.path.join(one.folder, run_dir_lib.REPORT)
+            raise checks.InvalidInputError(f"{path!r} cannot be written: {error.strerror}") from error
+    return os.path.join(run.folder, run_dir_lib.REPORT)

@@ -1,0 +1,163 @@
+"""report.html: a run explained on one self-contained page, from its folder alone."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Optional
+
+from recsys_po_rl.artifacts import config_text, run_dir
+from recsys_po_rl.reporting import markup, policies_section, training_section, users_section
+from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting.numbers import as_number, fixed, is_number
+from recsys_po_rl.reporting.run_files import RunFiles
+
+DEFAULT_EXPERIMENT = "experiments/default.gin"
+
+
+def page(run: RunFiles) -> str:
+    """The whole page, as text.
+
+    Args:
+      run: from `run_files.read`. What is missing or has another form than this project writes is said on the page.
+    """
+    evaluation, of_seed = _evaluation(run)
+    there = [part for part in run.parts if part.portrait is not None]
+    portraits, names = [part.portrait or {} for part in there], [part.name for part in there]
+    sections: dict[str, Html] = {}
+    no_evaluation = element("p", "There is no evaluation yet.")
+
+    def add(title: str, make: Callable[[], Any], needed: bool = True, otherwise: Any = None) -> None:
+        sections[title] = markup.section(title, markup.guarded(make) if needed else otherwise)
+
+    known, done = evaluation or {}, evaluation is not None
+    add("In three sentences", lambda: _verdict(known), done, no_evaluation)
+    add("Policies", lambda: policies_section.table(known), done, no_evaluation)
+    add("The price of partial observability", lambda: policies_section.price(known), done, no_evaluation)
+    add("Training", lambda: training_section.learning(run))
+    no_portrait = element("p", f"There is no {run_dir.PORTRAIT} yet: the evaluation writes it.")
+    add("Users over the horizon", lambda: users_section.users(portraits), bool(portraits), no_portrait)
+    add("What the policy shows", lambda: users_section.shown(portraits, names), bool(portraits), no_portrait)
+    add("What was run", lambda: _what_was_run(run))
+    return markup.page(f"Report of {run.name}", _lead(run, of_seed), sections)
+
+
+def _evaluation(run: RunFiles) -> tuple[Optional[Mapping[str, Any]], Optional[str]]:
+    """The evaluation of all seeds; while that is missing, the first single one, and the name of its folder."""
+    if run.evaluation is not None:
+        return run.evaluation, None
+    return next(((part.evaluation, part.name) for part in run.parts if part.evaluation is not None), (None, None))
+
+
+def _verdict(evaluation: Mapping[str, Any]) -> Html:
+    return element(
+        "div", [element("p", sentence) for sentence in policies_section.verdict(evaluation)], class_="verdict"
+    )
+
+
+def _lead(run: RunFiles, of_seed: Optional[str]) -> list[Html]:
+    parts = [element("p", markup.guarded(lambda: _summary(run)), class_="muted")]
+    if run.evaluation is None:
+        parts.append(element("p", markup.guarded(lambda: _progress(run)), class_="warn"))
+    if of_seed is not None:
+        parts.append(element("p", f"Figures of policies are those of {of_seed} alone.", class_="warn"))
+    if run.problems:
+        parts.append(element("div", markup.bulleted(list(run.problems)), class_="warn"))
+    return parts
+
+
+def _summary(run: RunFiles) -> str:
+    environment = run.environment or {}
+    seeds = environment.get("seeds") or []
+    texts = [f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"] if seeds else []
+    if environment.get("started"):
+        texts.append(f"started {environment['started']}")
+    version = (environment.get("versions") or {}).get("recsys-po-rl")
+    if version:
+        texts.append(f"recsys_po_rl {version}")
+    return ", ".join(texts)
+
+
+def _progress(run: RunFiles) -> str:
+    planned = as_number(run.bound("num_training_steps"))
+    asked = f" of {planned:g}" if planned is not None else ""
+    done = [
+        (
+            part.name,
+            max((step for row in part.metrics if (step := as_number(row.get("step"))) is not None), default=0.0),
+        )
+        for part in run.parts
+    ]
+    if not run.seeds:
+        return (
+            f"This run is not finished: {done[0][1]:g}{asked} training steps are done, {run_dir.EVALUATION} is missing."
+        )
+    texts = [
+        f"{name}: {'finished' if part.evaluation is not None else f'{steps:g}{asked} training steps'}"
+        for (name, steps), part in zip(done, run.seeds)
+    ]
+    return f"This run is not finished ({'; '.join(texts)})."
+
+
+def _what_was_run(run: RunFiles) -> list[Any]:
+    environment = run.environment or {}
+    parts: list[Any] = [
+        markup.section("Differences from the default experiment", markup.guarded(lambda: _differences(run)), level=3)
+    ]
+    facts = [["seeds", ", ".join(map(str, environment.get("seeds") or [])) or "unknown"]]
+    if "corpus_seed" in environment:
+        facts.append(["seed of the corpus", str(environment["corpus_seed"])])
+    machine = environment.get("machine") or {}
+    if machine:
+        facts.append(["machine", f"{machine.get('processor')}, {machine.get('cpu_count')} cores"])
+    facts += [[package, str(version)] for package, version in (environment.get("versions") or {}).items()]
+    parts.append(
+        markup.section("Seeds and versions", markup.table(["what", "which"], facts, "Seeds and versions"), level=3)
+    )
+    timings = [(part.name, part.timings) for part in run.parts if part.timings]
+    if timings:
+        tables = [
+            markup.table(
+                ["part", "seconds"],
+                [[markup.name(what), fixed(seconds, 1)] for what, seconds in of.items()],
+                f"Time by part{f', {name}' if run.seeds else ''}",
+                "numbers",
+            )
+            for name, of in timings
+        ]
+        total = sum(seconds for _, of in timings for seconds in of.values() if is_number(seconds))
+        parts.append(
+            markup.section(
+                "Time", element("p", f"{total:.0f} seconds in all."),
+                element("details", element("summary", "Time by part"), tables), level=3,
+            )
+        )  # fmt: skip
+    return parts
+
+
+def _differences(run: RunFiles) -> Html:
+    config = run.config if run.config is not None else run.parts[0].config
+    if config is None:
+        return element("p", f"Not known: there is no {run_dir.CONFIG}.")
+    rows = differences(config_text.shipped_bindings(DEFAULT_EXPERIMENT), config)
+    if not rows:
+        return element("p", "None: this is the default experiment.")
+    shown = [[markup.name(name.removeprefix("recsys_po_rl.")), *map(_value, values)] for name, values in rows]
+    return markup.table(
+        ["parameter", "default experiment", "here"], shown, "Differences from the default experiment", "differences"
+    )
+
+
+def differences(*configs: Mapping[str, str]) -> list[tuple[str, list[Optional[str]]]]:
+    """Bindings that are not the same everywhere.
+
+    Args:
+      *configs: by name, see `config_text.bindings`.
+
+    Returns:
+      In the order of the names, each with what each configuration binds it to, None where it is not bound.
+    """
+    names = sorted(set().union(*configs))
+    rows = [(name, [config.get(name) for config in configs]) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]
+
+
+def _value(text: Optional[str]) -> Html:
+    return element("span", "not bound", class_="muted") if text is None else markup.name(text)

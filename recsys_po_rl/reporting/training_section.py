@@ -1,0 +1,117 @@
+"""The part of a report about the training: learning curves, diagnostics, alarms."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from recsys_po_rl.reporting import charts, markup
+from recsys_po_rl.reporting.charts import Mark, Series
+from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting.numbers import as_number, is_number
+from recsys_po_rl.reporting.run_files import Curve, Row, RunFiles, curve
+
+REWARD = "mean_reward"
+# Columns of metrics.csv that are no diagnostics: places, counts, and times, which end in these.
+NO_DIAGNOSTICS = frozenset({"seed", "step", "user_steps", REWARD})
+TIMES = ("_seconds", "_per_second")
+TITLES = {
+    "gradient_norm": "Gradient norm, before clipping",
+    "entropy": "Entropy of the first pick, nats",
+    "explained_variance": "Explained variance of the returns by the critic",
+    "approximate_kl": "Approximate KL between policies of an update, nats",
+    "clip_share": "Share of probability ratios that were clipped",
+    "critic_gradient_norm": "Gradient norm of the critic, before clipping",
+}
+LEVELS = ("uniform_random", "full_information_reference")  # drawn as horizontal lines
+MAX_ALARMS = 200  # listed; their number is always said
+
+
+def learning(run: RunFiles) -> list[Html]:
+    """The section on the training of a run."""
+    steps = [step for row in run.metrics if (step := as_number(row.get("step"))) is not None]
+    if not steps:
+        return [element("p", "No training step is done yet: metrics.csv has no rows.")]
+    return [
+        *_curves(run, max(steps)),
+        markup.section("Diagnostics", _diagnostics(run), level=3),
+        markup.section("Alarms", _alarms(run), level=3),
+    ]
+
+
+def marks(rows: Sequence[Row]) -> list[Mark]:
+    """The first alarm of each kind and seed, as marks of a chart."""
+    first: dict[Any, Mark] = {}
+    for row in rows:
+        step = as_number(row.get("step"))
+        if step is not None:
+            label = f"alarm at step {step:g}: {row.get('alarm', '')}"
+            first.setdefault((row.get("seed"), row.get("alarm")), Mark(step, label))
+    return list(first.values())
+
+
+def as_series(label: str, of: Optional[Curve], style: int) -> list[Series]:
+    """A curve as a line, with a band where there are several seeds."""
+    if of is None:
+        return []
+    several = of.num_seeds > 1
+    return [Series(label, of.steps, of.mean, of.low if several else None, of.high if several else None, style)]
+
+
+def _curves(run: RunFiles, last: float) -> list[Html]:
+    in_training, validation = curve(run.metrics, REWARD), curve(run.validation, REWARD)
+    series = [*as_series("in training", in_training, 1), *as_series("on validation users", validation, 3)]
+    for place, (name, mean) in enumerate(_levels(run)):
+        series.append(Series(f"{name}, in the evaluation", [1.0, last], [mean, mean], style=5 + place))
+    num_seeds = in_training.num_seeds if in_training else 0
+    band = (
+        f"Lines are means over {num_seeds} seeds, bands reach from the lowest seed to the highest."
+        if num_seeds > 1
+        else "Each point is a fresh population, before the update of that step."
+    )
+    selection = (run.evaluation or {}).get("selection")
+    best = selection.get("best_step") if isinstance(selection, Mapping) else None
+    kept = f" The policy of step {best} is kept." if is_number(best) else ""
+    chart = charts.line_chart(
+        "Mean cumulative reward per user", series, "training step", band + kept, marks(run.alarms)
+    )
+    return [
+        charts.legend([(one.label, one.style) for one in series]),
+        element("div", chart, class_="charts"),
+    ]
+
+
+def _levels(run: RunFiles) -> list[tuple[str, float]]:
+    """Means of policies that show how far a learning curve has come."""
+    policies = (run.evaluation or {}).get("policies")
+    entries = [(name, policies.get(name)) for name in LEVELS] if isinstance(policies, Mapping) else []
+    means: list[tuple[str, Any]] = [(name, entry.get("mean")) for name, entry in entries if isinstance(entry, Mapping)]
+    return [(name, float(mean)) for name, mean in means if is_number(mean)]
+
+
+def _diagnostics(run: RunFiles) -> Html:
+    columns = [
+        name
+        for name in (run.metrics[0] if run.metrics else {})
+        if name not in NO_DIAGNOSTICS and not name.endswith(TIMES)
+    ]
+    drawn = []
+    for name in columns:
+        of = curve(run.metrics, name)
+        if of is not None:
+            title = TITLES.get(name, name.replace("_", " "))
+            drawn.append(charts.line_chart(title, as_series(name, of, 1), "training step", marks=marks(run.alarms)))
+    return element("div", drawn, class_="charts") if drawn else element("p", "metrics.csv has no diagnostics.")
+
+
+def _alarms(run: RunFiles) -> list[Html]:
+    if not run.alarms:
+        return [element("p", "None.")]
+    several = len({row.get("seed") for row in run.metrics}) > 1
+    shown = run.alarms[:MAX_ALARMS]
+    header = [*(["seed"] if several else []), "step", "alarm", "value", "threshold", "message"]
+    rows = [[markup.escaped(row.get(column, "")) for column in header] for row in shown]
+    number = f"{len(run.alarms)} alarm{'s' if len(run.alarms) != 1 else ''}"
+    more = f", the first {MAX_ALARMS} are listed" if len(run.alarms) > MAX_ALARMS else ""
+    return [
+        element("p", f"{number}{more}. The first of each kind is a vertical line in the charts."),
+        markup.table(header, rows, "Alarms of the training"),
+    ]

@@ -1,0 +1,235 @@
+"""The parts of a report about users over the horizon and about what the policy shows them, from portrait.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from recsys_po_rl.evaluation import portrait as portrait_lib
+from recsys_po_rl.evaluation import price, statistics
+from recsys_po_rl.reporting import charts, markup
+from recsys_po_rl.reporting.charts import Series
+from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting.numbers import fixed, interval, is_interval, is_number, percent
+
+LEARNED = "learned"
+MEASURES = {
+    "reward_per_step": "Reward per slate",
+    "click_rate": "Click rate",
+    "mean_quality_consumed": "Mean quality of what is consumed",
+    "share_positive_quality": "Share of consumption with positive quality",
+    "interest_drift": "Interest drift, distance from the first interest",
+}
+# Drawn, where they were evaluated: the learned policy, and both ends of the gap.
+COMPARED = {LEARNED: 1, price.FLOOR: 5, price.CEILING: 2}
+SEGMENTS = {
+    "toward_trash": ("begin toward trash", 2),
+    "between": ("between", 4),
+    "toward_nutrition": ("begin toward nutrition", 3),
+}
+MAX_DOCUMENT_TABLES = 3  # seeds whose documents are listed
+
+
+class Line(NamedTuple):
+    """A measure by part of the horizon."""
+
+    mean: list[Optional[float]]
+    low: list[Optional[float]]
+    high: list[Optional[float]]
+
+
+def pooled(portraits: Sequence[Mapping[str, Any]], policy: str, segment: str, measure: str) -> Optional[Line]:
+    """A measure of one run, with intervals over its users, or of several, with intervals over the runs.
+
+    Args:
+      portraits: contents of portrait.json, at least one.
+      policy: which.
+      segment: which.
+      measure: which.
+
+    Returns:
+      The line, None if one of the portraits lacks it.
+    """
+    found = [of["policies"].get(policy, {}).get("users", {}).get(segment, {}).get(measure) for of in portraits]
+    if any(one is None for one in found):
+        return None
+    if len(found) == 1:
+        bounds = [of if is_interval(of) else (None, None) for of in found[0]["interval95"]]
+        return Line(list(found[0]["mean"]), [low for low, _ in bounds], [high for _, high in bounds])
+    estimates = []
+    for values in zip(*(one["mean"] for one in found)):
+        there = [value for value in values if value is not None]
+        estimates.append(statistics.mean_interval(np.array(there)) if there else None)
+    return Line(
+        [None if of is None else of.mean for of in estimates],
+        [None if of is None else of.bounds[0] for of in estimates],
+        [None if of is None else of.bounds[1] for of in estimates],
+    )
+
+
+def users(portraits: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """Users over the horizon: by policy, and under the learned policy by where their interest began."""
+    first = portraits[0]
+    names = [name for name in COMPARED if all(name in of["policies"] for of in portraits)]
+    unit = _unit(portraits)
+    by_policy = _charts(portraits, [(name, name, portrait_lib.ALL, COMPARED[name]) for name in names])
+    parts = [
+        element(
+            "p",
+            f"The horizon of {first['horizon']} slates in {len(first['parts'])} parts. "
+            f"Bands are 95% intervals over {unit}.",
+        ),
+        markup.section("By policy", charts.legend([(name, COMPARED[name]) for name in names]), by_policy, level=3),
+    ]
+    segments = [name for name in SEGMENTS if all(name in of["policies"][LEARNED]["users"] for of in portraits)]
+    if segments:
+        shown = [(SEGMENTS[name][0], LEARNED, name, SEGMENTS[name][1]) for name in segments]
+        parts.append(
+            markup.section(
+                "By where their interest begins, under the learned policy",
+                element("p", _about_segments(portraits, segments)),
+                charts.legend([(label, style) for label, _, _, style in shown]),
+                _charts(portraits, shown),
+                level=3,
+            )
+        )
+    parts.append(_numbers(portraits))
+    return parts
+
+
+def _unit(portraits: Sequence[Mapping[str, Any]]) -> str:
+    if len(portraits) > 1:
+        return f"{len(portraits)} seeds"
+    return f"{portraits[0]['policies'][LEARNED]['num_users']} users"
+
+
+def _charts(portraits: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str, str, int]]) -> Html:
+    middles = [(begin + end) / 2 for begin, end in portraits[0]["parts"]]
+    drawn = []
+    for measure, title in MEASURES.items():
+        found = [(label, pooled(portraits, policy, segment, measure), style) for label, policy, segment, style in lines]
+        series = [
+            Series(label, middles, of.mean, of.low, of.high, style) for label, of, style in found if of is not None
+        ]
+        if series:
+            drawn.append(charts.line_chart(title, series, "slate"))
+    return element("div", drawn, class_="charts")
+
+
+def _about_segments(portraits: Sequence[Mapping[str, Any]], segments: Sequence[str]) -> str:
+    tastes = []
+    for name in segments:
+        of = [one["policies"][LEARNED]["segments"][name]["mean_taste"] for one in portraits]
+        tastes.append(fixed(float(np.mean(of)), sign=True) if all(is_number(value) for value in of) else "unknown")
+    return (
+        "Thirds of the users, by the mean quality of the document that they would choose at the start, were the whole "
+        f"catalogue one slate: {tastes[0]} on average in the third toward trash, {tastes[1]} between, {tastes[-1]} in "
+        "the third toward nutrition."
+    )
+
+
+def _numbers(portraits: Sequence[Mapping[str, Any]]) -> Html:
+    lines = {measure: pooled(portraits, LEARNED, portrait_lib.ALL, measure) for measure in MEASURES}
+    there = {measure: line for measure, line in lines.items() if line is not None}
+    rows = []
+    for place, (begin, end) in enumerate(portraits[0]["parts"]):
+        cells = [
+            f"{fixed(of.mean[place], 3)} {interval([of.low[place], of.high[place]], 3)}"
+            if of.mean[place] is not None
+            else "none"
+            for of in there.values()
+        ]
+        rows.append([f"{begin}\u2013{end}", *cells])
+    made = markup.table(
+        ["slates", *(MEASURES[measure] for measure in there)], rows, "The learned policy's users in numbers", "numbers"
+    )
+    return element("details", element("summary", "The learned policy's users in numbers"), made)
+
+
+def shown(portraits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Html]:
+    """What the learned policy shows: topics over time, documents early and late.
+
+    Args:
+      portraits: contents of portrait.json, at least one.
+      names: what to call the run of each, where there are several.
+    """
+    parts = [
+        markup.section("Topics over the horizon", _topic_maps(portraits), level=3),
+    ]
+    tables: list[Any] = []
+    for content, name in list(zip(portraits, names))[:MAX_DOCUMENT_TABLES]:
+        of = content["policies"][LEARNED]
+        first, last = content["parts"][0], content["parts"][-1]
+        of_run = f" ({name})" if len(portraits) > 1 else ""
+        pair = [
+            _documents(of["documents_early"], f"Slates {first[0]} to {first[1]}{of_run}"),
+            _documents(of["documents_late"], f"Slates {last[0]} to {last[1]}{of_run}"),
+        ]
+        tables.append(element("div", pair, class_="pair"))
+    if len(portraits) > MAX_DOCUMENT_TABLES:
+        tables.append(element("p", "The reports in the folders of the other seeds list theirs.", class_="muted"))
+    parts.append(markup.section("Documents shown most, early and late", tables, level=3))
+    return parts
+
+
+def _topic_maps(portraits: Sequence[Mapping[str, Any]]) -> list[Any]:
+    first = portraits[0]
+    maps = [
+        ("Shown by the learned policy, share of the slots", _mix(portraits, LEARNED, "topics_shown")),
+        ("Clicked under the learned policy, share of the clicks", _mix(portraits, LEARNED, "topics_clicked")),
+    ]
+    if all(price.CEILING in of["policies"] for of in portraits):
+        maps.append(("Shown by the reference that sees the interest", _mix(portraits, price.CEILING, "topics_shown")))
+    highest = max((share for _, mix in maps for of_part in mix if of_part for share in of_part), default=1.0) or 1.0
+    topics = first.get("topics") or [{"topic": topic, "mean_quality": None} for topic in range(_num_topics(maps))]
+    qualities = {of["topic"]: of["mean_quality"] for of in topics}
+    order = sorted(
+        range(len(topics)), key=lambda topic: -qualities[topic] if is_number(qualities[topic]) else float("inf")
+    )
+    drawn = []
+    for title, mix in maps:
+        rows = [
+            (
+                f"topic {topic} ({fixed(qualities[topic], 1, sign=True)})"
+                if is_number(qualities[topic])
+                else f"topic {topic}",
+                [of_part[topic] if of_part else None for of_part in mix],
+            )
+            for topic in order
+        ]
+        drawn.append(charts.heat_map(title, rows, ("slate 1", f"slate {first['horizon']}"), highest))
+    brackets = "In brackets the mean quality of a topic's documents, " + (
+        "in the first seed's world" if len(portraits) > 1 else "the most nutritious topics on top"
+    )
+    return [
+        element("p", f"{brackets}. The darkest cell stands for {percent(highest)}."),
+        element("div", drawn, class_="charts"),
+    ]
+
+
+def _num_topics(maps: Sequence[tuple[str, Any]]) -> int:
+    return max((len(of_part) for _, mix in maps for of_part in mix if of_part), default=0)
+
+
+def _mix(portraits: Sequence[Mapping[str, Any]], policy: str, key: str) -> list[Optional[list[float]]]:
+    """Shares of topics by part, averaged over runs."""
+    mixes = []
+    for of_part in zip(*(of["policies"][policy][key] for of in portraits)):
+        there = [np.asarray(shares, np.float64) for shares in of_part if shares is not None]
+        mixes.append(np.mean(there, axis=0).tolist() if there else None)
+    return mixes
+
+
+def _documents(documents: Sequence[Mapping[str, Any]], title: str) -> Html:
+    rows = [
+        [
+            str(doc["doc_id"]),
+            str(doc["topic"]),
+            fixed(doc["quality"], sign=True),
+            percent(doc["in_slates"]),
+            percent(doc["click_rate"]),
+        ]
+        for doc in documents
+    ]
+    made = markup.table(["document", "topic", "quality", "in slates", "clicked when shown"], rows, title, "numbers")
+    return element("div", element("p", element("strong", title)), made)
