@@ -124,11 +124,13 @@ def test_the_learners_gradient_is_that_of_the_unrolled_loop(mode):
     network.recommender = None
     runtime = SeededRuntime(ours, mode=mode)
     trajectory = runtime.trajectory(STEPS, keys=draws.make_keys(1))
-    learner = PolicyGradientLearner(network, horizon=STEPS, runtime_ctor=functools.partial(SeededRuntime, mode=mode))
+    learner = PolicyGradientLearner(
+        network, horizon=STEPS, runtime_ctor=functools.partial(SeededRuntime, mode=mode),
+        whole_return=True, population_baseline=None, normalize_advantages=False,
+    )  # fmt: skip
     recording = learner._replay.recorded({name: value.as_dict for name, value in trajectory.items()})
-    metric = trajectory[fields.METRICS_STATE].get(fields.CUMULATIVE_REWARD)[-1]
     rollout = Rollout(trajectory[fields.METRICS_STATE].get(fields.REWARD), recording, tf.constant([-1]))
-    found, _ = learner.gradients([rollout], [tf.broadcast_to(metric, rollout.rewards.shape)])
+    found, _ = learner.gradients([rollout], [learner.advantages(rollout.rewards)])
     if mode == "xla":  # upstream's replay may refuse rounding of XLA: the same gradient from our own unrolled loop
         assert_gradients_close(found, objective_gradient(ours, our_weights, trajectory))
     else:

@@ -62,10 +62,18 @@ class InterestModel(tf.keras.Model):
         self._hidden = tf.keras.layers.Dense(hidden_units, name="hidden")
         self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, name="user_embedding")
         self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+        self.build((None, num_topics))
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights, which depend on the constructor's arguments alone; it calls this."""
+        if self.built:  # again by `load_model`
+            return
         build_tables(self._proposals)
-        self._hidden.build((None, num_topics + 1))
-        self._user_embedding.build((None, hidden_units))
-        self._doc_bias.build((None, num_docs))
+        self._hidden.build((None, self.num_topics + 1))
+        self._user_embedding.build((None, self.hidden_units))
+        self._doc_bias.build((None, self.num_docs))
+        # Not `Model.build`, which would call the model.
+        tf.keras.layers.Layer.build(self, input_shape)
 
     def call(self, interest: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Scores of all documents; see the class."""

@@ -366,7 +366,14 @@ class PolicyGradientLearner:
         return True
 
 
-for _name in ("SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion"):
+OPTIMIZERS = (
+    "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "SGD",
+)  # fmt: skip
+KERAS_SCHEDULES = (
+    "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay",
+    "PolynomialDecay",
+)  # fmt: skip
+for _name in OPTIMIZERS:
     gin_config.register_external(getattr(tf.keras.optimizers, _name), module="tf.keras.optimizers")
-for _name in ("CosineDecay", "ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay", "PolynomialDecay"):
+for _name in KERAS_SCHEDULES:
     gin_config.register_external(getattr(tf.keras.optimizers.schedules, _name), module="tf.keras.optimizers.schedules")
