@@ -1,10 +1,20 @@
 """Recommenders that learn by policy gradient from consumption histories alone, as a RecSim NG application."""
 
 import sys
+from typing import Any
 
 from recsys_po_rl.version import __version__
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "load_policy"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load_policy` is imported when it is asked for: it brings the whole package."""
+    if name == "load_policy":
+        from recsys_po_rl.experiment.trained_policy import load_policy
+
+        return load_policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _is_the_program() -> bool:

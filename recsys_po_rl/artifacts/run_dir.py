@@ -29,6 +29,7 @@ REPORT = "report.html"
 CONFIG = "config.gin"
 OPERATIVE_CONFIG = "operative_config.gin"
 ENVIRONMENT = "environment.json"
+POLICY = "policy.keras"
 CHECKPOINTS = "checkpoints"
 BEST = "best"  # under checkpoints: the policy that validation users like best
 OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # what tells that a folder holds a run
@@ -39,7 +40,8 @@ _PACKAGES = (
     "tensorflow", "tf_keras", "tensorflow-probability", "edward2", "recsim-ng", "gin-config", "gym", "numpy",
 )  # fmt: skip
 
-_TEMPORARY = re.compile(r"\..+\.\w{8}")  # of `write_bytes`
+# What `write_bytes`, figures and TensorBoard's events write under before they rename.
+_TEMPORARY = re.compile(r"\..+\.(gin|json|csv|html|npz|keras|png)\.\w{8}(\.\w+)?|\.cut-\w{8}")
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -161,10 +163,12 @@ def sync(path: str) -> None:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Removes what `write_text` leaves when its process is killed."""
-    for name in os.listdir(folder):
-        if _TEMPORARY.fullmatch(name):
-            os.unlink(os.path.join(folder, name))
+    """Removes temporary files that a process left in a folder, or right under it, because it was killed."""
+    below = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
+    for path in (folder, *below):
+        for name in os.listdir(path):
+            if _TEMPORARY.fullmatch(name):
+                os.unlink(os.path.join(path, name))
 
 
 def mark_finished(folder: str) -> None:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from recsys_po_rl import checks, fields, gin_config
 from recsys_po_rl.artifacts import loggers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, watching
+from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, trained_policy, watching
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
@@ -238,6 +238,7 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
         trained = _train_into(plan, study, prepared, Validation(plan, seed, network, runtime), folder)
     evaluation = evaluate_policies(plan, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
+    trained_policy.save(folder, with_weights(network, trained.best).recommender)
     run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
     run_dir.write_json(folder, run_dir.TIMINGS, timings.seconds)

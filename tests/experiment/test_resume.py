@@ -1,113 +1,44 @@
-"""A run that was cut off goes on as if it had not been.
+"""A run that was cut off goes on as if it had not been; what cannot be resumed is refused and left alone."""
 
-Most tests run the real experiment on a learner that is cheap: a few numbers, moved by Adam along a seeded walk, judged
-by a formula. What is interrupted and written is the same.
-"""
-
-import csv
+import fcntl
 import functools
+import importlib.util
+import json
 import os
 import pathlib
+import re
+import resource
 import shutil
-import types
+import signal
+import threading
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.checkpoint import checkpoint_management
 
-from recsys_po_rl.artifacts import loggers, run_dir
-from recsys_po_rl.experiment import experiment, seed_run
-from recsys_po_rl.training.learner import StepResult
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
+from recsys_po_rl.experiment import (
+    command_line,
+    experiment,
+    modes,
+    recording,
+    resuming,
+    seed_run,
+    stopping,
+    train_and_evaluate,
+)
 
-
-class ToyRecommender(tf.Module):
-    def __init__(self):
-        super().__init__()
-        self.weights = tf.Variable(tf.keras.initializers.RandomNormal()((3,)))
-        self.count = tf.Variable(0.0, trainable=False)
-
-
-class ToyCritic(tf.Module):
-    def __init__(self):
-        super().__init__()
-        self.mean = tf.Variable(0.5, trainable=False)
-        self.weight = tf.Variable([0.1, 0.2])
-        self.optimizer = tf.keras.optimizers.Adam(0.1)
-        self.optimizer.build([self.weight])
-
-
-class ToyLearner:
-    """Whatever a run can depend on is there: a critic with statistics, two optimizers with slots, a schedule."""
-
-    def __init__(self, network, horizon, runtime_ctor):
-        del horizon, runtime_ctor
-        self.recommender = network.recommender
-        self.critic = ToyCritic()
-        self.optimizer = tf.keras.optimizers.Adam(0.1)
-        self.optimizer.build([self.recommender.weights])
-
-    def step(self, keys, progress):
-        self.optimizer.learning_rate.assign(0.1 * (1.0 - 0.5 * progress))
-        noise = tf.random.stateless_normal((3,), tf.cast(keys[0].world, tf.int32))
-        gradient = noise + 0.1 * self.recommender.weights + tf.reduce_sum(self.critic.weight)
-        self.optimizer.apply_gradients([(gradient, self.recommender.weights)])
-        self.recommender.count.assign_add(1.0)
-        self.critic.mean.assign(0.9 * self.critic.mean + tf.reduce_mean(noise))
-        self.critic.optimizer.apply_gradients([(noise[:2] * self.critic.mean, self.critic.weight)])
-        return StepResult(tf.reduce_sum(self.recommender.weights), tf.norm(gradient), tf.constant(1.0))
-
-
-def toy_network(num_users, corpus_seed, **options):
-    recommender = ToyRecommender()
-    return types.SimpleNamespace(
-        recommender=recommender, trainable_variables=recommender.trainable_variables, variables=[], config={}
-    )
-
-
-def toy_runtime(variables):
-    return types.SimpleNamespace(mode="graph")
-
-
-def judged(recommender):
-    return np.sin(7.0 * recommender.weights.numpy())
-
-
-def toy_evaluation(plan, study, network, runtime, trained, timings, folder):
-    entries = {}
-    for name, weights in (("learned", trained.best), ("learned_last", trained.last)):
-        seed_run.with_weights(network, weights)
-        entries[name] = {"mean": float(judged(network.recommender).mean()), "weights": [w.tolist() for w in weights]}
-    return {
-        "policies": entries, "left_out": {}, "best_step": trained.best_step, "horizon": plan.horizon,
-        "price_of_partial_observability": {"policies": {}}, "full_information": [],
-    }  # fmt: skip
+_SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
+toy_run = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(toy_run)
+TOY, ToyLearner, contents, untimed = toy_run.TOY, toy_run.ToyLearner, toy_run.contents, toy_run.untimed
 
 
 @pytest.fixture(autouse=True)
-def _evaluations_are_cheap(request, monkeypatch):
-    if "real" not in request.keywords:
-        monkeypatch.setattr(seed_run, "evaluate_policies", toy_evaluation)
-        monkeypatch.setattr(
-            seed_run.Validation,
-            "outcome",
-            lambda self, weights: types.SimpleNamespace(
-                total=judged(seed_run.with_weights(self._network, weights).recommender), behaviour=None
-            ),
-        )
-        monkeypatch.setattr(
-            "recsys_po_rl.training.diagnostics.gradient_variances",
-            lambda learner, keys: {"none": float(learner.critic.mean), "mean": 1.0},
-        )
-        monkeypatch.setattr("recsys_po_rl.evaluation.evaluator.pooled", lambda entries: {"of": entries})
-        monkeypatch.setattr("recsys_po_rl.evaluation.price.pooled", lambda prices: prices[0])
-
-
-TOY = dict(
-    num_training_steps=7, horizon=3, users_per_step=2, num_shards=2, validate_every_steps=2, checkpoint_every_steps=2,
-    gradient_variance_every_steps=3, policies=[], quiet=True, network_ctor=toy_network, runtime_ctor=toy_runtime,
-    learner_ctor=ToyLearner,
-)  # fmt: skip
+def _evaluations_are_cheap(monkeypatch):
+    toy_run.make_evaluations_cheap(monkeypatch.setattr)
+    monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
 
 
 class Killed(BaseException):
@@ -140,42 +71,6 @@ class Disk:
         return call
 
 
-def untimed(path):
-    with path.open(newline="") as file:
-        return [
-            {key: cell for key, cell in row.items() if not key.endswith(("_seconds", "_per_second"))}
-            for row in csv.DictReader(file)
-        ]
-
-
-def contents(folder):
-    """All that must not depend on interruptions, of every run folder under a folder."""
-    found = {}
-    for path in sorted(pathlib.Path(folder).rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".csv":
-            found[name] = untimed(path)
-        elif path.name in (run_dir.EVALUATION, run_dir.CONFIG):
-            found[name] = path.read_text()
-        elif path.suffix == ".index":
-            reader = tf.train.load_checkpoint(str(path).removesuffix(".index"))
-            found[name] = {
-                key: np.asarray(reader.get_tensor(key)).tobytes()
-                for key in reader.get_variable_to_shape_map()
-                if "save_counter" not in key and "_CHECKPOINTABLE" not in key
-            }
-        elif path.is_file() and ".tfevents." not in path.name:
-            found[name] = True
-    return found
-
-
-def assert_equal(folder, other):
-    found, expected = contents(folder), contents(other)
-    assert sorted(found) == sorted(expected)
-    for name in expected:
-        assert found[name] == expected[name], name
-
-
 def whole_run(folder, seeds=(3,), **options):
     return experiment(seeds=seeds, output_dir=str(folder), **{**TOY, **options})
 
@@ -184,19 +79,42 @@ def resume(folder, seeds=(3,), **options):
     return experiment(seeds=seeds, output_dir=str(folder), resume=True, **{**TOY, **options})
 
 
-def killed_in_step(folder, step, patch, seeds=(3,), **options):
-    """A run whose process disappears in a step."""
+def before_step(number, do, patch):
+    """Calls `do` when a training step begins."""
     original = ToyLearner.step
 
-    def dying(self, keys, progress):
-        if round(progress * TOY["num_training_steps"]) == step - 1:
-            raise Killed
+    def step(self, keys, progress):
+        if round(progress * TOY["num_training_steps"]) == number - 1:
+            do()
         return original(self, keys, progress)
 
+    patch.setattr(ToyLearner, "step", step)
+
+
+def die():
+    raise Killed
+
+
+def killed_in_step(folder, step, patch, seeds=(3,), **options):
+    """A run whose process disappears in a step."""
     with patch.context() as patched:
-        patched.setattr(ToyLearner, "step", dying)
+        before_step(step, die, patched)
         with pytest.raises(Killed):
-            whole_run(folder, seeds, **options)
+            whole_run(folder, seeds, **{"num_processes": 1, **options})
+
+
+def files_of(folder):
+    """Every byte of every file."""
+    return {str(path): path.read_bytes() for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+
+
+def refused(folder, message, seeds=(3,), **options):
+    """Resuming is refused in one line, and nothing is changed."""
+    before = files_of(folder)
+    with pytest.raises(checks.InvalidInputError) as error:
+        resume(folder, seeds, **options)
+    assert files_of(folder) == before
+    assert re.search(message, gin_config.first_line(error.value))
 
 
 @pytest.fixture
@@ -210,13 +128,126 @@ def whole(tmp_path):
     return tmp_path / "whole"
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 7])
+def position(folder):
+    return resuming.position_of(str(folder), recording.tables(seed_run_plan()))
+
+
+def seed_run_plan():
+    given = {**train_and_evaluate.arguments.bound(experiment), **TOY}
+    return train_and_evaluate.arguments.checked(given).plan
+
+
+# Equality
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(step, whole, folder, monkeypatch):
     killed_in_step(folder, step, monkeypatch)
     assert len(untimed(folder / run_dir.METRICS)) == step - 1
     result = resume(folder)
-    assert_equal(folder, whole)
+    assert contents(folder) == contents(whole)
     assert [row.step for row in result.history] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_run_that_is_killed_again_and_again_comes_to_its_end(whole, folder, monkeypatch):
+    killed_in_step(folder, 3, monkeypatch)
+    for step in (4, 3, 6, 7):
+        with monkeypatch.context() as patched:
+            before_step(step, die, patched)
+            with pytest.raises(Killed):
+                resume(folder)
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_seeds_that_are_finished_stay_and_others_go_on(tmp_path, folder, monkeypatch):
+    seeds = (3, 5, 8)
+    whole_run(tmp_path / "whole", seeds, num_processes=1)
+    calls = []
+    with monkeypatch.context() as patched:
+        before_step(5, lambda: die() if len(calls) == 1 else calls.append(None), patched)
+        with pytest.raises(Killed):
+            whole_run(folder, seeds, num_processes=1)
+    finished = files_of(folder / "seed_3")
+    result = resume(folder, seeds, num_processes=1)
+    after = files_of(folder / "seed_3")
+    assert {name: after[name] for name in finished} == finished
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert [row.step for row in result.history] == [1, 2, 3, 4, 5, 6, 7] * 3
+    assert [one.seed for one in result.per_seed] == [3, 5, 8]
+
+
+def test_one_seed_of_several_can_be_resumed_alone(tmp_path, folder, monkeypatch):
+    killed_in_step(folder, 5, monkeypatch, seeds=(3, 5))
+    whole_run(tmp_path / "whole", (3,))
+    resume(folder / "seed_3", (3,))
+    assert contents(folder / "seed_3") == contents(tmp_path / "whole")
+
+
+def test_it_says_where_it_goes_on(folder, monkeypatch, capsys):
+    killed_in_step(folder, 6, monkeypatch)
+    resume(folder, quiet=False)
+    assert "resumed from step 4\n" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_checkpoint_begins_at_step_0_and_says_so(whole, folder, monkeypatch, capsys):
+    killed_in_step(folder, 2, monkeypatch)
+    resume(folder, quiet=False)
+    assert f"no whole checkpoint in {folder}: starts at step 0\n" in capsys.readouterr().out
+    assert contents(folder) == contents(whole)
+
+
+def test_a_folder_that_is_not_there_begins_at_step_0(whole, folder):
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_finished_run_is_left_alone_and_says_so(whole, capsys):
+    before = files_of(whole)
+    result = resume(whole, quiet=False)
+    assert files_of(whole) == before
+    assert f"the run in {whole} is finished: nothing is done" in capsys.readouterr().out
+    assert result.evaluation == json.loads((whole / run_dir.EVALUATION).read_text())
+    assert len(result.history) == 7
+
+
+@pytest.mark.parametrize("name", [run_dir.EVALUATION, run_dir.TIMINGS, run_dir.OPERATIVE_CONFIG])
+def test_a_file_that_is_missing_from_a_finished_run_is_made_again(name, whole, folder):
+    shutil.copytree(whole, folder)
+    (folder / name).unlink()
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_half_an_evaluation_is_made_again(whole, folder):
+    shutil.copytree(whole, folder)
+    text = (folder / run_dir.EVALUATION).read_text()
+    (folder / run_dir.EVALUATION).write_text(text[:-20])
+    resume(folder)
+    assert (folder / run_dir.EVALUATION).read_text() == text
+
+
+def test_half_a_line_is_cut_off(whole, folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    for name in (run_dir.METRICS, run_dir.VALIDATION, run_dir.GRADIENT_VARIANCE):
+        with (folder / name).open("a") as file:
+            file.write("3,6,0.12")
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_no_validation_and_no_steps_at_all(tmp_path):
+    for number, options in enumerate(({"validate_every_steps": 0}, {"num_training_steps": 0})):
+        whole_run(tmp_path / f"whole_{number}", **options)
+        (tmp_path / f"whole_{number}" / run_dir.EVALUATION).rename(tmp_path / "before.json")
+        resume(tmp_path / f"whole_{number}", **options)
+        found = (tmp_path / f"whole_{number}" / run_dir.EVALUATION).read_text()
+        assert found == (tmp_path / "before.json").read_text()
+
+
+def test_a_checkpoint_after_some_time(folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch, checkpoint_every_steps=100, checkpoint_every_minutes=1e-9)
+    assert position(folder).step == 5
 
 
 @pytest.mark.slow
@@ -238,3 +269,264 @@ def test_a_run_that_is_killed_before_any_write_goes_on(seeds, every, tmp_path, m
         resume(folder, seeds, num_processes=1)
         assert contents(folder) == expected, moment
         shutil.rmtree(folder)
+
+
+# Signals
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_step_end_and_saves_it(signum, whole, folder, monkeypatch):
+    handlers = [signal.getsignal(one) for one in stopping.SIGNALS]
+    with monkeypatch.context() as patched:
+        before_step(3, lambda: signal.raise_signal(signum), patched)
+        with pytest.raises(stopping.Stopped) as stopped:
+            whole_run(folder)
+    assert stopped.value.signum == signum
+    assert [signal.getsignal(one) for one in stopping.SIGNALS] == handlers
+    assert len(untimed(folder / run_dir.METRICS)) == 3
+    assert position(folder).step == 3
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_second_signal_stops_at_once_and_leaves_a_whole_folder(whole, folder, monkeypatch, capsys):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        before_step(4, twice, patched)
+        with pytest.raises(stopping.Stopped):
+            whole_run(folder)
+    assert "stopping after this training step (once more: at once)" in capsys.readouterr().err
+    assert len(untimed(folder / run_dir.METRICS)) == 3
+    assert position(folder).step == 2
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_signal_in_the_evaluation_stops_at_once(whole, folder, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(seed_run, "evaluate_policies", lambda *args: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(stopping.Stopped):
+            whole_run(folder, quiet=False)
+    assert f"interrupted: --resume --output_dir {folder} goes on" in capsys.readouterr().err
+    assert position(folder).step == 7
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_signal_in_one_of_several_seeds_keeps_what_is_done(tmp_path, folder, monkeypatch):
+    whole_run(tmp_path / "whole", (3, 5), num_processes=1)
+    with monkeypatch.context() as patched:
+        before_step(4, lambda: signal.raise_signal(signal.SIGINT), patched)
+        with pytest.raises(stopping.Stopped):
+            whole_run(folder, (3, 5), num_processes=1)
+    assert position(folder / "seed_3").step == 4
+    resume(folder, (3, 5), num_processes=1)
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_status_tells_the_signal(signum, status, folder, monkeypatch):
+    class Flags:
+        mode = "train_and_evaluate"
+
+    monkeypatch.setitem(modes.MODES, "train_and_evaluate", lambda flags: whole_run(folder))
+    before_step(2, lambda: signal.raise_signal(signum), monkeypatch)
+    assert command_line.run(Flags) == status
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(folder):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(whole_run(folder)))
+    thread.start()
+    thread.join()
+    assert len(results[0].history) == 7
+
+
+# Refusals
+
+
+def test_without_resume_a_folder_with_a_run_is_refused(folder, monkeypatch):
+    killed_in_step(folder, 3, monkeypatch)
+    before = files_of(folder)
+    with pytest.raises(checks.InvalidInputError, match="already holds a run"):
+        whole_run(folder)
+    assert files_of(folder) == before
+
+
+def test_another_configuration_is_refused_key_by_key(folder, monkeypatch):
+    killed_in_step(folder, 3, monkeypatch)
+    refused(folder, r"another configuration: experiment.horizon was 3, is 4", horizon=4)
+    refused(folder, r"experiment.seeds was \[3\], is \[4\]", seeds=(4,))
+    refused(
+        folder,
+        r"experiment.corpus_seed was None, is 5; experiment.num_training_steps was 7, is 9$",
+        corpus_seed=5,
+        num_training_steps=9,
+    )
+    refused(folder, r"experiment.learner_ctor was ToyLearner, is partial\(ToyLearner\)",
+            learner_ctor=functools.partial(ToyLearner))  # fmt: skip
+
+
+def test_bindings_are_compared_by_what_they_say(folder, monkeypatch):
+    gin_config.parse([], ["recsys_po_rl.PolicyGradientLearner.discount = 0.5"])
+    killed_in_step(folder, 3, monkeypatch)
+    gin_config.parse([], ["recsys_po_rl.PolicyGradientLearner.discount = 5e-1"])
+    gin_config.parse([], ["recsys_po_rl.PolicyGradientLearner.critic = @recsys_po_rl.LearnedValue"])
+    refused(folder, r"PolicyGradientLearner.critic was not bound, is @LearnedValue$")
+    gin_config.parse([], ["recsys_po_rl.PolicyGradientLearner.discount = 0.25"])
+    refused(folder, r"is @LearnedValue; PolicyGradientLearner.discount was 0.5, is 0.25$")
+
+
+def test_what_only_shows_or_hurries_may_differ(whole, folder, monkeypatch):
+    gin_config.parse([], ["recsys_po_rl.experiment.quiet = False"])
+    killed_in_step(folder, 3, monkeypatch, quiet=False)
+    gin_config.parse([], ["recsys_po_rl.experiment.num_processes = 2", "recsys_po_rl.experiment.resume = True"])
+    resume(folder, num_processes=2)
+    assert contents(folder)[run_dir.EVALUATION] == contents(whole)[run_dir.EVALUATION]
+
+
+def changed_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_another_version_is_refused(folder, monkeypatch):
+    killed_in_step(folder, 5, monkeypatch)
+    changed_json(folder / run_dir.ENVIRONMENT, lambda content: content["versions"].update({"recsys-po-rl": "0.0.1"}))
+    refused(folder, r"holds a run of recsys-po-rl 0.0.1, this is .*: resume it with the version that it was made with")
+
+
+def test_a_folder_whose_run_cannot_be_told_is_refused(folder, monkeypatch):
+    killed_in_step(folder, 5, monkeypatch)
+    texts = {name: (folder / name).read_text() for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)}
+    (folder / run_dir.ENVIRONMENT).write_text(texts[run_dir.ENVIRONMENT][:30])
+    refused(folder, r"environment.json is missing or cannot be read")
+    (folder / run_dir.ENVIRONMENT).write_text(texts[run_dir.ENVIRONMENT])
+    (folder / run_dir.CONFIG).write_text("recsys_po_rl.experiment.horizon = [1,")
+    refused(folder, r"config.gin cannot be read \(not gin text")
+    (folder / run_dir.CONFIG).unlink()
+    refused(folder, r"config.gin is missing")
+    (folder / run_dir.ENVIRONMENT).unlink()
+    refused(folder, r"holds metrics.csv but no config.gin: it cannot be told which run that is")
+
+
+def test_resume_needs_a_folder(tmp_path):
+    with pytest.raises(checks.InvalidInputError, match=r"experiment.resume needs output_dir"):
+        experiment(resume=True, **TOY)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(checks.InvalidInputError, match=r"is a file, a folder is needed"):
+        resume(tmp_path / "file")
+
+
+def test_a_read_only_folder_is_refused(folder, monkeypatch):
+    killed_in_step(folder, 5, monkeypatch)
+    with monkeypatch.context() as patched:  # the superuser may write everywhere
+        patched.setattr(run_dir.os, "access", lambda path, mode: mode != os.W_OK)
+        refused(folder, r"is not writable$")
+
+
+def test_two_processes_do_not_write_the_same_run(folder, monkeypatch):
+    killed_in_step(folder, 5, monkeypatch)
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    refused(folder, r"another process is at work in ")
+    os.close(descriptor)
+    resume(folder)
+
+
+def broken(path, how):
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        os.truncate(path, path.stat().st_size // 2)
+    elif how == "empty":
+        os.truncate(path, 0)
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "changed"])
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001", ".json"])
+def test_where_the_last_checkpoint_is_broken_the_one_before_is_used(how, ending, whole, folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    broken(folder / "checkpoints" / f"ckpt-4{ending}", how)
+    found = position(folder)
+    assert found.step == 2
+    if (how, ending) != ("missing", ".json"):  # without it, nothing tells that there was one
+        assert found.notes[0].startswith("the checkpoint of step 4 is broken (ckpt-4")
+        assert found.notes[0].endswith("): the one before is used")
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_where_all_checkpoints_are_broken_it_begins_at_step_0(whole, folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    for step in (2, 4):
+        broken(folder / "checkpoints" / f"ckpt-{step}.index", "truncated")
+    assert position(folder).notes[-1] == f"no whole checkpoint in {folder}: starts at step 0"
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_checkpoint_whose_rows_are_lost_is_of_no_use(whole, folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    lines = (folder / run_dir.METRICS).read_text().splitlines(keepends=True)
+    (folder / run_dir.METRICS).write_text("".join(lines[:4]))  # steps 1 to 3
+    assert position(folder).notes == [
+        "the checkpoint of step 4 is of no use (metrics.csv lacks rows before it): the one before is used",
+        "resumed from step 2",
+    ]
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    killed_in_step(tmp_path / "other", 6, monkeypatch, seeds=(4,))
+    own = tmp_path / "own"
+    shutil.copytree(folder / "checkpoints", own)
+    for path in (tmp_path / "other" / "checkpoints").glob("ckpt-4.*"):  # under our own checksums
+        if path.suffix != ".json":
+            shutil.copy(path, folder / "checkpoints")
+    refused(folder, r"ckpt-4' is not the one that this run wrote \(ckpt-4.data-00000-of-00001 is another file\)")
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copytree(tmp_path / "other" / "checkpoints", folder / "checkpoints")
+    refused(folder, r"ckpt-4' is another run's: take it out of this folder")
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copytree(own, folder / "checkpoints")
+    resume(folder)
+
+
+def test_a_checkpoint_of_another_network_is_refused(folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    found = checkpoints.find(str(folder), json.loads((folder / run_dir.ENVIRONMENT).read_text())["run"]).whole[0]
+    other = toy_run.ToyRecommender()
+    other.weights = tf.Variable([1.0, 2.0])
+    learner = toy_run.ToyLearner(toy_run.types.SimpleNamespace(recommender=other), 3, None)
+    with pytest.raises(checks.InvalidInputError, match=r"ckpt-4' does not fit this network: ") as error:
+        checkpoints.Checkpoints(str(folder), other, learner, "").restore(found)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("limit", [300, 1000, 3000])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(limit, whole, folder):
+    """The largest size of a file stands for a disk's: the system refuses the rest of a write in the same way."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+    try:
+        with pytest.raises(
+            checks.InvalidInputError, match=r"cannot be written: File too large; what is there is whole"
+        ):
+            whole_run(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    for path in folder.glob("*.csv"):
+        assert path.read_bytes().endswith(b"\n") or not path.read_bytes()
+    resume(folder)
+    assert contents(folder) == contents(whole)
