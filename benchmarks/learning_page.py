@@ -279,11 +279,28 @@ def behaviour_lines() -> list[str]:
         "",
         "## What the policies do to users",
         "",
-        "Ten topics, mean of corpora 0 to 2, one number for each quarter of the horizon; intervals over users are in "
-        "the evaluation.json of the study.",
+        "Ten topics, mean of corpora 0 to 2, one number for each quarter of the horizon.",
         "",
         table(["policy", *MEASURES.values()], rows),
+        "",
+        f"The learned policy on corpus {of_seeds[0]['corpus_seed']}, with half-widths of 95% intervals over users; those "
+        "of the other policies are in the study's evaluation.json:",
+        "",
+        table(["measure", *(f"quarter {number}" for number in (1, 2, 3, 4))], _with_half_widths(of_seeds[0])),
     ]
+
+
+def _with_half_widths(evaluation: Mapping[str, Any]) -> list[list[str]]:
+    learned = evaluation["policies"]["learned"]
+    rows = []
+    for measure, name in MEASURES.items():
+        intervals = learned["quarters_interval95"].get(measure) or [None] * 4
+        cells = [
+            f"{mean:.3f}" if bounds is None else f"{mean:.3f} ±{(bounds[1] - bounds[0]) / 2:.3f}"
+            for mean, bounds in zip(learned["quarters"][measure], intervals)
+        ]
+        rows.append([name, *cells])
+    return rows
 
 
 def variance_lines() -> list[str]:
