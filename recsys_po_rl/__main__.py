@@ -115,6 +115,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     for name in vars(flags):
         if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):
             parser.error(f"--mode {flags.mode} takes no --{name}")
+    if flags.resume and flags.dry_run:
+        parser.error("--resume and --dry_run exclude each other")
     if flags.resume and not flags.output_dir:
         parser.error("--resume needs --output_dir, the folder of the run to resume")
     if not most and not flags.gin_files:

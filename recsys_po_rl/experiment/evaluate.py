@@ -71,6 +71,7 @@ def evaluate(
     trained_text = _read(run, run_dir.CONFIG)
     gin_config.parse([os.path.join(run, run_dir.CONFIG)], [])
     before = config_text.bindings(gin_config.config_text())
+    _raise_if_not_bound(run)
     gin_config.parse(gin_files, gin_bindings)
     after = config_text.bindings(gin_config.config_text())
     checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
@@ -165,6 +166,18 @@ def _read(folder: str, name: str) -> str:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise checks.InvalidInputError(f"{folder!r} is no run folder: {name} cannot be read") from error
+
+
+def _raise_if_not_bound(run: str) -> None:
+    """A run that was started from Python can have arguments that its config.gin lacks."""
+    given = (run_dir.read_json(run, run_dir.ENVIRONMENT) or {}).get("arguments") or {}
+    known = arguments.checked(arguments.bound(train_and_evaluate.experiment)).plan.arguments
+    lacking = [name for name in known if name in given and given[name] != known[name]]
+    if lacking:
+        raise checks.InvalidInputError(
+            f"{run!r} was made with arguments that its {run_dir.CONFIG} does not have ({', '.join(lacking)}): "
+            "bind them with gin to evaluate it here"
+        )
 
 
 def _seeds_of_users(

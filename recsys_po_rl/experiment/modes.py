@@ -10,11 +10,19 @@ def train_and_evaluate(flags: Any) -> None:
     """Trains, then compares the learned policy with others; with --dry_run says what that would take.
 
     Args:
-      flags: gin_files, gin_bindings (lists of text), output_dir (text or None) and resume.
+      flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume and dry_run.
     """
+    from recsys_po_rl.artifacts import run_dir
+    from recsys_po_rl.experiment import arguments, plan
     from recsys_po_rl.experiment.train_and_evaluate import experiment
 
     gin_config.parse(flags.gin_files, flags.gin_bindings)
+    if flags.dry_run:
+        checked = arguments.checked(arguments.bound(experiment))
+        if flags.output_dir is not None:
+            run_dir.free_path(flags.output_dir)
+        print(plan.text(plan.estimate(checked), checked))
+        return
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:
         given["resume"] = True

@@ -1,0 +1,259 @@
+"""Short measurements on this machine, at small size: what a training step and an evaluation cost."""
+
+import contextlib
+import ctypes
+import functools
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
+
+from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.experiment import arguments, seed_run
+from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.simulation_config import SimulationNetwork
+from recsys_po_rl.training import trainer
+
+USER_STEPS = 100_000  # of a training step, as in the default experiment: a fraction of a second
+MOST_USERS = 500  # of a batch
+MOST_SLATES = 100  # for each user
+USUAL_DOCS = 100  # with more documents there are fewer users
+REPETITIONS = 3
+# What makes a policy's search short; parameters of `experiment.policies`, as far as a constructor has them.
+SHORT_SEARCH = {
+    "num_iterations": 1,
+    "rounds": ((2, 2),),
+    "coefficients": (1.0,),
+    "grid_points": 5,
+    "num_particles": None,
+}
+SEARCH_USERS = ("num_log_users", "num_search_users", "users_per_iteration")
+
+
+class Cost(NamedTuple):
+    """What a kind of work costs."""
+
+    first_seconds: float  # building, tracing, compiling
+    seconds_per_user_step: float
+    kept_bytes_per_user_step: float = 0.0  # of everything that is there at once
+    working_bytes_per_user: float = 0.0  # of one batch
+    program_bytes: float = 0.0  # that stay once it is built
+    building_bytes: float = 0.0  # that are there beside them while it is built
+
+
+class PolicyCost(NamedTuple):
+    """What a policy beside the learned one costs."""
+
+    search_seconds: float  # of a short search, building included
+    search_user_steps: int  # of a short search
+    evaluation: Cost
+
+
+class Sizes(NamedTuple):
+    """What is measured."""
+
+    users: int  # of a batch
+    slates: int
+
+
+def small_sizes(plan: Plan, users: int, num_docs: int, num_batches: int = 1) -> Sizes:
+    """Sizes at which something is measured: at most those of the plan.
+
+    Args:
+      plan: the experiment's.
+      users: of a batch, at full size.
+      num_docs: D.
+      num_batches: that are there at once.
+    """
+    slates = min(plan.horizon, MOST_SLATES)
+    scale = min(1.0, (USUAL_DOCS / num_docs) ** 2)  # planners look at all pairs of documents
+    most = min(MOST_USERS, USER_STEPS // (slates * num_batches)) * scale
+    return Sizes(min(users, max(2, int(most))), slates)
+
+
+def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
+    """A training step, measured on the fewest shards that the learner takes.
+
+    Args:
+      plan: the experiment's.
+      seed: of the run.
+      world_seed: of the corpus.
+      num_docs: D.
+    """
+    before, started = resident_bytes(), time.perf_counter()
+    num_shards = plan.num_shards
+    sizes = small_sizes(plan, plan.users_per_step // plan.num_shards, num_docs, num_shards)
+    small = plan._replace(
+        horizon=sizes.slates, num_shards=num_shards, users_per_step=sizes.users * num_shards, resume=False
+    )
+    learner: Any = None
+
+    def step(shards: int, number: int) -> None:
+        nonlocal learner
+        learner = learner or seed_run.prepare(small, seed, world_seed).learner
+        result = learner.step(trainer.keys_of_step(seed, number, shards, "calibration"), 0.0)
+        float(result.mean_reward)
+
+    building = peak_bytes(functools.partial(step, num_shards, 1))
+    program = max(0.0, resident_bytes() - before)
+    first = time.perf_counter() - started
+    seconds = statistics.median(_seconds(functools.partial(step, num_shards, 2 + i)) for i in range(REPETITIONS))
+    user_steps = num_shards * sizes.users * sizes.slates
+    minibatches = getattr(learner, "num_minibatches", 1)
+    others = num_shards // (2 * minibatches) * minibatches or 2 * num_shards
+    step(others, 8)
+    peaks = {shards: peak_bytes(functools.partial(step, shards, 9)) for shards in (num_shards, others)}
+    more = (peaks[others] - peaks[num_shards]) / (others - num_shards)  # bytes for a shard more
+    kept = max(0.0, more) / (sizes.users * sizes.slates)
+    return Cost(
+        first_seconds=max(0.0, first - seconds),
+        seconds_per_user_step=seconds / user_steps,
+        kept_bytes_per_user_step=kept,
+        working_bytes_per_user=max(0.0, peaks[num_shards] - kept * user_steps) / sizes.users,
+        program_bytes=program,
+        building_bytes=max(0.0, building - program),
+    )
+
+
+def of_evaluation(study: seed_run.Study, build: Callable[[], SimulationNetwork]) -> Cost:
+    """An evaluation.
+
+    Args:
+      study: a world of small batches and a short horizon.
+      build: makes the network.
+    """
+    before, started = resident_bytes(), time.perf_counter()
+    runtime: Any = None
+
+    def evaluate(number: int) -> None:
+        nonlocal runtime
+        runtime = runtime or study.runtime(build())
+        evaluator.evaluate(
+            runtime,
+            study.horizon,
+            evaluator.BATCHES_AT_ONCE * study.batch_size,
+            study.batch_size,
+            study.seed,
+            ("calibration", number),
+        )
+
+    building = peak_bytes(functools.partial(evaluate, 0))
+    program = max(0.0, resident_bytes() - before)
+    first = time.perf_counter() - started
+    seconds = statistics.median(_seconds(functools.partial(evaluate, 1 + i)) for i in range(REPETITIONS))
+    user_steps = evaluator.BATCHES_AT_ONCE * study.batch_size * study.horizon
+    return Cost(
+        first_seconds=max(0.0, first - seconds),
+        seconds_per_user_step=seconds / user_steps,
+        kept_bytes_per_user_step=peak_bytes(functools.partial(evaluate, 9)) / user_steps,
+        program_bytes=program,
+        building_bytes=max(0.0, building - program),
+    )
+
+
+def of_policy(study: seed_run.Study, policy: Callable[..., Any]) -> Optional[PolicyCost]:
+    """A policy beside the learned one, after a short search; None if it is left out in this world.
+
+    Args:
+      study: a world of small batches and a short horizon.
+      policy: see `experiment.policies`.
+    """
+    given = arguments.bound(policy)
+    short = {name: value for name, value in SHORT_SEARCH.items() if name in given and value is not None}
+    short.update({name: study.batch_size for name in SEARCH_USERS if name in given})
+    before, started = resident_bytes(), time.perf_counter()
+    try:
+        made = policy(study, **short)
+        seconds = time.perf_counter() - started
+        network = made if isinstance(made, SimulationNetwork) else None
+        build = (lambda: network) if network is not None else functools.partial(study.network, recommender_ctor=made)
+        cost = of_evaluation(study, build)
+    except policies_lib.LeftOutError:
+        return None
+    cost = cost._replace(program_bytes=max(0.0, resident_bytes() - before))
+    return PolicyCost(seconds, search_users({**given, **short}, study.config) * study.horizon, cost)
+
+
+def search_users(given: dict[str, Any], config: Any) -> int:
+    """Users that a policy's constructor simulates.
+
+    Args:
+      given: its parameters, by name.
+      config: the network's.
+    """
+    if "rounds" in given:
+        return sum(num_slates * num_users for num_slates, num_users in given["rounds"])
+    if "users_per_iteration" in given:
+        return int(given["num_iterations"] * given["users_per_iteration"])
+    tries = len(given["coefficients"]) if "coefficients" in given else int(config["num_topics"])
+    return int(given.get("num_log_users", 0) + tries * given.get("num_search_users", 0))
+
+
+# Memory.
+
+
+def resident_bytes() -> float:
+    """What this process has in memory now; 0 where the system does not tell."""
+    return _status("VmRSS")
+
+
+def peak_bytes(action: Callable[[], None]) -> float:
+    """How much more than before an action had in memory at once; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is needed now
+    before = resident_bytes()
+    if not resets_peak():
+        action()
+        return 0.0
+    action()
+    return max(0.0, _status("VmHWM") - before)
+
+
+def resets_peak() -> bool:
+    """Has the system forget the most that this process ever had; False where it cannot."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def available_bytes() -> float:
+    """What a new process could have; infinite where the system does not tell."""
+    found = float("inf")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        found = float(lines["MemAvailable"].split()[0]) * 1024.0
+    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" where there is none
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = float(file.read())
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            found = min(found, limit - float(file.read()))
+    return found
+
+
+def seconds_since_start() -> float:
+    """How long ago this process began; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open("/proc/self/stat", encoding="ascii") as file:
+            ticks = float(file.read().rsplit(")", 1)[1].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _status(name: str) -> float:
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(float(line.split()[1]) for line in file if line.startswith(f"{name}:")) * 1024.0
+    except (OSError, StopIteration):
+        return 0.0
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started

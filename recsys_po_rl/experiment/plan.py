@@ -1,0 +1,327 @@
+"""What an experiment would take, before anything is built at size: shapes, parameters, memory, time, files."""
+
+import functools
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from recsys_po_rl import checks
+from recsys_po_rl.artifacts import per_user, run_dir
+from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.experiment import arguments, calibration, recording, seed_run
+from recsys_po_rl.experiment.calibration import Cost, PolicyCost
+from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.simulation_config import SimulationNetwork
+
+MEMORY_SHARE = 0.95  # of what is available that an experiment may take
+BYTES_PER_EVALUATED_USER = 200  # of each policy: totals, and measures by quarter of the horizon
+POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
+BYTES_PER_NUMBER = 4
+COPIES_OF_THE_CORPUS = 4  # as it is drawn, in the network's state, on offer, in the runtime
+FILES_SECONDS = 3.0  # figures and tables at the end
+SECOND_CORE = 1.6  # how much faster one seed is on two cores: what each of two side by side loses
+# Measured in the default experiment, in user-steps of a training step.
+FIT_USER_STEPS = 6.0  # of fitted value iteration, for each user-step that it fits
+GRID_USER_STEPS = 6.0  # of a dynamic program, for each point of its grid and slate
+
+
+class Estimate(NamedTuple):
+    """What an experiment would take."""
+
+    shapes: list[tuple[str, str, str]]  # variable, field, shape: U stands for users
+    entities: dict[str, str]  # by role
+    num_parameters: int  # that are trained, without the critic's
+    memory_bytes: float  # of the largest process, at its peak
+    num_processes: int  # that run at once
+    memory_parts: dict[str, float]  # what it is made of
+    seconds: float
+    seconds_parts: dict[str, float]  # of one seed
+    files: list[str]
+    calibration_seconds: float
+
+
+def estimate(checked: arguments.Checked) -> Estimate:
+    """Measures a little of everything on this machine, and scales it.
+
+    Args:
+      checked: the experiment's arguments.
+
+    Returns:
+      Estimates: memory to about a quarter, time to a factor of about 1.5 on a machine that is as busy then as now, see
+      benchmarks/PLAN_ACCURACY.md.
+
+    Raises:
+      checks.InvalidInputError: one line, if it cannot fit in memory; names the largest population that would.
+    """
+    loading, loaded = calibration.seconds_since_start(), calibration.resident_bytes()
+    started = time.perf_counter()
+    plan, seed, world_seed = checked.plan, checked.seeds[0], checked.world_seeds[0]
+    available = calibration.available_bytes() * MEMORY_SHARE
+    config = _small_network(plan, world_seed, 2).config if _fits_a_corpus(plan, available) else {}
+    _raise_if_too_many_are_evaluated(plan, available)
+    at_once = min(len(checked.seeds), checked.num_processes or os.cpu_count() or 1)
+
+    training = calibration.of_training(plan, seed, world_seed, config["num_docs"])
+    sizes = calibration.small_sizes(plan, plan.evaluation_batch_size, config["num_docs"], evaluator.BATCHES_AT_ONCE)
+    small = plan._replace(horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
+    study = seed_run.Study(small, seed, world_seed, config)
+    learned = calibration.of_evaluation(study, study.network)
+    policies: dict[str, Optional[PolicyCost]] = {}
+    for policy in plan.policies:
+        learns = policy.__name__ == seed_run.learned_full_information.__name__
+        policies[policy.__name__] = None if learns else calibration.of_policy(study, policy)
+
+    memory_parts = _memory(plan, loaded, training, learned, policies)
+    memory = sum(memory_parts.values())
+    limit = available / at_once
+    if memory > limit:
+        of_plan = functools.partial(_memory, loaded=loaded, training=training, learned=learned, policies=policies)
+        raise checks.InvalidInputError(_refusal(plan, of_plan, limit, at_once))
+    seconds_parts = _seconds(plan, training, learned, policies, config)
+    seconds_parts["loading and files"] = loading + FILES_SECONDS
+    rounds = math.ceil(len(checked.seeds) / at_once)
+    slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0
+    network = _small_network(plan, world_seed, 2)
+    return Estimate(
+        shapes=_shapes(plan, world_seed),
+        entities={role: type(getattr(network, role)).__name__ for role in ("user", "corpus", "recommender", "metrics")},
+        num_parameters=sum(int(np.prod(weight.shape)) for weight in network.trainable_variables),
+        memory_bytes=memory,
+        num_processes=at_once,
+        memory_parts=memory_parts,
+        seconds=rounds * slower * sum(seconds_parts.values()),
+        seconds_parts=seconds_parts,
+        files=files(plan, checked.seeds),
+        calibration_seconds=time.perf_counter() - started,
+    )
+
+
+def text(found: Estimate, checked: arguments.Checked) -> str:
+    """The estimate as a person reads it.
+
+    Args:
+      found: what `estimate` gave.
+      checked: the experiment's arguments.
+    """
+    plan = checked.plan
+    memory = ", ".join(f"{part} {_gigabytes(size)}" for part, size in found.memory_parts.items() if size > 5e6)
+    times = ", ".join(f"{part} {_duration(of)}" for part, of in found.seconds_parts.items() if of >= 0.5)
+    each = f" in each of {found.num_processes} processes" if found.num_processes > 1 else ""
+    rows = [("variable", "field", "shape"), *found.shapes]
+    lines = [
+        "What this experiment would take; nothing is written.",
+        "",
+        f"training    {plan.num_training_steps} steps of {plan.users_per_step} users in {plan.num_shards} shards, "
+        f"{plan.horizon} slates for each user",
+        f"evaluation  {plan.num_evaluation_users} users in batches of {plan.evaluation_batch_size}, "
+        f"{POLICIES_OF_THE_LEARNER + len(plan.policies)} policies",
+        f"seeds       {', '.join(map(str, checked.seeds))}",
+        "entities    " + ", ".join(f"{role} {name}" for role, name in found.entities.items()),
+        "",
+        *_columns(rows),
+        f"U: {plan.users_per_step // plan.num_shards} in a shard, {plan.evaluation_batch_size} in evaluation",
+        "",
+        f"parameters  {found.num_parameters:,} that are trained",
+        f"memory      {_gigabytes(found.memory_bytes)}{each} ({memory})",
+        f"time        {_duration(found.seconds)} (for a seed: {times})",
+        "files       " + ", ".join(found.files),
+        f"calibrated in {_duration(found.calibration_seconds)} on this machine, as busy as it is now",
+    ]
+    return "\n".join(lines)
+
+
+def files(plan: Plan, seeds: Sequence[int]) -> list[str]:
+    """What a run folder will hold; of several seeds also that of each.
+
+    Args:
+      plan: the experiment's.
+      seeds: its seeds.
+    """
+    top = [
+        run_dir.CONFIG, run_dir.OPERATIVE_CONFIG, run_dir.ENVIRONMENT, run_dir.METRICS, run_dir.EVALUATION,
+        run_dir.PRICE_FIGURE,
+    ]  # fmt: skip
+    own = [*recording.tables(plan), run_dir.TIMINGS, run_dir.PORTRAIT, per_user.FILE]
+    folders = ["checkpoints/", "tensorboard/"]
+    if len(seeds) == 1:
+        return sorted({*top, *own}) + folders
+    of_each = sorted({*top, *own} - {run_dir.PRICE_FIGURE}) + folders
+    return sorted(top) + [f"seed_{seed}/{name}" for seed in seeds for name in of_each]
+
+
+def _small_network(plan: Plan, world_seed: int, num_users: int) -> SimulationNetwork:
+    network: SimulationNetwork = plan.network_ctor(num_users=num_users, corpus_seed=world_seed)
+    return network
+
+
+def _fits_a_corpus(plan: Plan, available: float) -> bool:
+    """Asks the constructor's bound sizes, because a network of too many documents cannot even be made."""
+    try:
+        given = arguments.bound(plan.network_ctor)
+    except (TypeError, ValueError):  # a constructor of the user's own, unknown to gin
+        return True
+    num_docs, num_topics = given.get("num_docs"), given.get("num_topics")
+    if not isinstance(num_docs, int) or not isinstance(num_topics, int):
+        return True
+    bytes_per_doc = (num_topics + 4) * BYTES_PER_NUMBER * COPIES_OF_THE_CORPUS
+    if num_docs * bytes_per_doc > available:
+        raise checks.InvalidInputError(
+            f"{num_docs} documents need {_gigabytes(num_docs * bytes_per_doc)} and {_gigabytes(available)} are "
+            f"available: num_docs may be at most {_rounded(available / bytes_per_doc)}"
+        )
+    return True
+
+
+def _raise_if_too_many_are_evaluated(plan: Plan, available: float) -> None:
+    per_evaluated = BYTES_PER_EVALUATED_USER * (POLICIES_OF_THE_LEARNER + len(plan.policies))
+    if plan.num_evaluation_users * per_evaluated > available:
+        raise checks.InvalidInputError(
+            f"what {plan.num_evaluation_users} users bring needs "
+            f"{_gigabytes(plan.num_evaluation_users * per_evaluated)} and {_gigabytes(available)} are available: "
+            f"experiment.num_evaluation_users may be at most {_rounded(available / per_evaluated)}"
+        )
+
+
+def _memory(
+    plan: Plan, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
+) -> dict[str, float]:
+    """Bytes: what stays, and the largest of what comes and goes."""
+    others = [cost.evaluation for cost in policies.values() if cost is not None]
+    trainings = [training] * (1 + (seed_run.learned_full_information.__name__ in policies))
+    costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
+    at_once = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
+    step = (
+        training.kept_bytes_per_user_step * plan.users_per_step * plan.horizon
+        + training.working_bytes_per_user * plan.users_per_step / plan.num_shards
+    )
+    evaluation = max(cost.kept_bytes_per_user_step for cost in costs[len(trainings) :]) * at_once
+    building = max(cost.building_bytes for cost in costs)
+    num_policies = POLICIES_OF_THE_LEARNER + len(policies)
+    return {
+        "libraries": loaded,
+        "programs": sum(cost.program_bytes for cost in costs),
+        "the largest step": max(step, evaluation, building),
+        "what users bring": float(plan.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
+    }
+
+
+def _seconds(
+    plan: Plan,
+    training: Cost,
+    learned: Cost,
+    policies: Mapping[str, Optional[PolicyCost]],
+    config: Mapping[str, Any],
+) -> dict[str, float]:
+    """Seconds of each part of one seed."""
+    num_validations = sum(recording.is_validated(plan, step) for step in range(1, plan.num_training_steps + 1))
+    evaluated = plan.num_evaluation_users * plan.horizon
+    train = training.first_seconds + learned.first_seconds * bool(num_validations)
+    train += training.seconds_per_user_step * plan.num_training_steps * plan.users_per_step * plan.horizon
+    train += learned.seconds_per_user_step * num_validations * plan.num_validation_users * plan.horizon
+    parts = {
+        "training": train,
+        "learned": POLICIES_OF_THE_LEARNER * learned.seconds_per_user_step * evaluated + learned.first_seconds,
+    }
+    for policy in plan.policies:
+        name, cost = policy.__name__, policies[policy.__name__]
+        if name == seed_run.learned_full_information.__name__:
+            parts[name] = train + learned.seconds_per_user_step * evaluated
+        elif cost is not None:
+            given = arguments.bound(policy)
+            user_steps = calibration.search_users(given, config) * plan.horizon - cost.search_user_steps
+            parts[name] = cost.search_seconds + cost.evaluation.first_seconds
+            parts[name] += cost.evaluation.seconds_per_user_step * (evaluated + max(0, user_steps))
+            if "users_per_iteration" in given:
+                parts[name] += training.seconds_per_user_step * _planning(given, config, max(0, user_steps), plan)
+    return parts
+
+
+def _planning(given: Mapping[str, Any], config: Mapping[str, Any], user_steps: float, plan: Plan) -> float:
+    """What computing a value takes, in user-steps of a training step."""
+    if given.get("use_grid") and config["num_topics"] <= 2:
+        slates = math.comb(config["num_docs"], config["slate_size"])
+        return GRID_USER_STEPS * given["grid_points"] ** 2 * slates * plan.horizon / 1e3
+    return FIT_USER_STEPS * user_steps
+
+
+def _refusal(plan: Plan, memory: Callable[[Plan], dict[str, float]], limit: float, num_processes: int) -> str:
+    """What is too much, and how much would not be."""
+    needed = sum(memory(plan).values())
+    each = f" in each of {num_processes} processes" if num_processes > 1 else ""
+    told = f"this experiment needs about {_gigabytes(needed)}{each} and {_gigabytes(limit)} are available: "
+
+    def fits(smaller: Plan) -> bool:
+        return sum(memory(smaller).values()) <= limit
+
+    def trained_on(num: int) -> Plan:
+        return plan._replace(users_per_step=num * plan.num_shards)
+
+    def in_batches_of(num: int) -> Plan:
+        return plan._replace(evaluation_batch_size=num)
+
+    least_training, least_evaluation = trained_on(1), in_batches_of(1)
+    if fits(least_training):
+        most = _largest(lambda num: fits(trained_on(num)), plan.users_per_step // plan.num_shards) * plan.num_shards
+        return f"{told}experiment.users_per_step may be at most {most} here, got {plan.users_per_step}"
+    if fits(least_evaluation):
+        most = _largest(lambda num: fits(in_batches_of(num)), plan.evaluation_batch_size)
+        return f"{told}experiment.evaluation_batch_size may be at most {most} here, got {plan.evaluation_batch_size}"
+    both = least_training._replace(evaluation_batch_size=1)
+    if fits(both):
+        most = _largest(lambda num: fits(trained_on(num)._replace(evaluation_batch_size=num)), plan.users_per_step)
+        return (
+            f"{told}experiment.users_per_step may be at most {most * plan.num_shards} and "
+            f"experiment.evaluation_batch_size {most} here"
+        )
+    return f"{told}no population would fit"
+
+
+def _largest(fits: Callable[[int], bool], too_many: int) -> int:
+    """The largest number below `too_many` that fits, where 1 does."""
+    low, high = 1, too_many
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _shapes(plan: Plan, world_seed: int) -> list[tuple[str, str, str]]:
+    """The network's fields; where a dimension follows the number of users, it is called U."""
+    two, three = (_small_network(plan, world_seed, num) for num in (2, 3))
+    found = []
+    for var, more in zip(two.variables, three.variables):
+        for field, spec in var.spec.as_dict.items():
+            shapes = [getattr(getattr(of, "space", None), "shape", None) for of in (spec, more.spec.as_dict[field])]
+            if None in shapes:
+                found.append((var.name, field, "not stated"))
+                continue
+            sizes = ["U" if here != there else str(int(here)) for here, there in zip(*shapes)]
+            found.append((var.name, field, f"({', '.join(sizes)})" if sizes else "()"))
+    return found
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _rounded(number: float) -> int:
+    """Two digits, downwards."""
+    if number < 10:
+        return int(number)
+    unit = 10 ** (int(math.log10(number)) - 1)
+    return int(number / unit) * unit
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,200 @@
+"""--dry_run: what is printed, how measured costs are scaled, what is refused."""
+
+import gin
+import numpy as np
+import pytest
+
+import run_simulation
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.experiment import arguments, calibration, command_line, experiment, plan
+from recsys_po_rl.experiment.calibration import Cost, PolicyCost
+
+NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
+FILES = ["experiments/default.gin", "overlays/tiny.gin", "runtime/graph.gin"]
+MB = 1e6
+TRAINING = Cost(
+    first_seconds=7.0,
+    seconds_per_user_step=0.01,
+    kept_bytes_per_user_step=2 * MB,
+    working_bytes_per_user=3 * MB,
+    program_bytes=50 * MB,
+    building_bytes=20 * MB,
+)
+EVALUATION = Cost(
+    first_seconds=1.0, seconds_per_user_step=0.001, kept_bytes_per_user_step=0.1 * MB, program_bytes=5 * MB
+)
+
+
+def asked(*bindings):
+    gin_config.parse(FILES, list(bindings))
+    return arguments.checked(arguments.bound(experiment))
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Costs that need no measuring, and 1 GB of memory; tests may change them."""
+    costs = {"training": TRAINING, "evaluation": EVALUATION, "available": 1000 * MB}
+    monkeypatch.setattr(calibration, "of_training", lambda *_: costs["training"])
+    monkeypatch.setattr(calibration, "of_evaluation", lambda *_: costs["evaluation"])
+    monkeypatch.setattr(calibration, "of_policy", lambda study, _: PolicyCost(2.0, 5, costs["evaluation"]))
+    monkeypatch.setattr(calibration, "available_bytes", lambda: costs["available"] / plan.MEMORY_SHARE)
+    monkeypatch.setattr(calibration, "resident_bytes", lambda: 400 * MB)
+    monkeypatch.setattr(calibration, "seconds_since_start", lambda: 4.0)
+    return costs
+
+
+def test_time_is_what_was_measured_times_what_there_is(measured):
+    # 3 steps of 8 users and 5 slates; validation of 12 users after steps 2 and 3; 24 users evaluated.
+    found = plan.estimate(asked())
+    assert found.seconds_parts["training"] == pytest.approx(7.0 + 1.0 + 0.01 * 3 * 8 * 5 + 0.001 * 2 * 12 * 5)
+    assert found.seconds_parts["learned"] == pytest.approx(1.0 + 3 * 0.001 * 24 * 5)
+    assert found.seconds_parts["uniform_random"] == pytest.approx(2.0 + 1.0 + 0.001 * 24 * 5)
+    # A log of 24 users: 5 user-steps of the search are in the 2 seconds already.
+    assert found.seconds_parts["popular_by_clicks"] == pytest.approx(2.0 + 1.0 + 0.001 * (24 * 5 + 24 * 5 - 5))
+    assert found.seconds == pytest.approx(sum(found.seconds_parts.values()))
+    assert found.seconds_parts["loading and files"] == 4.0 + plan.FILES_SECONDS
+
+
+def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
+    found = plan.estimate(asked())
+    assert found.memory_parts == {
+        "libraries": 400 * MB,
+        "programs": (50 + 2 * 5 + 2 * 5) * MB,
+        "the largest step": pytest.approx((2 * 8 * 5 + 3 * 2) * MB),
+        "what users bring": 24 * 5 * plan.BYTES_PER_EVALUATED_USER,
+    }
+    assert found.memory_bytes == sum(found.memory_parts.values())
+    measured["training"] = TRAINING._replace(building_bytes=300 * MB)
+    assert plan.estimate(asked()).memory_parts["the largest step"] == 300 * MB
+
+
+def test_seeds_side_by_side_share_memory_and_cores(measured):
+    one = plan.estimate(asked())
+    measured["available"] = 3 * one.memory_bytes
+    several = plan.estimate(
+        asked("recsys_po_rl.experiment.seeds = [1, 2, 3]", "recsys_po_rl.experiment.num_processes = 2")
+    )
+    assert several.num_processes == 2
+    assert several.seconds == pytest.approx(2 * plan.SECOND_CORE * one.seconds)
+    measured["available"] = 1.9 * one.memory_bytes
+    assert plan.estimate(asked()).num_processes == 1
+    with pytest.raises(
+        checks.InvalidInputError, match=r"GB in each of 2 processes and .*users_per_step may be at most"
+    ):
+        plan.estimate(asked("recsys_po_rl.experiment.seeds = [1, 2]", "recsys_po_rl.experiment.num_processes = 2"))
+
+
+@pytest.mark.parametrize(("name", "unit"), [("experiment.users_per_step", 4), ("experiment.evaluation_batch_size", 1)])
+def test_what_does_not_fit_is_refused_with_the_largest_population_that_would(name, unit, measured):
+    import re
+
+    bound = [f"recsys_po_rl.{name} = 4000", "recsys_po_rl.experiment.num_evaluation_users = 4000"]
+    with pytest.raises(checks.InvalidInputError, match=rf"{name} may be at most \d+ here, got 4000") as refused:
+        plan.estimate(asked(*bound))
+    assert "\n" not in str(refused.value)
+    most = int(re.search(r"at most (\d+)", str(refused.value))[1])
+    assert most % unit == 0
+    plan.estimate(asked(f"recsys_po_rl.{name} = {most}", bound[1]))
+    with pytest.raises(checks.InvalidInputError, match=f"at most {most} here, got {most + unit}"):
+        plan.estimate(asked(f"recsys_po_rl.{name} = {most + unit}", bound[1]))
+
+
+def test_both_populations_and_none_at_all(measured):
+    both = [f"recsys_po_rl.experiment.{name} = 4000" for name in
+            ("users_per_step", "evaluation_batch_size", "num_evaluation_users")]  # fmt: skip
+    with pytest.raises(checks.InvalidInputError, match=r"users_per_step may be at most \d+ and .*batch_size \d+ here"):
+        plan.estimate(asked(*both))
+    measured["available"] = 300 * MB
+    with pytest.raises(
+        checks.InvalidInputError, match=r"needs about 0\.\d\d GB and 0\.30 GB are .*: no population would fit"
+    ):
+        plan.estimate(asked())
+
+
+def test_a_corpus_and_an_evaluation_that_cannot_fit_are_refused_before_anything_is_made(measured):
+    with pytest.raises(checks.InvalidInputError, match=r"num_docs may be at most 4400000$"):
+        plan.estimate(asked(f"{NETWORK}.num_docs = 1000000000"))
+    with pytest.raises(checks.InvalidInputError, match=r"num_evaluation_users may be at most 1000000$"):
+        plan.estimate(asked("recsys_po_rl.experiment.num_evaluation_users = 10000000000"))
+
+
+def test_shapes_entities_and_parameters_are_those_of_the_network(measured):
+    found = plan.estimate(asked(f"{NETWORK}.num_docs = 7", f"{NETWORK}.num_topics = 4"))
+    shapes = {(variable, field): shape for variable, field, shape in found.shapes}
+    assert shapes["user state", "interest.state"] == "(U, 4)"
+    assert shapes["slate docs", "doc_features"] == "(U, 2, 4)"
+    assert shapes["available docs", "doc_id"] == "(7)"
+    assert found.entities["user"] == "InterestEvolutionUser"
+    network = gin.get_configurable(NETWORK)(num_users=2, corpus_seed=0)
+    assert found.num_parameters == sum(np.prod(weight.shape) for weight in network.trainable_variables)
+
+
+def test_the_command_line_prints_it_and_writes_nothing(measured, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gin.clear_config()
+    flags = [flag for file in FILES for flag in ("--gin_files", file)]
+    assert command_line.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 0
+    out = capfd.readouterr().out
+    for part in ("3 steps of 8 users in 4 shards", "user state", "(U, 10)", "memory      0.", "metrics.csv", "U: 2 in"):
+        assert part in out
+    assert list(tmp_path.iterdir()) == []
+    measured["available"] = 300 * MB
+    assert command_line.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 2
+    err = capfd.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: this experiment needs about ")
+
+
+def test_users_of_a_search_follow_from_its_parameters():
+    config = {"num_topics": 4}
+    assert calibration.search_users({}, config) == 0
+    assert calibration.search_users({"num_log_users": 30}, config) == 30
+    assert calibration.search_users({"num_search_users": 30}, config) == 4 * 30
+    assert calibration.search_users({"num_search_users": 30, "coefficients": (1.0, 2.0)}, config) == 2 * 30
+    assert calibration.search_users({"rounds": ((5, 2), (3, 10))}, config) == 40
+    assert calibration.search_users({"num_iterations": 3, "users_per_iteration": 7}, config) == 21
+
+
+def test_what_is_measured_is_small():
+    checked = asked("recsys_po_rl.experiment.horizon = 1000")
+    assert calibration.small_sizes(checked.plan, 10**6, 100) == (500, 100)
+    assert calibration.small_sizes(checked.plan, 10**6, 100, num_batches=8) == (125, 100)
+    assert calibration.small_sizes(checked.plan, 10**6, 10000) == (2, 100)
+    assert calibration.small_sizes(checked.plan, 7, 100) == (7, 100)
+
+
+def test_a_peak_is_seen_although_it_is_gone():
+    def action():
+        np.ones(int(100 * MB), np.uint8).sum()
+
+    nothing, peak = calibration.peak_bytes(lambda: None), calibration.peak_bytes(action)
+    if calibration.resets_peak():
+        assert nothing < 20 * MB
+        assert 90 * MB < peak < 150 * MB
+    else:  # a system that does not tell
+        assert (nothing, peak) == (0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_a_real_measurement_gives_positive_costs_and_the_files_that_a_run_writes(tmp_path):
+    checked = asked(
+        "recsys_po_rl.experiment.horizon = 2",
+        "recsys_po_rl.experiment.policies = [@recsys_po_rl.popular_by_clicks, @recsys_po_rl.best_fixed_topic]",
+        "recsys_po_rl.experiment.num_evaluation_users = 4",
+        "recsys_po_rl.experiment.evaluation_batch_size = 2",
+        "recsys_po_rl.experiment.num_validation_users = 2",
+        "recsys_po_rl.best_fixed_topic.num_search_users = 2",
+        f"{NETWORK}.num_docs = 8",
+        f"{NETWORK}.num_topics = 4",
+        "recsys_po_rl.SeededRuntime.mode = 'eager'",
+    )
+    found = plan.estimate(checked)
+    assert set(found.seconds_parts) == {
+        "training", "learned", "popular_by_clicks", "best_fixed_topic", "loading and files",
+    }  # fmt: skip
+    assert all(seconds > 0 for seconds in found.seconds_parts.values())
+    assert found.memory_bytes > found.memory_parts["libraries"] >= 0
+    result = experiment(output_dir=str(tmp_path / "run"), quiet=True)
+    written = {f"{path.name}/" if path.is_dir() else path.name for path in (tmp_path / "run").iterdir()}
+    assert written == set(found.files)
+    assert result.evaluation["left_out"] == {}
