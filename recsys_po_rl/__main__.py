@@ -34,6 +34,11 @@ MODES = {
         _CONFIGURED,
     ),
     "report": Mode("make the page report.html of run folders from their files", (1, float("inf"))),
+    "compare": Mode(
+        "compare runs with the first of them, on the same users where their worlds are equal",
+        (2, float("inf")),
+        ("output_dir", "unpaired"),
+    ),
 }
 
 
@@ -86,6 +91,9 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dry_run", action="store_true", help="say what it would take (memory, time, files), and do nothing"
+    )
+    parser.add_argument(
+        "--unpaired", action="store_true", help="compare runs as independent samples, whatever their worlds and users"
     )
     return parser
 

@@ -86,8 +86,36 @@ def paired_difference(values: np.ndarray, others: np.ndarray, confidence: float 
     return mean_interval(values - others, confidence)
 
 
+def unpaired_difference(one: Estimate, other: Estimate, confidence: float = CONFIDENCE) -> Estimate:
+    """Difference of the means of two independent samples, with Welch's interval.
+
+    B. L. Welch, "The generalization of 'Student's' problem when several different population variances are involved"
+    (1947), with the degrees of freedom of Satterthwaite (1946).
+
+    Args:
+      one: from `mean_interval`, with at least two units.
+      other: from `mean_interval`, with at least two units; it is subtracted.
+      confidence: of all three intervals.
+
+    Returns:
+      The estimate; num_units is the smaller number of units. Its interval is the whole line if a sample has one unit.
+    """
+    mean, num_units = one.mean - other.mean, min(one.num_units, other.num_units)
+    if num_units < 2:
+        return Estimate(mean, -np.inf, np.inf, num_units)
+    squares = [
+        ((of.high - of.low) / 2 / t_quantile(0.5 + confidence / 2, of.num_units - 1)) ** 2 for of in (one, other)
+    ]
+    total = sum(squares)
+    if total == 0.0:  # all values are the same within each sample
+        return Estimate(mean, mean, mean, num_units)
+    freedom = total**2 / sum(square**2 / (of.num_units - 1) for square, of in zip(squares, (one, other)))
+    half_width = t_quantile(0.5 + confidence / 2, freedom) * np.sqrt(total)
+    return Estimate(mean, float(mean - half_width), float(mean + half_width), num_units)
+
+
 @functools.cache
-def t_quantile(probability: float, degrees_of_freedom: int) -> float:
+def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     """Quantile of Student's t distribution."""
     law = tfp.distributions.StudentT(df=tf.constant(degrees_of_freedom, tf.float64), loc=0.0, scale=1.0)
     return float(law.quantile(tf.constant(probability, tf.float64)))

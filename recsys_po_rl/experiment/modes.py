@@ -52,9 +52,21 @@ def report(flags: Any) -> None:
         print(f"report: {report_lib.report(run_dir)}", flush=True)
 
 
+def compare(flags: Any) -> None:
+    """Compares runs with the first of them.
+
+    Args:
+      flags: runs (list of text), output_dir (text or None), unpaired (bool).
+    """
+    from recsys_po_rl.experiment.compare import compare
+
+    compare(flags.runs, flags.output_dir, flags.unpaired)
+
+
 # By name, the same as `__main__.MODES`.
 MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
     "report": report,
+    "compare": compare,
 }

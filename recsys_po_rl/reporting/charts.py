@@ -40,7 +40,14 @@ class Mark(NamedTuple):
     label: str
 
 
-def line_chart(title: str, series: Sequence[Series], x_label: str, note: str = "", marks: Sequence[Mark] = ()) -> Html:
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    x_label: str,
+    note: str = "",
+    marks: Sequence[Mark] = (),
+    x_range: Optional[tuple[float, float]] = None,
+) -> Html:
     """Lines with bands.
 
     Args:
@@ -49,15 +56,17 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, note: str = "
       x_label: of the axis, on which whole numbers are marked.
       note: a remark below the title.
       marks: vertical lines.
+      x_range: ends of the axis; those of the lines if None.
 
     Returns:
       A figure, with a text that says where each line begins and ends; a sentence where there is nothing to draw.
     """
-    drawn = [_thinned(one) for one in series if any(value is not None for value in one.y)]
+    there = [one for one in series if any(value is not None for value in one.y)]
+    drawn = [_thinned(one) for one in there]
     caption = element("figcaption", title, element("small", note) if note else None)
     if not drawn:
         return element("figure", caption, element("p", "There is nothing to draw yet.", class_="muted"))
-    across = _Scale([x for one in drawn for x in one.x], LEFT, WIDTH - RIGHT, tight=True, least_step=1.0)
+    across = _Scale(x_range or [x for one in there for x in one.x], LEFT, WIDTH - RIGHT, tight=True, least_step=1.0)
     values = [
         value for one in drawn for of in (one.y, one.low or (), one.high or ()) for value in of if value is not None
     ]

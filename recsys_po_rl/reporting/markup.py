@@ -51,8 +51,8 @@ def element(tag: str, *children: Any, **attributes: Any) -> Html:
 
 
 def name(text: Any) -> Html:
-    """An identifier, which may break after its underscores and dots where there is little room."""
-    shown = re.sub(r"([_./])", r"\1<wbr>", escaped(str(text)))
+    """An identifier, which may break after underscores and dots and before capitals where there is little room."""
+    shown = re.sub(r"([_./]|[a-z](?=[A-Z]))", r"\1<wbr>", escaped(str(text)))
     return element("code", Html(shown))
 
 

@@ -172,7 +172,7 @@ def price(evaluation: Mapping[str, Any]) -> list[Html]:
         closed = (
             f"{percent(share)} {percent_interval(entry['share_interval95'])} of the gap" if share is not None else ""
         )
-        numbers_shown = [with_interval(entry), element("span", closed, class_="interval")]
+        numbers_shown = [with_interval(entry), element("span", closed, class_="share interval")]
         items.append(
             [
                 element("span", entry["label"]),

@@ -139,7 +139,7 @@ def _differences(run: RunFiles) -> Html:
     rows = differences(config_text.shipped_bindings(DEFAULT_EXPERIMENT), config)
     if not rows:
         return element("p", "None: this is the default experiment.")
-    shown = [[markup.name(name.removeprefix("recsys_po_rl.")), *map(_value, values)] for name, values in rows]
+    shown = [[markup.name(name.removeprefix("recsys_po_rl.")), *map(value_of, values)] for name, values in rows]
     return markup.table(
         ["parameter", "default experiment", "here"], shown, "Differences from the default experiment", "differences"
     )
@@ -159,5 +159,10 @@ def differences(*configs: Mapping[str, str]) -> list[tuple[str, list[Optional[st
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
-def _value(text: Optional[str]) -> Html:
-    return element("span", "not bound", class_="muted") if text is None else markup.name(text)
+def value_of(text: Optional[str]) -> Html:
+    """What a parameter is bound to, as it is shown; None: it is not bound."""
+    return (
+        element("span", "not bound", class_="muted")
+        if text is None
+        else markup.name(text.replace("@recsys_po_rl.", "@"))
+    )

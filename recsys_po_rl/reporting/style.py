@@ -49,9 +49,11 @@ table.policies td:nth-child(n+3) { white-space: nowrap; }
 table.policies strong code { font-weight: 700; }
 table.differences th { min-width: 17rem; }
 table.differences { width: 100%; }
+table.compared td { min-width: 6.5rem; }
+table.compared .interval { display: block; }
 .interval { color: var(--muted); white-space: nowrap; }
 .bars { display: grid; gap: .8rem; max-width: 52rem; margin: 1rem 0; padding: 0; list-style: none; }
-.bars li { display: grid; grid-template-columns: minmax(9rem, 15rem) 1fr 13rem; gap: 0 1rem;
+.bars li { display: grid; grid-template-columns: minmax(9rem, 15rem) 1fr 16rem; gap: 0 1rem;
   align-items: center; }
 .track { position: relative; height: 1.05rem; background: var(--card); border-radius: .2rem; min-width: 6rem; }
 .track i { position: absolute; top: 0; bottom: 0; left: 0; border-radius: .2rem; background: var(--bar); }
@@ -60,8 +62,9 @@ table.differences { width: 100%; }
   background: linear-gradient(var(--front), var(--front)) center / 100% 2px no-repeat; min-width: 4px; }
 .track.key { display: inline-block; width: 1.6rem; height: .8rem; min-width: 0; }
 .track.key i { width: 100%; }
-.bars .interval { display: block; white-space: normal; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1.2rem 1.6rem; }
+.bars .share { display: block; }
+.charts { display: grid; align-items: end; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr));
+  gap: 1.2rem 1.6rem; }
 figure { margin: .6rem 0 0; min-width: 0; }
 figcaption { font-weight: 600; font-size: .95rem; }
 figcaption small { display: block; font-weight: 400; }
@@ -81,6 +84,7 @@ svg .frame { fill: var(--card); }
 summary { cursor: pointer; color: var(--link); margin: .8rem 0 .2rem; }
 @media (max-width: 40rem) {
   .bars li { grid-template-columns: 1fr auto; }
+  .bars li { gap: 0 .8rem; }
   .bars .track { grid-column: 1 / -1; grid-row: 2; }
   table { font-size: .84rem; }
   th, td { padding-right: .6rem; }

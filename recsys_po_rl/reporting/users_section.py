@@ -27,6 +27,7 @@ SEGMENTS = {
     "between": ("between", 4),
     "toward_nutrition": ("begin toward nutrition", 3),
 }
+LEAST_SHOWN = 0.005  # of the slates: documents below are not listed
 MAX_DOCUMENT_TABLES = 3  # seeds whose documents are listed
 
 
@@ -112,7 +113,7 @@ def _charts(portraits: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, s
             Series(label, middles, of.mean, of.low, of.high, style) for label, of, style in found if of is not None
         ]
         if series:
-            drawn.append(charts.line_chart(title, series, "slate"))
+            drawn.append(charts.line_chart(title, series, "slate", x_range=(1, portraits[0]["horizon"])))
     return element("div", drawn, class_="charts")
 
 
@@ -230,6 +231,7 @@ def _documents(documents: Sequence[Mapping[str, Any]], title: str) -> Html:
             percent(doc["click_rate"]),
         ]
         for doc in documents
+        if not is_number(doc["in_slates"]) or doc["in_slates"] >= LEAST_SHOWN
     ]
     made = markup.table(["document", "topic", "quality", "in slates", "clicked when shown"], rows, title, "numbers")
     return element("div", element("p", element("strong", title)), made)

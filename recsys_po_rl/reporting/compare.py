@@ -1,0 +1,236 @@
+"""Runs beside each other: differences with intervals, paired where users and their luck are the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from recsys_po_rl import checks
+from recsys_po_rl.artifacts import per_user, run_dir
+from recsys_po_rl.evaluation import price, statistics
+from recsys_po_rl.evaluation.statistics import Estimate
+from recsys_po_rl.reporting.numbers import is_number
+from recsys_po_rl.reporting.run_files import RunFiles
+
+LEARNED = "learned"
+# The policy that learns nothing brings the same in the same world: whatever the files do not say shows in it.
+WITNESS = price.FLOOR
+WITNESS_TOLERANCE = 1e-3  # relative, of a user's total: rounding differs between machines
+WITNESS_SHARE = 0.05  # of users may differ by more: rounding can turn a choice
+MAX_KEYS = 8  # named in an error
+
+
+class Row(NamedTuple):
+    """A policy in all runs; None for runs without it."""
+
+    policy: str
+    means: list[Optional[Estimate]]  # by run
+    differences: list[Optional[Estimate]]  # by run, minus the first run; None for the first
+
+
+class Comparison(NamedTuple):
+    """What several runs bring."""
+
+    names: list[str]  # of the runs, all different
+    paired: bool
+    unit: str  # users or seeds
+    num_units: list[int]  # by run; where runs are paired, those that all have
+    horizons: list[int]  # by run
+    rows: list[Row]  # the learned policy first, then those of the first run from the best on
+
+
+class _Measured(NamedTuple):
+    """A run as it is compared."""
+
+    name: str
+    run: RunFiles
+    evaluations: Mapping[int, Mapping[str, Any]]  # by seed
+    folders: dict[int, str]
+
+
+def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
+    """Compares the policies of finished runs with those of the first run.
+
+    Args:
+      runs: from `run_files.read`, at least two. Where all have one seed, the unit is the user; else the seed.
+      unpaired: whether to treat the runs as independent samples (Welch), whatever their worlds and users.
+
+    Raises:
+      checks.InvalidInputError: one line: fewer than two runs, one that is not finished or has files of another form;
+        and, for pairs, worlds, seeds or users that differ, with the keys that do.
+    """
+    if len(runs) < 2:
+        raise checks.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
+    try:
+        measured = [_measured(run, name) for run, name in zip(runs, _names(runs))]
+        several = any(len(one.evaluations) > 1 for one in measured)
+        if not unpaired:
+            for other in measured[1:]:
+                _raise_if_worlds_differ(measured[0], other)
+        return _by_seed(measured, unpaired) if several else _by_user(measured, unpaired)
+    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise checks.InvalidInputError(
+            f"{run_dir.EVALUATION} of a run has not the form that this project writes ({reason})"
+        ) from error
+
+
+def _names(runs: Sequence[RunFiles]) -> list[str]:
+    """Names of the folders; their paths, and then their places, where names are not different."""
+    for names in ([run.name for run in runs], [run.folder for run in runs]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{run.folder} ({place})" for place, run in enumerate(runs, 1)]
+
+
+def _measured(run: RunFiles, name: str) -> _Measured:
+    missing = [part.name for part in run.parts if part.evaluation is None]
+    if missing or (run.seeds and run.evaluation is None):
+        of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
+        raise checks.InvalidInputError(f"{run.folder!r} is not finished: there is no {run_dir.EVALUATION}{of_seeds}")
+    evaluations = {int(part.evaluation["seed"]): part.evaluation for part in run.parts if part.evaluation}
+    folders = {int(part.evaluation["seed"]): part.folder for part in run.parts if part.evaluation}
+    for evaluation in evaluations.values():
+        for entry in evaluation["policies"].values():
+            if not is_number(entry["mean"]):
+                raise TypeError(f"a mean must be a number, got {entry['mean']!r}")
+    return _Measured(name, run, evaluations, folders)
+
+
+def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
+    """Refuses to pair runs, and says what differs."""
+    pair = f"{one.name} and {other.name} cannot be paired"
+    advice = "--unpaired compares them as independent samples"
+    if set(one.evaluations) != set(other.evaluations):
+        seeds = " and ".join(str(sorted(of.evaluations)) for of in (one, other))
+        raise checks.InvalidInputError(f"{pair}: their seeds differ, {seeds}; {advice}")
+    for seed, evaluation in one.evaluations.items():
+        for run, of in ((one, evaluation), (other, other.evaluations[seed])):
+            if not isinstance(of.get("world"), Mapping):
+                raise checks.InvalidInputError(
+                    f"{pair}: {run_dir.EVALUATION} of {run.name} does not say what its world was; {advice}"
+                )
+        keys = world_differences(evaluation, other.evaluations[seed])
+        if keys:
+            shown = ", ".join(f"{key} ({first} and {second})" for key, first, second in keys[:MAX_KEYS])
+            more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+            raise checks.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
+
+
+def world_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What makes the users of two evaluations different: keys with both values.
+
+    Args:
+      one: content of evaluation.json of one seed.
+      other: likewise.
+    """
+    worlds = [{"seed": of["seed"], "corpus_seed": of["corpus_seed"], **of["world"]} for of in (one, other)]
+    keys = list(dict.fromkeys([*worlds[0], *worlds[1]]))
+    absent = "not there"
+    both = [(key, worlds[0].get(key, absent), worlds[1].get(key, absent)) for key in keys]
+    return [(key, first, second) for key, first, second in both if first != second]
+
+
+def _raise_if_witnesses_differ(one: _Measured, other: _Measured, seed: int) -> None:
+    totals, others = (per_user.load(of.folders[seed]).get(WITNESS) for of in (one, other))
+    if totals is None or others is None:
+        return
+    shared = min(len(totals), len(others))
+    near = np.isclose(totals[:shared], others[:shared], rtol=WITNESS_TOLERANCE, atol=WITNESS_TOLERANCE)
+    if 1.0 - near.mean() > WITNESS_SHARE:
+        raise checks.InvalidInputError(
+            f"{one.name} and {other.name} cannot be paired: {WITNESS}, which learns nothing, brings other totals to "
+            f"{1.0 - near.mean():.0%} of the users, so the users differ in something that the files do not say "
+            "(another version of an entity, another processor); --unpaired compares them as independent samples"
+        )
+
+
+def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
+    """One seed each: the unit is the user."""
+    evaluations = [next(iter(of.evaluations.values())) for of in measured]
+    totals: list[Mapping[str, np.ndarray]] = []
+    if not unpaired:
+        for other in measured[1:]:
+            _raise_if_witnesses_differ(measured[0], other, next(iter(other.evaluations)))
+        totals = [per_user.load(next(iter(of.folders.values()))) for of in measured]
+    rows = []
+    for policy in _policies(evaluations):
+        means = [_estimate(of["policies"].get(policy)) for of in evaluations]
+        differences: list[Optional[Estimate]] = [None]
+        for place in range(1, len(measured)):
+            one, first = means[place], means[0]
+            if one is None or first is None:
+                differences.append(None)
+            elif unpaired:
+                differences.append(statistics.unpaired_difference(one, first))
+            else:
+                differences.append(_paired(totals[place].get(policy), totals[0].get(policy)))
+        rows.append(Row(policy, means, differences))
+    if unpaired:
+        num_units = [int(of["policies"][LEARNED]["num_users"]) for of in evaluations]
+    else:
+        num_users = [len(next(iter(of.values()))) for of in totals]
+        num_units = [num_users[0], *(min(num_users[0], of) for of in num_users[1:])]
+    return Comparison([of.name for of in measured], not unpaired, "users", num_units, _horizons(evaluations), rows)
+
+
+def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
+    """Several seeds: the unit is the seed."""
+    if not unpaired:
+        for other in measured[1:]:
+            for seed in other.evaluations:
+                _raise_if_witnesses_differ(measured[0], other, seed)
+    firsts = [next(iter(of.evaluations.values())) for of in measured]
+    rows = []
+    for policy in _policies(firsts):
+        values = [_means_of_seeds(of, policy) for of in measured]
+        means = [None if of is None else statistics.mean_interval(of) for of in values]
+        differences: list[Optional[Estimate]] = [None]
+        for place in range(1, len(measured)):
+            one, first = means[place], means[0]
+            if one is None or first is None:
+                differences.append(None)
+            elif unpaired:
+                differences.append(statistics.unpaired_difference(one, first))
+            else:
+                differences.append(_paired(values[place], values[0]))
+        rows.append(Row(policy, means, differences))
+    num_units = [len(of.evaluations) for of in measured]
+    return Comparison([of.name for of in measured], not unpaired, "seeds", num_units, _horizons(firsts), rows)
+
+
+def _horizons(evaluations: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [int(of["horizon"]) for of in evaluations]
+
+
+def _policies(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All policies: the learned one, then those of the first run from the best on, then the others'."""
+    first = evaluations[0]["policies"]
+    in_order = sorted(first, key=lambda name: (name != LEARNED, -first[name]["mean"]))
+    return list(dict.fromkeys([*in_order, *(name for of in evaluations[1:] for name in of["policies"])]))
+
+
+def _means_of_seeds(of: _Measured, policy: str) -> Optional[np.ndarray]:
+    """Means by seed, in the order of the seeds; None if a seed lacks the policy."""
+    entries = [of.evaluations[seed]["policies"].get(policy) for seed in sorted(of.evaluations)]
+    return None if None in entries else np.array([entry["mean"] for entry in entries], np.float64)
+
+
+def _paired(values: Optional[np.ndarray], others: Optional[np.ndarray]) -> Optional[Estimate]:
+    """Over the units that both have: the first users are the same, however many follow."""
+    if values is None or others is None:
+        return None
+    shared = min(len(values), len(others))
+    return statistics.paired_difference(values[:shared], others[:shared])
+
+
+def _estimate(entry: Optional[Mapping[str, Any]]) -> Optional[Estimate]:
+    if entry is None:
+        return None
+    low, high = entry["interval95"]
+    return Estimate(
+        float(entry["mean"]),
+        -np.inf if low is None else float(low),
+        np.inf if high is None else float(high),
+        int(entry["num_users"]),
+    )

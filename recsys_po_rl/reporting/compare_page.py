@@ -1,0 +1,204 @@
+"""A comparison of runs as text for a terminal, and as a self-contained page."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+from recsys_po_rl.evaluation import portrait as portrait_lib
+from recsys_po_rl.evaluation.statistics import Estimate
+from recsys_po_rl.reporting import charts, markup, report, training_section, users_section
+from recsys_po_rl.reporting.charts import Series
+from recsys_po_rl.reporting.compare import LEARNED, Comparison
+from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting.numbers import estimate, fixed, interval
+from recsys_po_rl.reporting.run_files import RunFiles, curve
+from recsys_po_rl.reporting.style import NUM_STYLES
+
+FIRST_STYLE = 1  # of the lines of runs; style 0 is the text's colour
+
+
+def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]]) -> str:
+    """The comparison in lines for a terminal.
+
+    Args:
+      comparison: from `compare.compare`.
+      configs: of the runs, by name, see `config_text.bindings`.
+    """
+    first, *others = comparison.names
+    header = ["policy", *(cell for name in comparison.names for cell in (name, "95% interval"))]
+    header += [cell for name in others for cell in (f"{name} minus {first}", "95% interval")]
+    rows = [header]
+    for row in comparison.rows:
+        cells = [cell for of in row.means for cell in _cells(of)]
+        cells += [cell for of in row.differences[1:] for cell in _cells(of, sign=True)]
+        rows.append([row.policy, *cells])
+    lines = [_about(comparison), "", *_aligned(rows), ""]
+    lines += sentences(comparison)
+    differences = report.differences(*(config or {} for config in configs))
+    if differences:
+        lines += ["", "Configuration differences"]
+        lines += _aligned(
+            [["parameter", *comparison.names]]
+            + [[name, *(value or "not bound" for value in values)] for name, values in differences]
+        )
+    return "\n".join(_printable(line) for line in lines)
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """What the learned policies' differences say, one sentence for each run after the first."""
+    row = next((row for row in comparison.rows if row.policy == LEARNED), None)
+    if row is None:
+        return []
+    found = []
+    first = comparison.names[0]
+    for name, difference in zip(comparison.names[1:], row.differences[1:]):
+        if difference is None:
+            continue
+        more = difference if difference.mean >= 0 else _negated(difference)
+        clear = difference.low > 0 or difference.high < 0
+        found.append(
+            f"The policy learned in {name} brings {_shown(more)} {'more' if difference.mean >= 0 else 'less'} "
+            f"than that of {first}{'' if clear else ', which is not clear'}."
+        )
+    return found
+
+
+def page(comparison: Comparison, runs: Sequence[RunFiles]) -> str:
+    """The whole page, as text.
+
+    Args:
+      comparison: from `compare.compare`.
+      runs: the same runs, from `run_files.read`.
+    """
+    names = comparison.names
+    styles = [FIRST_STYLE + place % (NUM_STYLES - FIRST_STYLE) for place in range(len(names))]
+    sections: dict[str, Html] = {}
+
+    def add(title: str, make: Callable[[], Any]) -> None:
+        sections[title] = markup.section(title, markup.guarded(make))
+
+    add("In short", lambda: element("div", [element("p", of) for of in sentences(comparison)], class_="verdict"))
+    add("Policies", lambda: _table(comparison))
+    add("Learning curves", lambda: _curves(runs, names, styles))
+    add("Users over the horizon, under the learned policies", lambda: _users(comparison, runs, styles))
+    add("Configuration differences", lambda: _configurations(runs, names))
+    add("Version differences", lambda: _versions(runs, names))
+    lead = element("p", _about(comparison), class_="muted")
+    return markup.page(f"Comparison of {', '.join(names)}", lead, sections)
+
+
+def _about(comparison: Comparison) -> str:
+    horizons = sorted(set(comparison.horizons))
+    slates = f"{horizons[0]} slates" if len(horizons) == 1 else f"horizons of {', '.join(map(str, horizons))} slates"
+    numbers = sorted(set(comparison.num_units))
+    how_many = str(numbers[0]) if len(numbers) == 1 else " to ".join(str(of) for of in (numbers[0], numbers[-1]))
+    unit = comparison.unit
+    how = (
+        f"differences are paired, on the same {how_many} {unit} with the same luck"
+        if comparison.paired
+        else f"differences are those of independent samples (Welch), over {how_many} {unit}"
+    )
+    return f"Cumulative consumed time per user over {slates}; 95% intervals over {unit}; {how}."
+
+
+def _table(comparison: Comparison) -> Html:
+    first, *others = comparison.names
+    header: list[Any] = ["policy", *map(markup.name, comparison.names)]
+    header += [[markup.name(name), " minus ", markup.name(first)] for name in others]
+    rows: list[list[Any]] = []
+    for row in comparison.rows:
+        label = markup.name(row.policy)
+        cells = [_cell(of) for of in row.means] + [_cell(of, sign=True) for of in row.differences[1:]]
+        rows.append([element("strong", label) if row.policy == LEARNED else label, *cells])
+    return markup.table(header, rows, "Policies in all runs", "compared")
+
+
+def _curves(runs: Sequence[RunFiles], names: Sequence[str], styles: Sequence[int]) -> list[Html]:
+    drawn = []
+    for title, rows in (
+        ("Mean cumulative reward in training", [run.metrics for run in runs]),
+        ("Mean cumulative reward of validation users", [run.validation for run in runs]),
+    ):
+        series = [
+            line
+            for name, of, style in zip(names, rows, styles)
+            for line in training_section.as_series(name, curve(of, training_section.REWARD), style)
+        ]
+        drawn.append(charts.line_chart(title, series, "training step"))
+    return [charts.legend(list(zip(names, styles))), element("div", drawn, class_="charts")]
+
+
+def _users(comparison: Comparison, runs: Sequence[RunFiles], styles: Sequence[int]) -> list[Html]:
+    names = comparison.names
+    portraits = [[part.portrait for part in run.parts if part.portrait is not None] for run in runs]
+    known = [place for place, of_run in enumerate(portraits) if of_run]
+    if not known:
+        return [element("p", "No run has a portrait.json.")]
+    drawn = []
+    for measure, title in users_section.MEASURES.items():
+        series = []
+        for place in known:
+            of = users_section.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
+            if of is not None:
+                middles = [(begin + end) / 2 for begin, end in portraits[place][0]["parts"]]
+                series.append(Series(names[place], middles, of.mean, of.low, of.high, styles[place]))
+        if series:
+            drawn.append(charts.line_chart(title, series, "slate", x_range=(1, max(comparison.horizons))))
+    return [
+        charts.legend([(names[place], styles[place]) for place in known]),
+        element("div", drawn, class_="charts"),
+    ]
+
+
+def _configurations(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
+    unknown = [name for name, run in zip(names, runs) if run.config is None]
+    if unknown:
+        return element("p", f"Not known: {', '.join(unknown)} has no config.gin that can be read.")
+    differences = report.differences(*(run.config or {} for run in runs))
+    if not differences:
+        return element("p", "None.")
+    rows: list[list[Any]] = [
+        [markup.name(name.removeprefix("recsys_po_rl.")), *map(report.value_of, values)] for name, values in differences
+    ]
+    return markup.table(["parameter", *map(markup.name, names)], rows, "Configuration differences", "differences")
+
+
+def _versions(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
+    versions = [
+        {package: str(of) for package, of in ((run.environment or {}).get("versions") or {}).items()} for run in runs
+    ]
+    differences = report.differences(*versions)
+    if not differences:
+        return element("p", "None.")
+    rows: list[list[Any]] = [[name, *(of or "unknown" for of in values)] for name, values in differences]
+    return markup.table(["package", *map(markup.name, names)], rows, "Version differences")
+
+
+def _cells(of: Optional[Estimate], sign: bool = False) -> tuple[str, str]:
+    return ("", "") if of is None else (fixed(of.mean, sign=sign), interval(of.bounds, sign=sign))
+
+
+def _cell(of: Optional[Estimate], sign: bool = False) -> Html:
+    mean, bounds = _cells(of, sign)
+    return markup.escaped([f"{mean} ", element("span", bounds, class_="interval")])
+
+
+def _shown(of: Estimate) -> str:
+    return estimate({"mean": of.mean, "interval95": of.bounds})
+
+
+def _negated(of: Estimate) -> Estimate:
+    return Estimate(-of.mean, -of.high, -of.low, of.num_units)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
+        for row in rows
+    ]
+
+
+def _printable(line: str) -> str:
+    """Without what moves a terminal's cursor or changes its colours; a plain hyphen for the typographic minus."""
+    shown = line.replace("\u2212", "-")
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)
