@@ -135,6 +135,12 @@ BAD_FLAGS = [
     (["--mode", "dance"], r"--mode: invalid choice: 'dance' \(choose from"),
     (["--mode"], "--mode: expected one argument"),
     (["--gin_files"], "--gin_files: expected one argument"),
+    (["--resume"], "--resume needs --output_dir"),
+    (["--resume", "--dry_run", "--output_dir", "x"], "--resume and --dry_run exclude each other"),
+    (["--mode", "evaluate"], "--mode evaluate takes 1 run folder, got none"),
+    (["--mode", "evaluate", "one", "two"], "--mode evaluate takes 1 run folder, got one two"),
+    (["--mode", "evaluate", "one", "--dry_run"], "--mode evaluate takes no --dry_run"),
+    (["--mode", "report", "one", "--gin_files", "x"], "--mode report takes no --gin_files"),
     (["runs/one"], "--mode train_and_evaluate takes no run folder, got runs/one"),
 ]
 
@@ -158,6 +164,8 @@ def test_folders_may_stand_anywhere_among_the_flags():
     )
     assert (parsed.gin_files, parsed.gin_bindings, parsed.runs) == (["a.gin", "b.gin"], [], [])
     assert run_simulation.parse_flags([]).gin_files == ["experiments/default.gin"]
+    evaluating = run_simulation.parse_flags(["--mode", "evaluate", "--output_dir", "there", "runs/one"])
+    assert (evaluating.runs, evaluating.gin_files, evaluating.output_dir) == (["runs/one"], [], "there")
 
 
 FRONT_DOORS = [["run_simulation.py"], ["-m", "recsys_po_rl"]]
@@ -199,7 +207,8 @@ def test_the_main_job_writes_nothing_but_its_lines(fresh_python, root, tmp_path)
     assert folder.startswith("runs/")
     assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [
         "checkpoints", "config.gin", "environment.json", "evaluation.json", "metrics.csv", "operative_config.gin",
-        "price_of_partial_observability.png", "timings.json", "validation.csv",
+        "per_user.npz", "policy.keras", "portrait.json", "price_of_partial_observability.png", "tensorboard",
+        "timings.json", "validation.csv",
     ]  # fmt: skip
     policies = json.loads((tmp_path / folder / "evaluation.json").read_text())["policies"]
     assert set(policies) == {"learned", "learned_last", "learned_greedy", "uniform_random", "popular_by_clicks"}

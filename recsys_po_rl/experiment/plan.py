@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
+import tensorflow as tf
 
 from recsys_po_rl import checks
 from recsys_po_rl.artifacts import per_user, run_dir
@@ -95,7 +96,7 @@ def estimate(checked: arguments.Checked) -> Estimate:
         memory_parts=memory_parts,
         seconds=rounds * slower * sum(seconds_parts.values()),
         seconds_parts=seconds_parts,
-        files=files(plan, checked.seeds),
+        files=files(plan, checked.seeds, network.recommender),
         calibration_seconds=time.perf_counter() - started,
     )
 
@@ -134,18 +135,21 @@ def text(found: Estimate, checked: arguments.Checked) -> str:
     return "\n".join(lines)
 
 
-def files(plan: Plan, seeds: Sequence[int]) -> list[str]:
+def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
     """What a run folder will hold; of several seeds also that of each.
 
     Args:
       plan: the experiment's.
       seeds: its seeds.
+      recommender: one with a scorer, its `model`, leaves a policy that can be loaded.
     """
     top = [
         run_dir.CONFIG, run_dir.OPERATIVE_CONFIG, run_dir.ENVIRONMENT, run_dir.METRICS, run_dir.EVALUATION,
         run_dir.PRICE_FIGURE,
     ]  # fmt: skip
     own = [*recording.tables(plan), run_dir.TIMINGS, run_dir.PORTRAIT, per_user.FILE]
+    if isinstance(getattr(recommender, "model", None), tf.keras.Model):
+        own.append(run_dir.POLICY)
     folders = ["checkpoints/", "tensorboard/"]
     if len(seeds) == 1:
         return sorted({*top, *own}) + folders
