@@ -283,8 +283,8 @@ def behaviour_lines() -> list[str]:
         "",
         table(["policy", *MEASURES.values()], rows),
         "",
-        f"The learned policy on corpus {of_seeds[0]['corpus_seed']}, with half-widths of 95% intervals over users; those "
-        "of the other policies are in the study's evaluation.json:",
+        f"The learned policy on corpus {of_seeds[0]['corpus_seed']}, with half-widths of 95% intervals over users; "
+        "those of the other policies are in the study's evaluation.json:",
         "",
         table(["measure", *(f"quarter {number}" for number in (1, 2, 3, 4))], _with_half_widths(of_seeds[0])),
     ]
