@@ -46,7 +46,7 @@ STUDIES = {
     TIMED: Study("default.gin", ()),
     "unseen": Study("default.gin", (f"{ENTRY}.seeds = [100, 101, 102, 103, 104]", GAP)),
     "training_seeds": Study("default.gin", (f"{ENTRY}.seeds = [0, 1, 2, 3, 4]", f"{ENTRY}.corpus_seed = 0", FEW)),
-    "headline": Study("headline.gin", (GAP,)),
+    "headline": Study("headline.gin", (THREE, GAP)),
     "k2": Study("k2.gin", (THREE, BELIEF)),
     "k20": Study("k20.gin", (f"{ENTRY}.seeds = [0, 1]", GAP)),
     "upstream_rule": Study("upstream_rule.gin", (THREE, FEW)),
