@@ -21,10 +21,10 @@ FEW = f"{EXPERIMENT}.policies = [@recsys_po_rl.uniform_random, @recsys_po_rl.pop
 CONFIGURATIONS = {
     "tiny, graph": (["overlays/tiny.gin", "runtime/graph.gin"], []),
     "tiny, XLA": (["overlays/tiny.gin"], []),
-    "100 steps of 1000 users, 2 policies": ([], [FEW, f"{EXPERIMENT}.num_training_steps = 100"]),
-    "20 steps of 16000 users, 2 policies": (
+    "30 steps of 1000 users, 2 policies": ([], [FEW, f"{EXPERIMENT}.num_training_steps = 30"]),
+    "10 steps of 16000 users, 2 policies": (
         [],
-        [FEW, f"{EXPERIMENT}.num_training_steps = 20", f"{EXPERIMENT}.users_per_step = 16000"],
+        [FEW, f"{EXPERIMENT}.num_training_steps = 10", f"{EXPERIMENT}.users_per_step = 16000"],
     ),
     "default": ([], []),
 }

@@ -4,7 +4,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -13,21 +13,16 @@ import tensorflow as tf
 from recsys_po_rl import checks
 from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import arguments, calibration, recording, seed_run
-from recsys_po_rl.experiment.calibration import Cost, PolicyCost
+from recsys_po_rl.experiment import arguments, calibration, recording, scaling, seed_run
+from recsys_po_rl.experiment.calibration import PolicyCost
 from recsys_po_rl.experiment.seed_run import Plan
 from recsys_po_rl.simulation_config import SimulationNetwork
 
 MEMORY_SHARE = 0.95  # of what is available that an experiment may take
-BYTES_PER_EVALUATED_USER = 200  # of each policy: totals, and measures by quarter of the horizon
-POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
 BYTES_PER_NUMBER = 4
 COPIES_OF_THE_CORPUS = 4  # as it is drawn, in the network's state, on offer, in the runtime
 FILES_SECONDS = 3.0  # figures and tables at the end
 SECOND_CORE = 1.6  # how much faster one seed is on two cores: what each of two side by side loses
-# Measured in the default experiment, in user-steps of a training step.
-FIT_USER_STEPS = 6.0  # of fitted value iteration, for each user-step that it fits
-GRID_USER_STEPS = 6.0  # of a dynamic program, for each point of its grid and slate
 
 
 class Estimate(NamedTuple):
@@ -76,13 +71,15 @@ def estimate(checked: arguments.Checked) -> Estimate:
         learns = policy.__name__ == seed_run.learned_full_information.__name__
         policies[policy.__name__] = None if learns else calibration.of_policy(study, policy)
 
-    memory_parts = _memory(plan, loaded, training, learned, policies)
+    memory_parts = scaling.memory_parts(plan, loaded, training, learned, policies)
     memory = sum(memory_parts.values())
     limit = available / at_once
     if memory > limit:
-        of_plan = functools.partial(_memory, loaded=loaded, training=training, learned=learned, policies=policies)
+        of_plan = functools.partial(
+            scaling.memory_parts, loaded=loaded, training=training, learned=learned, policies=policies
+        )
         raise checks.InvalidInputError(_refusal(plan, of_plan, limit, at_once))
-    seconds_parts = _seconds(plan, training, learned, policies, config)
+    seconds_parts = scaling.seconds_parts(plan, training, learned, policies, config)
     seconds_parts["loading and files"] = loading + FILES_SECONDS
     rounds = math.ceil(len(checked.seeds) / at_once)
     slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0
@@ -119,7 +116,7 @@ def text(found: Estimate, checked: arguments.Checked) -> str:
         f"training    {plan.num_training_steps} steps of {plan.users_per_step} users in {plan.num_shards} shards, "
         f"{plan.horizon} slates for each user",
         f"evaluation  {plan.num_evaluation_users} users in batches of {plan.evaluation_batch_size}, "
-        f"{POLICIES_OF_THE_LEARNER + len(plan.policies)} policies",
+        f"{scaling.POLICIES_OF_THE_LEARNER + len(plan.policies)} policies",
         f"seeds       {', '.join(map(str, checked.seeds))}",
         "entities    " + ", ".join(f"{role} {name}" for role, name in found.entities.items()),
         "",
@@ -181,75 +178,13 @@ def _fits_a_corpus(plan: Plan, available: float) -> bool:
 
 
 def _raise_if_too_many_are_evaluated(plan: Plan, available: float) -> None:
-    per_evaluated = BYTES_PER_EVALUATED_USER * (POLICIES_OF_THE_LEARNER + len(plan.policies))
+    per_evaluated = scaling.BYTES_PER_EVALUATED_USER * (scaling.POLICIES_OF_THE_LEARNER + len(plan.policies))
     if plan.num_evaluation_users * per_evaluated > available:
         raise checks.InvalidInputError(
             f"what {plan.num_evaluation_users} users bring needs "
             f"{_gigabytes(plan.num_evaluation_users * per_evaluated)} and {_gigabytes(available)} are available: "
             f"experiment.num_evaluation_users may be at most {_rounded(available / per_evaluated)}"
         )
-
-
-def _memory(
-    plan: Plan, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
-) -> dict[str, float]:
-    """Bytes: what stays, and the largest of what comes and goes."""
-    others = [cost.evaluation for cost in policies.values() if cost is not None]
-    trainings = [training] * (1 + (seed_run.learned_full_information.__name__ in policies))
-    costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
-    at_once = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
-    step = (
-        training.kept_bytes_per_user_step * plan.users_per_step * plan.horizon
-        + training.working_bytes_per_user * plan.users_per_step / plan.num_shards
-    )
-    evaluation = max(cost.kept_bytes_per_user_step for cost in costs[len(trainings) :]) * at_once
-    building = max(cost.building_bytes for cost in costs)
-    num_policies = POLICIES_OF_THE_LEARNER + len(policies)
-    return {
-        "libraries": loaded,
-        "programs": sum(cost.program_bytes for cost in costs),
-        "the largest step": max(step, evaluation, building),
-        "what users bring": float(plan.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
-    }
-
-
-def _seconds(
-    plan: Plan,
-    training: Cost,
-    learned: Cost,
-    policies: Mapping[str, Optional[PolicyCost]],
-    config: Mapping[str, Any],
-) -> dict[str, float]:
-    """Seconds of each part of one seed."""
-    num_validations = sum(recording.is_validated(plan, step) for step in range(1, plan.num_training_steps + 1))
-    evaluated = plan.num_evaluation_users * plan.horizon
-    train = training.first_seconds + learned.first_seconds * bool(num_validations)
-    train += training.seconds_per_user_step * plan.num_training_steps * plan.users_per_step * plan.horizon
-    train += learned.seconds_per_user_step * num_validations * plan.num_validation_users * plan.horizon
-    parts = {
-        "training": train,
-        "learned": POLICIES_OF_THE_LEARNER * learned.seconds_per_user_step * evaluated + learned.first_seconds,
-    }
-    for policy in plan.policies:
-        name, cost = policy.__name__, policies[policy.__name__]
-        if name == seed_run.learned_full_information.__name__:
-            parts[name] = train + learned.seconds_per_user_step * evaluated
-        elif cost is not None:
-            given = arguments.bound(policy)
-            user_steps = calibration.search_users(given, config) * plan.horizon - cost.search_user_steps
-            parts[name] = cost.search_seconds + cost.evaluation.first_seconds
-            parts[name] += cost.evaluation.seconds_per_user_step * (evaluated + max(0, user_steps))
-            if "users_per_iteration" in given:
-                parts[name] += training.seconds_per_user_step * _planning(given, config, max(0, user_steps), plan)
-    return parts
-
-
-def _planning(given: Mapping[str, Any], config: Mapping[str, Any], user_steps: float, plan: Plan) -> float:
-    """What computing a value takes, in user-steps of a training step."""
-    if given.get("use_grid") and config["num_topics"] <= 2:
-        slates = math.comb(config["num_docs"], config["slate_size"])
-        return GRID_USER_STEPS * given["grid_points"] ** 2 * slates * plan.horizon / 1e3
-    return FIT_USER_STEPS * user_steps
 
 
 def _refusal(plan: Plan, memory: Callable[[Plan], dict[str, float]], limit: float, num_processes: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 import run_simulation
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.experiment import arguments, calibration, command_line, experiment, plan
+from recsys_po_rl.experiment import arguments, calibration, command_line, experiment, plan, scaling
 from recsys_po_rl.experiment.calibration import Cost, PolicyCost
 
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
@@ -61,11 +61,39 @@ def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
         "libraries": 400 * MB,
         "programs": (50 + 2 * 5 + 2 * 5) * MB,
         "the largest step": pytest.approx((2 * 8 * 5 + 3 * 2) * MB),
-        "what users bring": 24 * 5 * plan.BYTES_PER_EVALUATED_USER,
+        "what users bring": 24 * 5 * scaling.BYTES_PER_EVALUATED_USER,
     }
     assert found.memory_bytes == sum(found.memory_parts.values())
     measured["training"] = TRAINING._replace(building_bytes=300 * MB)
     assert plan.estimate(asked()).memory_parts["the largest step"] == 300 * MB
+
+
+def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_once(measured):
+    topic = "[@recsys_po_rl.best_fixed_topic]"
+    found = plan.estimate(asked(f"recsys_po_rl.experiment.policies = {topic}"))
+    searched = 10 * 1000 * 5 - 5  # topics x users x slates, beyond the short search
+    assert found.seconds_parts["best_fixed_topic"] == pytest.approx(2.0 + 1.0 + 0.001 * (24 * 5 + searched))
+    both = "[@recsys_po_rl.belief_reference, @recsys_po_rl.full_information_reference]"
+    found = plan.estimate(asked(f"recsys_po_rl.experiment.policies = {both}"))
+    fitted = 10 * 1000 * 5 - 5  # iterations x users x slates
+    evaluated = 2.0 + 1.0 + 0.001 * 24 * 5
+    assert found.seconds_parts["full_information_reference"] == pytest.approx(evaluated)
+    first = evaluated + 0.001 * fitted + 0.01 * scaling.FIT_USER_STEPS * fitted
+    assert found.seconds_parts["belief_reference"] == pytest.approx(first)
+    grid = plan.estimate(
+        asked(f"recsys_po_rl.experiment.policies = {both}", f"{NETWORK}.num_topics = 2", f"{NETWORK}.num_docs = 10")
+    )
+    slates = 121**2 * 45 * 5  # grid points x slates x steps
+    first = evaluated + 0.01 * scaling.GRID_USER_STEPS * slates
+    assert grid.seconds_parts["belief_reference"] == pytest.approx(first)
+
+
+def test_a_second_training_counts_twice(measured):
+    one = plan.estimate(asked("recsys_po_rl.experiment.policies = []"))
+    two = plan.estimate(asked("recsys_po_rl.experiment.policies = [@recsys_po_rl.learned_full_information]"))
+    more = two.seconds_parts["learned_full_information"]
+    assert more == pytest.approx(one.seconds_parts["training"] + 0.001 * 24 * 5)
+    assert two.memory_parts["programs"] - one.memory_parts["programs"] == 50 * MB
 
 
 def test_seeds_side_by_side_share_memory_and_cores(measured):

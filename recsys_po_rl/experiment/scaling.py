@@ -1,0 +1,109 @@
+"""From what little work costs to what an experiment costs."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Optional
+
+from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.experiment import arguments, calibration, recording, seed_run
+from recsys_po_rl.experiment.calibration import Cost, PolicyCost
+from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.references import dynamic_program
+
+BYTES_PER_EVALUATED_USER = 200  # of each policy: totals, and measures by quarter of the horizon
+POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
+# Measured in the default experiment, in user-steps of a training step.
+FIT_USER_STEPS = 6.0  # of fitted value iteration, for each user-step that it fits
+GRID_USER_STEPS = 1e-3  # of a dynamic program, for each point of its grid, slate and step
+
+
+def memory_parts(
+    plan: Plan, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
+) -> dict[str, float]:
+    """Bytes at the peak: what stays, and the largest of what comes and goes.
+
+    Args:
+      plan: the experiment's.
+      loaded: bytes of a process that has only loaded its libraries.
+      training: what was measured of a training step.
+      learned: of the evaluation of the learned policy.
+      policies: of the others, by name; None: left out, or learned in the same way.
+    """
+    others = [cost.evaluation for cost in policies.values() if cost is not None]
+    trainings = [training] * (1 + (seed_run.learned_full_information.__name__ in policies))
+    costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
+    at_once = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
+    step = (
+        training.kept_bytes_per_user_step * plan.users_per_step * plan.horizon
+        + training.working_bytes_per_user * plan.users_per_step / plan.num_shards
+    )
+    evaluation = max(cost.kept_bytes_per_user_step for cost in costs[len(trainings) :]) * at_once
+    building = max(cost.building_bytes for cost in costs)
+    num_policies = POLICIES_OF_THE_LEARNER + len(policies)
+    return {
+        "libraries": loaded,
+        "programs": sum(cost.program_bytes for cost in costs),
+        "the largest step": max(step, evaluation, building),
+        "what users bring": float(plan.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
+    }
+
+
+def seconds_parts(
+    plan: Plan,
+    training: Cost,
+    learned: Cost,
+    policies: Mapping[str, Optional[PolicyCost]],
+    config: Mapping[str, Any],
+) -> dict[str, float]:
+    """Seconds of each part of one seed.
+
+    Args:
+      plan: the experiment's.
+      training: as in `memory_parts`.
+      learned: as there.
+      policies: as there.
+      config: the network's.
+    """
+    num_validations = sum(recording.is_validated(plan, step) for step in range(1, plan.num_training_steps + 1))
+    evaluated = plan.num_evaluation_users * plan.horizon
+    train = training.first_seconds + learned.first_seconds * bool(num_validations)
+    train += training.seconds_per_user_step * plan.num_training_steps * plan.users_per_step * plan.horizon
+    train += learned.seconds_per_user_step * num_validations * plan.num_validation_users * plan.horizon
+    parts = {
+        "training": train,
+        "learned": POLICIES_OF_THE_LEARNER * learned.seconds_per_user_step * evaluated + learned.first_seconds,
+    }
+    values: set[Optional[tuple[Any, ...]]] = set()  # that are computed already
+    for policy in plan.policies:
+        name, cost = policy.__name__, policies[policy.__name__]
+        if name == seed_run.learned_full_information.__name__:
+            parts[name] = train + learned.seconds_per_user_step * evaluated
+        elif cost is not None:
+            value = _value_of(policy)
+            parts[name] = cost.evaluation.first_seconds + cost.evaluation.seconds_per_user_step * evaluated
+            parts[name] += cost.search_seconds
+            if value is None or value not in values:
+                parts[name] += _search_seconds(policy, cost, training, config, plan)
+            values.add(value)
+    return parts
+
+
+def _value_of(policy: Callable[..., Any]) -> Optional[tuple[Any, ...]]:
+    """What a computed value of interests depends on; policies that ask for the same one share it."""
+    given = arguments.bound(policy)
+    names = ("use_grid", "grid_points", "num_iterations", "users_per_iteration", "hidden")
+    return tuple(given.get(name) for name in names) if "users_per_iteration" in given else None
+
+
+def _search_seconds(
+    policy: Callable[..., Any], cost: PolicyCost, training: Cost, config: Mapping[str, Any], plan: Plan
+) -> float:
+    """Seconds that a full search takes beyond the short one that was measured."""
+    given = arguments.bound(policy)
+    if given.get("use_grid") and config["num_topics"] <= dynamic_program.MAX_TOPICS:
+        slates = math.comb(config["num_docs"], config["slate_size"])
+        user_steps = GRID_USER_STEPS * given["grid_points"] ** config["num_topics"] * slates * plan.horizon
+        return training.seconds_per_user_step * user_steps
+    user_steps = max(0, calibration.search_users(given, config) * plan.horizon - cost.search_user_steps)
+    fitted = FIT_USER_STEPS * user_steps if "users_per_iteration" in given else 0.0
+    return cost.evaluation.seconds_per_user_step * user_steps + training.seconds_per_user_step * fitted
