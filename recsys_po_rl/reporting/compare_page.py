@@ -143,7 +143,9 @@ def _users(comparison: Comparison, runs: Sequence[RunFiles], styles: Sequence[in
                 series.append(Series(names[place], middles, of.mean, of.low, of.high, styles[place]))
         if series:
             drawn.append(charts.line_chart(title, series, "slate", x_range=(1, max(comparison.horizons))))
+    without = [name for place, name in enumerate(names) if place not in known]
     return [
+        element("p", f"Without portrait.json: {', '.join(without)}.") if without else Html(),
         charts.legend([(names[place], styles[place]) for place in known]),
         element("div", drawn, class_="charts"),
     ]

@@ -26,8 +26,10 @@ def fixed(value: Any, digits: int = 2, sign: bool = False) -> str:
     """A number with so many digits after the point."""
     if not is_number(value):
         return UNKNOWN
-    text = f"{value:{'+' if sign else ''},.{digits}f}"
-    return text.replace("-", "\u2212")
+    text = f"{value:,.{digits}f}"
+    if not any(digit in "123456789" for digit in text):
+        text = text.lstrip("-")  # what rounds to 0 is not below it
+    return f"{'+' if sign and not text.startswith('-') else ''}{text}".replace("-", "\u2212")
 
 
 def interval(bounds: Any, digits: int = 2, sign: bool = False) -> str:

@@ -49,7 +49,8 @@ table.policies td:nth-child(n+3) { white-space: nowrap; }
 table.policies strong code { font-weight: 700; }
 table.differences th { min-width: 17rem; }
 table.differences { width: 100%; }
-table.compared td { min-width: 6.5rem; }
+table.compared th, table.compared td { min-width: 7.5rem; }
+table.compared th code { overflow-wrap: normal; }
 table.compared .interval { display: block; }
 .interval { color: var(--muted); white-space: nowrap; }
 .bars { display: grid; gap: .8rem; max-width: 52rem; margin: 1rem 0; padding: 0; list-style: none; }
