@@ -207,8 +207,8 @@ def test_the_main_job_writes_nothing_but_its_lines(fresh_python, root, tmp_path)
     assert folder.startswith("runs/")
     assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [
         "checkpoints", "config.gin", "environment.json", "evaluation.json", "metrics.csv", "operative_config.gin",
-        "per_user.npz", "policy.keras", "portrait.json", "price_of_partial_observability.png", "tensorboard",
-        "timings.json", "validation.csv",
+        "per_user.npz", "policy.keras", "portrait.json", "price_of_partial_observability.png", "report.html",
+        "tensorboard", "timings.json", "validation.csv",
     ]  # fmt: skip
     policies = json.loads((tmp_path / folder / "evaluation.json").read_text())["policies"]
     assert set(policies) == {"learned", "learned_last", "learned_greedy", "uniform_random", "popular_by_clicks"}

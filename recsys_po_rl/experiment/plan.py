@@ -142,7 +142,7 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
     """
     top = [
         run_dir.CONFIG, run_dir.OPERATIVE_CONFIG, run_dir.ENVIRONMENT, run_dir.METRICS, run_dir.EVALUATION,
-        run_dir.PRICE_FIGURE,
+        run_dir.PRICE_FIGURE, run_dir.REPORT,
     ]  # fmt: skip
     own = [*recording.tables(plan), run_dir.TIMINGS, run_dir.PORTRAIT, per_user.FILE]
     if isinstance(getattr(recommender, "model", None), tf.keras.Model):
@@ -150,7 +150,7 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
     folders = ["checkpoints/", "tensorboard/"]
     if len(seeds) == 1:
         return sorted({*top, *own}) + folders
-    of_each = sorted({*top, *own} - {run_dir.PRICE_FIGURE}) + folders
+    of_each = sorted({*top, *own} - {run_dir.PRICE_FIGURE, run_dir.REPORT}) + folders
     return sorted(top) + [f"seed_{seed}/{name}" for seed in seeds for name in of_each]
 
 

@@ -214,7 +214,6 @@ def test_a_real_measurement_gives_positive_costs_and_the_files_that_a_run_writes
         "recsys_po_rl.best_fixed_topic.num_search_users = 2",
         f"{NETWORK}.num_docs = 8",
         f"{NETWORK}.num_topics = 4",
-        "recsys_po_rl.SeededRuntime.mode = 'eager'",
     )
     found = plan.estimate(checked)
     assert set(found.seconds_parts) == {
