@@ -217,7 +217,7 @@ def others(advantages):
     return [advantages, tf.zeros_like(advantages), tf.zeros_like(advantages)]
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode):
     network = make_network()
     learner = PolicyGradientLearner(
@@ -255,7 +255,7 @@ def test_an_update_with_a_nan_is_left_out_and_the_variable_is_named():
         np.testing.assert_array_equal(variable, old)
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_the_gradient_is_that_of_the_exact_expectation_over_all_slates(mode, scale):
     """Two steps, every slate of two out of four enumerated as a user; at scale 40 it is nearly deterministic."""

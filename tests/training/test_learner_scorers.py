@@ -9,7 +9,7 @@ from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 
 from recsys_po_rl import corpus, draws, fields, recommender, scoring
-from recsys_po_rl.runtime import MODES, SeededRuntime
+from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -52,7 +52,7 @@ def unrolled_gradient(network, advantages, keys):
     return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, network.trainable_variables)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_the_learners_gradient_is_that_of_the_unrolled_loop(network, mode):
     keys = draws.make_keys(3, "training", 1)
     learner = PolicyGradientLearner(network, T, runtime_ctor=functools.partial(SeededRuntime, mode=mode))
@@ -80,7 +80,7 @@ def test_states_that_depend_on_weights_are_not_trusted_as_recorded(network):
         assert record[fields.SLATE_DOCS] == [fields.DOC_ID, fields.DOC_RANKS]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scorer", [scoring.AveragedHistoryModel, scoring.GRUModel], ids=lambda scorer: scorer.__name__)
 def test_a_recommender_carries_the_state_over_the_whole_episode(scorer, mode):
     """Stepwise scores equal those recomputed from the full click history, which is longer than H."""
