@@ -189,7 +189,7 @@ def _sidecar(prefix: str) -> dict[str, Any]:
         raise _BrokenError(f"{os.path.basename(prefix)}.json cannot be read") from error
     if not isinstance(content, dict) or any(key not in content for key in _COMPLETE):
         raise _BrokenError(f"{os.path.basename(prefix)}.json lacks {' or '.join(_COMPLETE)}")
-    if content["step"] != _step_of(prefix) or not isinstance(content["sha256"], dict):
+    if content["step"] != _step_of(prefix) or not all(isinstance(content[key], dict) for key in ("sha256", "state")):
         raise _BrokenError(f"{os.path.basename(prefix)}.json is not about it")
     return content
 

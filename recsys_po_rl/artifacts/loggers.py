@@ -51,6 +51,7 @@ class CsvLogger:
                 written += self._file.write(line[written:])
         except OSError:
             os.ftruncate(self._file.fileno(), size)
+            os.lseek(self._file.fileno(), size, os.SEEK_SET)  # or the next line would begin behind a hole
             raise
 
     def sync(self) -> None:

@@ -228,17 +228,22 @@ def _refusal(error: Exception, folder: str) -> Optional[str]:
     return None
 
 
-def environment(seeds: Sequence[int]) -> dict[str, Any]:
-    """What a run was made with: versions, seeds, machine, and a name that no other run has."""
-    versions = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Of this project, of Python and of the packages that numbers depend on."""
+    found = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
+            found[package] = "unknown"
+    return found
+
+
+def environment(seeds: Sequence[int]) -> dict[str, Any]:
+    """What a run was made with: versions, seeds, machine, and a name that no other run has."""
     return {
         "run": uuid.uuid4().hex,
-        "versions": versions,
+        "versions": versions(),
         "seeds": list(seeds),
         "machine": {
             "platform": platform.platform(),

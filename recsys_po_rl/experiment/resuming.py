@@ -5,6 +5,7 @@ import fcntl
 import functools
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
     Raises:
       checks.InvalidInputError: if its run has another configuration, of which each difference is named, or is by
         another version of this project, or cannot be told.
+
+    Warns where other packages have changed.
     """
     if not any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)):
         held = [name for name in run_dir.OF_A_RUN if os.path.exists(os.path.join(folder, name))]
@@ -52,12 +55,20 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
         if os.path.exists(os.path.join(folder, run_dir.ENVIRONMENT)) or _holds_steps(folder):
             raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.ENVIRONMENT} is missing or cannot be read")
         environment = {}
-    theirs = (environment.get("versions") or {}).get(run_dir.PROJECT)
+    versions = _mapping_in(environment, "versions")
+    theirs = versions.get(run_dir.PROJECT)
     if environment and theirs != run_dir.PROJECT_VERSION:
         raise checks.InvalidInputError(
             f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {theirs}, this is {run_dir.PROJECT_VERSION}: "
             "resume it with the version that it was made with"
         )
+    others = [
+        f"{name} {versions[name]}, now {now}"
+        for name, now in run_dir.versions().items()
+        if versions.get(name, now) != now
+    ]
+    if others:
+        warnings.warn(f"the run began with {'; '.join(others)}: its last digits may differ from now on", stacklevel=2)
     different = _differences(folder, environment, seeds, arguments)
     if different:
         raise checks.InvalidInputError(
@@ -87,10 +98,7 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
     environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
     search = checkpoints.find(folder, str(environment.get("run", "")))
     notes = list(search.broken)
-    steps = {
-        name: {int(row["step"]) for row in loggers.whole_rows(os.path.join(folder, name)) if row["step"].isdecimal()}
-        for name in tables
-    }
+    steps = {name: _steps_in(os.path.join(folder, name)) for name in tables}
     keep = []
     for found in search.whole:
         lacking = [
@@ -131,6 +139,17 @@ def alone_in(folder: str) -> Iterator[None]:
         os.close(descriptor)  # which unlocks; so does the end of the process, however it ends
 
 
+def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}  # a file can have been edited
+
+
+def _steps_in(path: str) -> set[int]:
+    """Steps that a table has rows of."""
+    steps = (row.get("step", "") for row in loggers.whole_rows(path))
+    return {int(step) for step in steps if step.isdecimal()}
+
+
 def _holds_steps(folder: str) -> bool:
     return any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.METRICS, run_dir.CHECKPOINTS))
 
@@ -151,7 +170,7 @@ def _differences(
         raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} cannot be read ({why})") from error
     found = _unequal(theirs, _bindings(gin_config.config_text()))
     if environment:
-        found.update(_unequal(environment.get("arguments") or {}, arguments, skip=found))
+        found.update(_unequal(_mapping_in(environment, "arguments"), arguments, skip=found))
         if list(seeds) != environment.get("seeds"):
             found[SEEDS] = (environment.get("seeds"), list(seeds))
         else:

@@ -10,6 +10,8 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -400,6 +402,13 @@ def test_another_version_is_refused(folder, monkeypatch):
     refused(folder, r"holds a run of recsys-po-rl 0.0.1, this is .*: resume it with the version that it was made with")
 
 
+def test_other_versions_of_packages_are_told(folder, monkeypatch):
+    killed_in_step(folder, 5, monkeypatch)
+    changed_json(folder / run_dir.ENVIRONMENT, lambda content: content["versions"].update(tensorflow="2.1.0"))
+    with pytest.warns(UserWarning, match=rf"the run began with tensorflow 2.1.0, now {re.escape(tf.__version__)}: "):
+        resume(folder)
+
+
 def test_a_folder_whose_run_cannot_be_told_is_refused(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
     texts = {name: (folder / name).read_text() for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)}
@@ -530,3 +539,14 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(limit, w
         assert path.read_bytes().endswith(b"\n") or not path.read_bytes()
     resume(folder)
     assert contents(folder) == contents(whole)
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_go_on(root, tmp_path):
+    page = tmp_path / "KILLS.md"
+    arguments = ["--moments", "4", "--real_moments", "1", "--output", str(page)]
+    ran = subprocess.run(
+        [sys.executable, str(root / "benchmarks" / "kills.py"), *arguments], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "**5 of 5 resumed runs were equal.**" in page.read_text()

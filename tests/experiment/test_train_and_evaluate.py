@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def test_the_run_folder_is_complete(one):
     names = {path.name for path in pathlib.Path(one.run_dir).iterdir()}
     assert names == {
         "checkpoints", "config.gin", "environment.json", "evaluation.json", "metrics.csv", "operative_config.gin",
-        "timings.json", "validation.csv", "price_of_partial_observability.png", "tensorboard",
+        "timings.json", "validation.csv", "price_of_partial_observability.png", "tensorboard", "portrait.json",
+        "per_user.npz", "policy.keras", "report.html",
     }  # fmt: skip
     environment = json.loads(pathlib.Path(one.run_dir, "environment.json").read_text())
     assert environment["seeds"] == [4]
@@ -128,14 +130,14 @@ def test_global_generators_of_python_and_numpy_are_left_alone(tmp_path):
     assert (random.random(), np.random.rand()) == expected
 
 
-def test_an_interrupted_training_keeps_rows_and_weights(tmp_path, monkeypatch):
+def test_an_interrupted_training_finishes_its_step_and_keeps_rows_and_weights(tmp_path):
     class Interrupted(PolicyGradientLearner):
         calls = 0
 
         def step(self, keys, progress):
             Interrupted.calls += 1
-            if Interrupted.calls == 2:
-                raise KeyboardInterrupt
+            if Interrupted.calls == 1:
+                signal.raise_signal(signal.SIGINT)
             return super().step(keys, progress)
 
     with pytest.raises(KeyboardInterrupt):
