@@ -93,7 +93,9 @@ def work() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread that waits with its lock held aborts Python when the process ends.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)  # at once: the run folder is whole at every moment
 
 
