@@ -6,7 +6,7 @@ from typing import Any, Optional
 from recsys_po_rl.artifacts import config_text, run_dir
 from recsys_po_rl.reporting import markup, policies_section, training_section, users_section
 from recsys_po_rl.reporting.markup import Html, element
-from recsys_po_rl.reporting.numbers import as_number, fixed, is_number
+from recsys_po_rl.reporting.numbers import as_number, estimate, fixed, is_number
 from recsys_po_rl.reporting.run_files import RunFiles
 
 DEFAULT_EXPERIMENT = "experiments/default.gin"
@@ -31,7 +31,8 @@ def page(run: RunFiles) -> str:
     add("In three sentences", lambda: _verdict(known), done, no_evaluation)
     add("Policies", lambda: policies_section.table(known), done, no_evaluation)
     add("The price of partial observability", lambda: policies_section.price(known), done, no_evaluation)
-    add("Training", lambda: training_section.learning(run))
+    elsewhere = element("p", "This is an evaluation of a trained policy: the training is in the run that it evaluates.")
+    add("Training", lambda: training_section.learning(run), "changed" not in known, elsewhere)
     no_portrait = element("p", f"There is no {run_dir.PORTRAIT} yet: the evaluation writes it.")
     add("Users over the horizon", lambda: users_section.users(portraits), bool(portraits), no_portrait)
     add("What the policy shows", lambda: users_section.shown(portraits, names), bool(portraits), no_portrait)
@@ -101,6 +102,9 @@ def _what_was_run(run: RunFiles) -> list[Any]:
     parts: list[Any] = [
         markup.section("Differences from the default experiment", markup.guarded(lambda: _differences(run)), level=3)
     ]
+    if run.evaluation is not None and "changed" in run.evaluation:
+        moved = markup.guarded(lambda: _moved(run.evaluation or {}))
+        parts.append(markup.section("Trained and evaluated", moved, level=3))
     facts = [["seeds", ", ".join(map(str, environment.get("seeds") or [])) or "unknown"]]
     if "corpus_seed" in environment:
         facts.append(["seed of the corpus", str(environment["corpus_seed"])])
@@ -130,6 +134,22 @@ def _what_was_run(run: RunFiles) -> list[Any]:
             )
         )  # fmt: skip
     return parts
+
+
+def _moved(evaluation: Mapping[str, Any]) -> list[Any]:
+    """What is not the same where a policy was trained and where it is evaluated."""
+    parts: list[Any] = []
+    for one in evaluation.get("per_seed", [evaluation]):
+        own = one.get("learned_where_it_was_trained")
+        if own:
+            text = f"Where it was trained (seed {one['trained_seed']}), over {own['horizon']} slates, the policy brings"
+            parts.append(element("p", f"{text} {estimate(own)}."))
+    rows: list[list[Any]] = [
+        [markup.name(of["name"]), value_of(of["trained"]), value_of(of["evaluated"])] for of in evaluation["changed"]
+    ]
+    if not rows:
+        return [*parts, element("p", "Nothing else is bound than in the training.")]
+    return [*parts, markup.table(["parameter", "trained", "evaluated"], rows, "Trained and evaluated", "differences")]
 
 
 def _differences(run: RunFiles) -> Html:

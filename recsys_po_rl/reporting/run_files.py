@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
@@ -187,14 +188,17 @@ def _config(folder: str, problems: list[str]) -> Optional[dict[str, str]]:
 
 
 def _rows(folder: str, name: str, problems: list[str]) -> list[dict[str, str]]:
-    """Whole rows: a last line without its end, and lines of another length, do not count."""
+    """Whole rows: a last line without its end does not count, and lines of another length are left out."""
     text = _text(folder, name, problems)
     if not text:
         return []
     try:
-        lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
     except csv.Error as error:
         problems.append(f"{name} is no table: {error}")
         return []
     header = lines[0] if lines else []
-    return [dict(zip(header, cells)) for cells in lines[1:] if len(cells) == len(header)]
+    whole = [dict(zip(header, cells)) for cells in lines[1:] if len(cells) == len(header)]
+    if len(whole) < len(lines) - 1:
+        problems.append(f"{name}: {len(lines) - 1 - len(whole)} rows have not as many cells as the header: left out")
+    return whole

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from recsys_po_rl import checks
-from recsys_po_rl.experiment import command_line, report
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.experiment import command_line, compare, experiment, report
 from recsys_po_rl.reporting import run_files
 from tests.reporting.run_folder import Page, write_run
 
@@ -48,3 +48,39 @@ def test_from_the_command_line(tmp_path, capsys):
     assert command_line.run(flags) == command_line.BAD_INPUT
     assert "nowhere' is no folder: a run folder is needed" in capsys.readouterr().err
     assert run_files.read(str(folder)).name == "run"
+
+
+@pytest.fixture(scope="module")
+def real_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real") / "two_seeds"
+    gin_config.parse(
+        ["experiments/default.gin", "overlays/tiny.gin", "runtime/graph.gin"],
+        ["recsys_po_rl.experiment.seeds = [0, 1]", "recsys_po_rl.experiment.num_processes = 1"],
+    )
+    experiment(output_dir=str(folder), quiet=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["", "seed_1"])
+def test_a_run_ends_with_a_report_that_shows_everything(real_run, part):
+    page = Page((real_run / part / "report.html").read_text())
+    for missing in ("cannot be shown", "not finished", "nothing to draw", "There is no", "is no JSON", "unknown"):
+        assert missing not in page.text, missing
+    assert len(page.alternatives()) >= 18  # the curve, diagnostics, users by policy and by segment, topics
+    assert "uniform_ random" in page.text
+    assert "Clicked under the learned policy" in page.text
+
+
+@pytest.mark.slow
+def test_a_run_compared_with_itself_differs_in_nothing(real_run, tmp_path):
+    found = compare.compare([str(real_run), str(real_run)], str(tmp_path / "both"), quiet=True)
+    assert (found.paired, found.unit, found.num_units) == (True, "seeds", [2, 2])
+    alone = compare.compare([str(real_run / "seed_0")] * 2, str(tmp_path / "alone"), quiet=True)
+    assert (alone.paired, alone.unit, alone.num_units) == (True, "users", [24, 24])
+    for comparison in (found, alone):
+        assert {row.policy for row in comparison.rows} >= {"learned", "uniform_random", "popular_by_clicks"}
+        assert all(row.differences[1][:3] == (0.0, 0.0, 0.0) for row in comparison.rows)
+    assert "cannot be shown" not in (tmp_path / "both" / "compare.html").read_text()
+    with pytest.raises(checks.InvalidInputError, match=r"their seeds differ, \[0\] and \[1\]"):
+        compare.compare([str(real_run / "seed_0"), str(real_run / "seed_1")], str(tmp_path / "no"), quiet=True)

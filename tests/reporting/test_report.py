@@ -209,3 +209,22 @@ def test_the_page_is_the_same_every_time(finished):
     pages = {report.page(run_files.read(str(finished))) for _ in range(2)}
     assert len(pages) == 1
     assert not re.search("https?://", pages.pop())
+
+
+def test_an_evaluation_elsewhere_says_what_is_not_as_it_was_trained(tmp_path):
+    content = {
+        **evaluation(),
+        "trained_seed": 3,
+        "learned_where_it_was_trained": {"mean": 55.0, "interval95": [54.0, 56.0], "horizon": 6},
+        "changed": [{"name": HOSTILE[0], "trained": None, "evaluated": "9"}],
+    }
+    write_run(tmp_path, num_steps=0)
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    page = page_of(tmp_path)
+    assert "the training is in the run that it evaluates" in page.text
+    assert "(seed 3), over 6 slates, the policy brings 55.00 [54.00, 56.00]." in page.text
+    assert "not bound 9" in page.text
+    (tmp_path / "evaluation.json").write_text(json.dumps({**content, "changed": []}))
+    assert "Nothing else is bound than in the training." in page_of(tmp_path).text
+    (tmp_path / "evaluation.json").write_text(json.dumps({**content, "changed": 3}))
+    assert "cannot be shown" in page_of(tmp_path).text

@@ -44,7 +44,14 @@ def test_half_a_line_does_not_count(tmp_path):
     write_run(tmp_path, finished=False)
     with open(tmp_path / "metrics.csv", "a") as file:
         file.write("0,5\n0,6,60.0,0.1,nan,0.2")
-    assert [row["step"] for row in run_files.read(str(tmp_path)).metrics] == ["1", "2", "3", "4"]
+    run = run_files.read(str(tmp_path))
+    assert [row["step"] for row in run.metrics] == ["1", "2", "3", "4"]
+    assert run.problems == ["metrics.csv: 1 rows have not as many cells as the header: left out"]
+
+
+def test_cells_may_hold_commas_quotes_and_line_breaks(tmp_path):
+    folder = write_run(tmp_path, alarms=['0,3,entropy,0.1,0.2,"low, and ""falling""\nfast\u2028still"'])
+    assert run_files.read(str(folder)).alarms[0]["message"] == 'low, and "falling"\nfast\u2028still'
 
 
 @pytest.mark.parametrize(
