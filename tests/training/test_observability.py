@@ -82,7 +82,7 @@ SCORERS = {
 }
 
 
-@pytest.fixture(scope="module", params=SCORERS)
+@pytest.fixture(scope="module", params=["flat", "averaged", pytest.param("gru", marks=pytest.mark.slow)])
 def from_histories(request):
     ctor = functools.partial(recommender.CollabFilteringRecommender, model_ctor=SCORERS[request.param], doc_embed_dim=4)
     return Trained(ctor, full_information=False)
