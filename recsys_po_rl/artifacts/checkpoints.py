@@ -22,6 +22,8 @@ from recsys_po_rl.artifacts import run_dir
 
 CHECKPOINTS_KEPT = 3
 _NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also what a cut off one leaves
+_LIST = "checkpoint"  # TensorFlow's of the checkpoints in a folder
+_HALF_A_LIST = re.compile(r"checkpoint\.tmp\w+")
 _COMPLETE = ("run", "step", "sha256", "state")  # keys of ckpt-STEP.json
 
 
@@ -259,6 +261,8 @@ def _remove_all_but(path: str, steps: Sequence[Optional[int]]) -> None:
         return
     for name in os.listdir(path):
         match = _NAME.fullmatch(name)
+        if _HALF_A_LIST.fullmatch(name):
+            os.unlink(os.path.join(path, name))
         if match and ((match.group(2) or "").startswith("_temp") or int(match.group(1)) not in steps):
             whole = os.path.join(path, name)
             if os.path.isdir(whole):
@@ -273,9 +277,11 @@ def _list_in(path: str, steps: Sequence[int]) -> None:
     if steps:
         kept = [os.path.join(path, f"ckpt-{step}") for step in steps]
         now = time.time()
-        tf.compat.v1.train.update_checkpoint_state(
+        # With times after the last preserved one they are deleted when their turn comes.
+        proto = tf.compat.v1.train.generate_checkpoint_state_proto(
             path, kept[-1], kept, all_model_checkpoint_timestamps=[now] * len(kept), last_preserved_timestamp=now - 1.0
         )
+        run_dir.write_text(path, _LIST, str(proto))
     else:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(path, "checkpoint"))
+            os.unlink(os.path.join(path, _LIST))

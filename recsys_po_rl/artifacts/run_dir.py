@@ -41,7 +41,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 # What `write_bytes`, figures and TensorBoard's events write under before they rename.
-_TEMPORARY = re.compile(r"\..+\.(gin|json|csv|html|npz|keras|png)\.\w{8}(\.\w+)?|\.cut-\w{8}")
+_TEMPORARY = re.compile(r"\.(checkpoint|.+\.(gin|json|csv|html|npz|keras|png))\.\w{8}(\.\w+)?|\.cut-\w{8}")
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 

@@ -252,6 +252,20 @@ def test_a_checkpoint_after_some_time(folder, monkeypatch):
     assert position(folder).step == 5
 
 
+def test_what_a_killed_writer_leaves_is_removed(whole, folder, monkeypatch):
+    killed_in_step(folder, 6, monkeypatch)
+    leftovers = [
+        ".evaluation.json.a1b2c3d4", ".price.png.a1b2c3d4.png", "tensorboard/.cut-a1b2c3d4",
+        "checkpoints/checkpoint.tmp0f", "checkpoints/.checkpoint.a1b2c3d4", "checkpoints/.ckpt-4.json.a1b2c3d4",
+        "checkpoints/ckpt-6.data-00000-of-00001", "checkpoints/best/checkpoint.tmp0f",
+    ]  # fmt: skip
+    for name in leftovers:
+        (folder / name).write_text("half")
+    (folder / "checkpoints" / "ckpt-6_temp").mkdir()
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "every"), [((3,), 1), ((3, 5), 11)])
 def test_a_run_that_is_killed_before_any_write_goes_on(seeds, every, tmp_path, monkeypatch):
