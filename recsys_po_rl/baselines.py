@@ -41,10 +41,14 @@ class FixedSlateRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          checks.InvalidInputError: if these are not S different integers of at least 1.
+          checks.InvalidInputError: if these are not S different integers from 1 to D.
         """
         super().__init__(config, name=name)
         ids = [checks.integer(f"{type(self).__name__}: doc_ids", doc_id, 1) for doc_id in doc_ids]
+        if ids and max(ids) > self._num_docs:
+            raise checks.InvalidInputError(
+                f"{type(self).__name__}: doc_ids must be at most {self._num_docs}, got {max(ids)}"
+            )
         if len(set(ids)) != self._slate_size or len(ids) != self._slate_size:
             raise checks.InvalidInputError(
                 f"{type(self).__name__}: doc_ids must be {self._slate_size} different ids, got {list(doc_ids)}"
@@ -107,14 +111,18 @@ class TopicRecommender(recommender.HistoryRecommender):
 
         Args:
           config: as in `HistoryRecommender`.
-          topic: the topic shown, at least 0.
+          topic: the topic shown, 0 to K - 1.
           name: name of the entity.
 
         Raises:
-          checks.InvalidInputError: if the topic is no integer of at least 0.
+          checks.InvalidInputError: if the topic is no integer from 0 to K - 1.
         """
         super().__init__(config, name=name)
         topic = checks.integer(f"{type(self).__name__}: topic", topic, 0)
+        if topic >= config.get("num_topics", topic + 1):
+            raise checks.InvalidInputError(
+                f"{type(self).__name__}: topic must be at most {config['num_topics'] - 1}, got {topic}"
+            )
         self.topic = tf.Variable(topic, trainable=False, dtype=tf.int32, name="topic")
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:

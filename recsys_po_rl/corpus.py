@@ -147,13 +147,18 @@ class StaticCorpus(CorpusWithTopicAndQuality):
 
         Args:
           config: num_docs at least 1, num_topics at least 2.
-          static_state: the five document fields, each convertible to a tensor of its shape; further fields are kept.
+          static_state: the five document fields, each convertible to a tensor of its shape, ids and topics of
+            integers, the others of numbers; further fields are kept.
           video_length: if given, the length of every document instead of the state's, at least 0.
 
         Raises:
-          checks.InvalidInputError: if a field is missing, or its shape does not fit the config, or a length is negative
-            or not finite.
+          checks.InvalidInputError: if a field is missing, its shape or type does not fit, ids are not different or
+            below 1, a topic is not among the config's, a number is not finite, or a length is negative.
         """
+        if not isinstance(static_state, Value):
+            raise checks.InvalidTypeError(
+                f"StaticCorpus: static_state must be a Value, got {type(static_state).__name__}"
+            )
         with warnings.catch_warnings():  # how the given documents were drawn is not this entity's business
             warnings.simplefilter("ignore")
             super().__init__(config, video_length=2.0 if video_length is None else video_length)
@@ -169,11 +174,8 @@ class StaticCorpus(CorpusWithTopicAndQuality):
                 raise checks.InvalidInputError(
                     f"StaticCorpus: static_state's {field!r} must have shape {shape}, got {tuple(state[field].shape)}"
                 )
-        lengths = tf.get_static_value(state[fields.DOC_LENGTH])
-        if lengths is not None and not np.all(np.isfinite(lengths) & (lengths >= 0)):
-            raise checks.InvalidInputError(
-                f"StaticCorpus: static_state's {fields.DOC_LENGTH!r} must be finite and at least 0, got {lengths}"
-            )
+            state[field] = _of_type(field, state[field])
+            _check_values(field, tf.get_static_value(state[field]), self._num_topics)
         self._static_state = Value(**state)
 
     def initial_state(self) -> Value:
@@ -191,6 +193,40 @@ class StaticCorpus(CorpusWithTopicAndQuality):
             **{field: field_spec.FieldSpec() for field in self._static_state.as_dict if field not in fields.DOC_FIELDS}
         )
         return super().specs().union(further.prefixed_with("state").union(further.prefixed_with("available_docs")))
+
+
+def _of_type(field: str, given: tf.Tensor) -> tf.Tensor:
+    """The field as int32 or float32."""
+    if field in (fields.DOC_ID, fields.DOC_TOPIC):
+        if not given.dtype.is_integer:
+            raise checks.InvalidTypeError(
+                f"StaticCorpus: static_state's {field!r} must be integers, got {given.dtype.name}"
+            )
+        return tf.cast(given, tf.int32)
+    if not (given.dtype.is_floating or given.dtype.is_integer):
+        raise checks.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be numbers, got {given.dtype.name}")
+    return tf.cast(given, tf.float32)
+
+
+def _check_values(field: str, values: Optional[np.ndarray], num_topics: int) -> None:
+    """Refuses what no document can have; values that are not known yet (None) pass."""
+    if values is None:
+        return
+    name = f"StaticCorpus: static_state's {field!r} must be"
+    if field == fields.DOC_ID:
+        if values.min() < 1:
+            raise checks.InvalidInputError(f"{name} at least 1, got {values.min()}")
+        if len(np.unique(values)) < len(values):
+            raise checks.InvalidInputError(f"{name} different, got {len(np.unique(values))} ids of {len(values)}")
+    elif field == fields.DOC_TOPIC:
+        outside = values[(values < 0) | (values >= num_topics)]
+        if outside.size:
+            raise checks.InvalidInputError(f"{name} between 0 and {num_topics - 1}, got {outside[0]}")
+    else:
+        least, bound = (0.0, " and at least 0") if field == fields.DOC_LENGTH else (-np.inf, "")
+        impossible = values[~(np.isfinite(values) & (values >= least))]
+        if impossible.size:
+            raise checks.InvalidInputError(f"{name} finite{bound}, got {impossible[0]}")
 
 
 def reference_corpus_state(

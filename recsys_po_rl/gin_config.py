@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import re
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -74,12 +75,43 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
     try:
         with gin.unlock_config(), _search_without_complaint():
             for path in gin_files:
+                _raise_if_no_text(path)
                 gin.parse_config_file(path)
             for binding in gin_bindings:
+                if not binding.strip():
+                    raise checks.InvalidInputError("a binding is empty, something like 'a.b = 1' is needed")
                 gin.parse_config(binding)
+            _raise_if_unused_macro(gin_bindings)
             gin.finalize()  # refuses macros without a value; the lock that it sets ends with this block
-    except (ValueError, TypeError, SyntaxError, ImportError, OSError, AttributeError) as error:
+    except checks.InvalidInputError:
+        raise
+    except (RecursionError, MemoryError) as error:
+        raise checks.InvalidInputError(
+            "gin: files include one another in a circle, or a value nests too deep"
+        ) from error
+    except (ValueError, TypeError, SyntaxError, ImportError, OSError, AttributeError, tokenize.TokenError) as error:
         raise checks.InvalidInputError(_one_line(error)) from error
+
+
+def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
+    """Refuses a binding such as `horizon = 5`, which gin takes for a macro, if that changes nothing."""
+    for binding in gin_bindings:
+        for name in re.findall(r"^\s*(\w+)\s*=", binding, flags=re.MULTILINE):
+            if f"%{name}" not in config_text() and f"%{name}" not in binding:
+                raise checks.InvalidInputError(
+                    f"{name!r} is a macro that nothing refers to: a binding needs the full name of a parameter, "
+                    f"such as {MODULE}.experiment.horizon"
+                )
+
+
+def _raise_if_no_text(path: str) -> None:
+    """Refuses a NUL, which some Pythons' tokenizers take for the end of a line."""
+    for base in ("", configs_dir()):
+        if os.path.isfile(os.path.join(base, path)):
+            with open(os.path.join(base, path), "rb") as file:
+                if b"\0" in file.read():
+                    raise checks.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
+            return
 
 
 @contextlib.contextmanager
@@ -103,6 +135,9 @@ def _one_line(error: Exception) -> str:
     """Gin's message with its place in a file, on one line, with the nearest known name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = re.sub(r"\s+", " ", "; ".join(line for line in lines[:3] if set(line) != {"^"}))
+    macro = re.search(r"No bindings specified '(\w+)/gin\.macro'", message)
+    if macro:
+        return f"gin: the macro {macro.group(1)!r} has no value: bind it, as in {macro.group(1)} = 1"
     unknown = re.search(r"No configurable matching (?:reference )?'@?(?:[\w/]+/)?([\w.]+)'", message)
     if unknown:
         known = [f"{module}.{name}" for name, module in _MODULE_OF.items()]
@@ -119,6 +154,11 @@ def parameters_of(selector: str) -> list[str]:
     """Names of the parameters that gin can bind on the configurable called `selector`."""
     wrapped = gin.get_configurable(selector)
     return [name for name in inspect.signature(wrapped).parameters if name not in ("self", "args", "kwargs")]
+
+
+def default_of(selector: str, parameter: str) -> Any:
+    """The default of a parameter of the configurable called `selector`; `inspect.Parameter.empty` if it has none."""
+    return inspect.signature(gin.get_configurable(selector)).parameters[parameter].default
 
 
 def config_text() -> str:
@@ -150,6 +190,29 @@ def _qualified(text: str) -> str:
         return f"{scope}{_MODULE_OF[name]}.{name}{rest}" if name in _MODULE_OF else match.group(0)
 
     return re.sub(r"^((?:[\w/]+/)?)(\w+)(\.\w+ =)", qualify, text, flags=re.MULTILINE)
+
+
+def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
+    """Lets a function that calls what gin binds raise `checks.InvalidInputError` where that has other arguments.
+
+    Such as `user_ctor = @recsys_po_rl.uniform_random`. Other errors pass: their traceback helps whoever wrote the code.
+    """
+
+    @functools.wraps(wrapped)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return wrapped(*args, **kwargs)
+        except TypeError as error:
+            text = str(error)
+            called = re.search(r"In call to configurable '([\w.]+)'", text)
+            wrong = re.search(r"missing \d+ required|unexpected keyword argument|takes .* argument|too many", text)
+            if isinstance(error, checks.InvalidInputError) or not called or not wrong:
+                raise
+            raise checks.InvalidInputError(
+                f"gin: {called.group(1)} stands in the wrong place: {first_line(error)}"
+            ) from error
+
+    return call  # type: ignore[return-value]
 
 
 def first_line(error: Exception) -> str:

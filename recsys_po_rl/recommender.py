@@ -211,6 +211,7 @@ class CollabFilteringRecommender(HistoryRecommender):
         super().__init__(config, name=name)
         self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
         embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
+        checks.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
         self._model = model_ctor(self._num_users, self._num_docs, embed_dim, self._history_length)
         shape = (self._num_users, self._history_length)
         self._model(tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
@@ -327,6 +328,7 @@ class FullInformationRecommender(HistoryRecommender):
         self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
         num_topics = checks.config_value(config, "num_topics", 1, type(self).__name__)
         embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
+        checks.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
         self._model = model_ctor(num_topics, self._num_docs, embed_dim)
         self._model(tf.zeros((self._num_users, num_topics)), self._no_steps())
 

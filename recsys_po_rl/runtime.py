@@ -66,12 +66,12 @@ class SeededRuntime(runtime.Runtime):
           world_variables: names of variables that all batches share, as long as no user influences them.
 
         Raises:
-          checks.InvalidInputError: if the mode is unknown.
+          checks.InvalidInputError: if the mode is unknown, or a variable is neither in the network nor usual.
         """
         self._mode = checks.one_of("SeededRuntime: mode", mode, MODES)
         self._variables = tuple(variables)
-        self._policy_variables = frozenset(policy_variables)
-        self._world_variables = frozenset(world_variables)
+        self._policy_variables = self._known_names("policy_variables", policy_variables, POLICY_VARIABLES)
+        self._world_variables = self._known_names("world_variables", world_variables, WORLD_VARIABLES)
         self._step_inputs: Optional[tuple[Keys, tf.Tensor]] = None
         self._drawn: dict[str, draws.Draws] = {}
         self._flows: Optional[dict[str, VariableFlow]] = None
@@ -81,6 +81,13 @@ class SeededRuntime(runtime.Runtime):
         # Never under XLA: the first value is computed once, and would double what there is to compile.
         self._first_value = tf.function(self._first, autograph=False)
         self.trace_count = 0
+
+    def _known_names(self, argument: str, given: Any, usual: Sequence[str]) -> frozenset[str]:
+        name = f"SeededRuntime: {argument}"
+        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+            raise checks.InvalidTypeError(f"{name} must be a list of names of variables, got {given!r}")
+        known = {*(var.name for var in self._variables), *usual}
+        return frozenset(checks.one_of(f"{name}: each", one, known) for one in given)
 
     @property
     def network(self) -> network_lib.Network:
@@ -109,6 +116,7 @@ class SeededRuntime(runtime.Runtime):
           A `Value` of tensors for each variable.
 
         Raises:
+          checks.InvalidInputError: if `starting_value` lacks a variable.
           FloatingPointError: if a field or a distribution's parameter became NaN; names the variable.
           RuntimeError: if an entity draws through a stateful random op; names it.
         """
@@ -164,6 +172,8 @@ class SeededRuntime(runtime.Runtime):
         length = checks.integer("length", length, 1)
         record = self._known_record(record)
         batches = list(keys)
+        if not batches:
+            raise checks.InvalidInputError("keys must hold at least one batch's, got none")
         signature = ("side by side", length, _hashable(record))
         if signature not in self._compiled:
 
@@ -290,6 +300,9 @@ class SeededRuntime(runtime.Runtime):
     def _start(self, starting_value: Optional[NetworkValue]) -> Optional[_Fields]:
         if starting_value is None:
             return None
+        missing = [name for name in self._names if name not in starting_value]
+        if missing:
+            raise checks.InvalidInputError(f"starting_value lacks {', '.join(map(repr, sorted(missing)))}")
         return _fields_of({name: starting_value[name] for name in self._names})
 
     def _checked_run(
@@ -402,8 +415,12 @@ class SeededRuntime(runtime.Runtime):
         known = {var.name: list(var.spec.as_dict) for var in self._variables}
         if record is None:
             return {name: names for name, names in known.items() if names}
+        if not isinstance(record, Mapping):
+            raise checks.InvalidTypeError(f"record must be a dict of lists of fields by variable, got {record!r}")
         for name, names in record.items():
             checks.one_of("record", name, known)
+            if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+                raise checks.InvalidTypeError(f"record of {name!r} must be a list of fields, got {names!r}")
             for field in names:
                 checks.one_of(f"record of {name!r}", field, known[name])
         return record

@@ -14,6 +14,22 @@ from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
 from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.user import InterestEvolutionUser, fully_observed
 
+# A method that RecSim NG's story asks each entity for, and no other entity has.
+_ASKED_OF = {
+    "user": "next_response",
+    "corpus": "available_documents",
+    "recommender": "slate_docs",
+    "metrics": "next_metrics",
+}
+
+
+def _check_role(role: str, made: Any, story: Callable[..., Any]) -> None:
+    if story is recommendation_simulation.recs_story and not hasattr(made, _ASKED_OF[role]):
+        raise checks.InvalidTypeError(
+            f"{role}_ctor must make what stands in the place of the {role} and has {_ASKED_OF[role]}, "
+            f"got {type(made).__name__}"
+        )
+
 
 class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]]):
     """The pair (variables, trainable variables), with the entities behind it as attributes.
@@ -99,12 +115,14 @@ def create_interest_evolution_simulation_network(
 
         def construct(config: Config) -> Any:
             entities[role] = ctor(config)
+            _check_role(role, entities[role], story)
             return entities[role]
 
         return construct
 
     def frozen(config: Config) -> Any:
         drawn = corpus_ctor(config)
+        _check_role("corpus", drawn, story)
         if not freeze_corpus or isinstance(drawn, StaticCorpus):
             return drawn
         if corpus_seed is None:
@@ -113,7 +131,7 @@ def create_interest_evolution_simulation_network(
             return StaticCorpus(config, drawn.initial_state())
 
     checks.constructor("corpus_ctor", corpus_ctor)
-    variables = story(
+    variables = checks.constructor("story", story)(
         config,
         remembering("user", user_ctor),
         remembering("corpus", frozen),

@@ -51,13 +51,15 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
           name: name of the distribution.
 
         Raises:
-          checks.InvalidInputError: if `slate_size` is below 1 or above D, or D is unknown.
+          checks.InvalidInputError: if `slate_size` is below 1 or above D, D is unknown, or logits are not floating.
         """
         parameters = dict(locals())
         with tf.name_scope(name) as scope:
             # The hint wins over an array's own dtype: float64 must ask for float64.
             dtype_hint = getattr(logits, "dtype", tf.float32)
             self._logits = tf.convert_to_tensor(logits, name="logits", dtype_hint=dtype_hint)
+            if not self._logits.dtype.is_floating:
+                raise checks.InvalidTypeError(f"{name}: logits must be floating, got {self._logits.dtype.name}")
             self._num_columns = self._static_size(name, "logits", self._logits)
             self._columns = None if columns is None else tf.convert_to_tensor(columns, tf.int32, name="columns")
             num_docs = self._num_columns
@@ -90,6 +92,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
     @staticmethod
     def _static_size(name: str, argument: str, tensor: tf.Tensor) -> int:
+        if tensor.shape.rank == 0:
+            raise checks.InvalidInputError(f"{name}: {argument} must have an axis of documents, got a scalar")
         size = tf.compat.dimension_value(tensor.shape[-1])
         if size is None:
             raise checks.InvalidInputError(f"{name}: the last axis of {argument} must have a known size")
@@ -141,6 +145,10 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         value = self._columns_at(tf.convert_to_tensor(value, tf.int32))
+        if value.shape.rank == 0 or tf.compat.dimension_value(value.shape[-1]) not in (None, self._slate_size):
+            raise checks.InvalidInputError(
+                f"{self.name}: slates must have shape (..., {self._slate_size}), got {value.shape}"
+            )
         batch = tf.broadcast_dynamic_shape(tf.shape(value)[:-1], tf.shape(self._logits)[:-1])
         logits = tf.broadcast_to(self._offered, tf.concat([batch, [self._num_columns]], axis=0))
         value = tf.broadcast_to(value, tf.concat([batch, [self._slate_size]], axis=0))

@@ -162,6 +162,13 @@ class InterestEvolutionUser(user.User):
             raise checks.InvalidInputError(
                 f"{owner}: affinity_similarity 'single_peaked' needs the peaks of each user, which these do not have"
             )
+        checks.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
+        checks.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
+        generator = initial_interest_generator
+        if generator is not None and not callable(generator) and not hasattr(generator, "initial_state"):
+            raise checks.InvalidTypeError(
+                f"{owner}: initial_interest_generator must be a state model or callable, got {generator!r}"
+            )
         try:
             self._affinity_model = affinity_model_ctor((num_users,), self._slate_size, affinity_similarity)
         except ValueError as error:

@@ -99,6 +99,16 @@ def raise_if_no_folder(output_dir: Any) -> str:
     output_dir = str(os.fspath(output_dir))
     if os.path.exists(output_dir) and not os.path.isdir(output_dir):
         raise checks.InvalidInputError(f"output_dir {output_dir!r} is a file, a folder is needed")
+    try:
+        output_dir.encode()
+        os.stat(output_dir)
+    except UnicodeEncodeError:
+        raise checks.InvalidInputError(f"output_dir must be text in UTF-8, got {output_dir!r}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        why = getattr(error, "strerror", None) or error
+        raise checks.InvalidInputError(f"output_dir {output_dir!r} cannot be made: {why}") from None
     existing = os.path.abspath(output_dir)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)

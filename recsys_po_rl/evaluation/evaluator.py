@@ -60,7 +60,7 @@ def evaluate(
       What each user brought and, by quarter of the horizon, did.
 
     Raises:
-      checks.InvalidInputError: if a number is out of bounds.
+      checks.InvalidInputError: if a number is out of bounds, or the batch size is not the network's.
     """
     checks.integer("horizon", horizon, 1)
     checks.integer("num_users", num_users, 1)
@@ -78,6 +78,10 @@ def evaluate(
         for batch, trajectory in zip(together, trajectories):
             rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)
             counting = min(batch_size, num_users - batch * batch_size)
+            if rewards.shape[1] != batch_size:
+                raise checks.InvalidInputError(
+                    f"batch_size must be {rewards.shape[1]}, the users of the network, got {batch_size}"
+                )
             totals.append(rewards.sum(axis=0))
             upstream_totals.append(rewards[:-1].sum(axis=0))
             if behaviour:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Optional
 
 import gin
 
-from recsys_po_rl import checks
-from recsys_po_rl.experiment import resuming
+from recsys_po_rl import checks, gin_config
+from recsys_po_rl.experiment import rehearsal, resuming
 from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.training.alarms import Alarms
 
 MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora
 
@@ -22,6 +23,7 @@ class Checked(NamedTuple):
     num_processes: Optional[int]
 
 
+@gin_config.wrong_calls_in_one_line
 def checked(given: Mapping[str, Any]) -> Checked:
     """Checks arguments, as far as that is possible without a network.
 
@@ -54,7 +56,7 @@ def checked(given: Mapping[str, Any]) -> Checked:
         network_ctor=checks.constructor("experiment.network_ctor", given["network_ctor"]),
         learner_ctor=checks.constructor("experiment.learner_ctor", given["learner_ctor"]),
         runtime_ctor=checks.constructor("experiment.runtime_ctor", given["runtime_ctor"]),
-        alarms=checks.constructor("experiment.alarms_ctor", given["alarms_ctor"])(),
+        alarms=_checked_alarms(given["alarms_ctor"]),
         quiet=checks.boolean("experiment.quiet", given["quiet"]),
         resume=checks.boolean("experiment.resume", given["resume"]),
         checkpoint_every_minutes=None
@@ -72,6 +74,7 @@ def checked(given: Mapping[str, Any]) -> Checked:
         raise checks.InvalidInputError("experiment.gradient_variance_every_steps needs num_shards of at least 2, got 1")
     if given["num_processes"] is not None:
         checks.integer("experiment.num_processes", given["num_processes"], 1)
+    rehearsal.rehearse(plan.policies, plan.network_ctor)
     world_seeds = [seed if given["corpus_seed"] is None else given["corpus_seed"] for seed in seeds]
     return Checked(plan, seeds, world_seeds, given["num_processes"])
 
@@ -103,6 +106,15 @@ def _checked_num_shards(given: Optional[int], users_per_step: int) -> int:
             f"experiment.num_shards must divide users_per_step, got {given} and {users_per_step}"
         )
     return given
+
+
+def _checked_alarms(ctor: Any) -> Alarms:
+    made = checks.constructor("experiment.alarms_ctor", ctor)()
+    if not hasattr(made, "raised") or not hasattr(made, "stop"):
+        raise checks.InvalidTypeError(
+            f"experiment.alarms_ctor must make alarms (in gin: @recsys_po_rl.Alarms), got {type(made).__name__}"
+        )
+    return made
 
 
 def _checked_policies(given: Any) -> list[Callable[..., Any]]:

@@ -35,6 +35,9 @@ def run(flags: Any) -> int:
     except checks.InvalidInputError as error:
         print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
         return BAD_INPUT
+    except RecursionError:
+        print("error: gin: a binding refers to itself, or values nest too deep", file=sys.stderr)
+        return BAD_INPUT
     except (StoppedByAlarmError, SeedFailedError) as error:
         print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
         return FAILED

@@ -148,7 +148,9 @@ def _sources(run: str) -> list[_Source]:
     found = []
     for folder, seed in zip(folders, seeds):
         own = environment if folder == run else _environment(folder)
-        found.append(_Source(folder, seed, int(own.get("corpus_seed", seed)), str(own.get("run", ""))))
+        name = f"{folder!r}: {run_dir.ENVIRONMENT}: corpus_seed"
+        world_seed = checks.integer(name, own.get("corpus_seed", seed), 0)
+        found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
     return found
 
 
@@ -157,6 +159,8 @@ def _environment(folder: str) -> dict[str, Any]:
     seeds = (content or {}).get("seeds")
     if not isinstance(content, dict) or not isinstance(seeds, list) or not seeds:
         raise checks.InvalidInputError(f"{folder!r} is no run folder: it has no whole {run_dir.ENVIRONMENT}")
+    for seed in seeds:
+        checks.integer(f"{folder!r}: {run_dir.ENVIRONMENT}: seeds: each", seed, 0)
     return content
 
 

@@ -2,7 +2,8 @@
 
 Each takes a `Study` and returns a recommender constructor, called with the network's config alone, or a whole network
 of the study's batch size. What it returns may have an attribute `details`, a dict for evaluation.json. A policy that
-cannot be made in this world raises `LeftOutError`, whose message is the reason.
+cannot be made in this world raises `LeftOutError`, whose message is the reason. Each checks its arguments before it
+asks the study for anything: `rehearsal` finds impossible ones thereby before a training begins.
 """
 
 import functools
@@ -193,7 +194,7 @@ def popular_by_clicks(study: Study, num_log_users: int = 1000) -> RecommenderCto
       study: the world.
       num_log_users: users in the log, rounded up to whole batches.
     """
-    return study.most_popular(num_log_users, "clicks")
+    return study.most_popular(checks.integer("popular_by_clicks: num_log_users", num_log_users, 1), "clicks")
 
 
 @gin_config.configurable
@@ -204,7 +205,7 @@ def popular_by_time(study: Study, num_log_users: int = 1000) -> RecommenderCtor:
       study: the world.
       num_log_users: users in the log, rounded up to whole batches.
     """
-    return study.most_popular(num_log_users, "consumed_time")
+    return study.most_popular(checks.integer("popular_by_time: num_log_users", num_log_users, 1), "consumed_time")
 
 
 def _with_details(policy: Any, **details: Any) -> Any:
@@ -258,6 +259,7 @@ def best_fixed_slate(study: Study, rounds: Sequence[tuple[int, int]] = fixed_sla
     Raises:
       LeftOutError: if the corpus is not static.
     """
+    rounds = fixed_slates.checked_rounds(rounds)
     ids = study.documents().get(fields.DOC_ID).numpy()
     network = study.network(recommender_ctor=baselines.SlateOfEachUserRecommender)
     found = fixed_slates.search_slates(
@@ -304,6 +306,7 @@ def tuned_full_information(
       LeftOutError: if the user entity does not say its laws, or the corpus is not static.
     """
     checks.integer("tuned_full_information: num_search_users", num_search_users, 1)
+    coefficients = tuned_score.checked_coefficients(coefficients)
     score = tuned_score.Attraction(study.user_laws(), study.documents(), study.horizon)
     network = study.planning_network(score)
     means = tuned_score.tune(
@@ -343,7 +346,10 @@ def full_information_reference(
     Raises:
       LeftOutError: if the user entity does not say its laws.
     """
-    if checks.boolean("full_information_reference: use_grid", use_grid) and _fits_a_grid(study):
+    _check_value_options(
+        "full_information_reference", use_grid, grid_points, num_iterations, users_per_iteration, hidden
+    )
+    if use_grid and _fits_a_grid(study):
         refined = study.grid_value(grid_points)
         return _with_details(
             study.planning_network(refined.solution.value),
@@ -391,7 +397,10 @@ def belief_reference(
     Raises:
       LeftOutError: if the user entity does not say its laws.
     """
-    if checks.boolean("belief_reference: use_grid", use_grid) and _fits_a_grid(study):
+    _check_value_options("belief_reference", use_grid, grid_points, num_iterations, users_per_iteration, hidden)
+    checks.integer("belief_reference: num_particles", num_particles, 1)
+    checks.number("belief_reference: shrinkage", shrinkage, 0.0, 1.0)
+    if use_grid and _fits_a_grid(study):
         value: Any = study.grid_value(grid_points).solution.value
     else:
         value = study.fitted_value(num_iterations, users_per_iteration, hidden).value
@@ -404,6 +413,16 @@ def belief_reference(
         shrinkage=shrinkage,
     )
     return _with_details(ctor, num_particles=num_particles)
+
+
+def _check_value_options(
+    policy: str, use_grid: bool, grid_points: int, num_iterations: int, users_per_iteration: int, hidden: int
+) -> None:
+    checks.boolean(f"{policy}: use_grid", use_grid)
+    checks.integer(f"{policy}: grid_points", grid_points, 3)
+    checks.integer(f"{policy}: num_iterations", num_iterations, 1)
+    checks.integer(f"{policy}: users_per_iteration", users_per_iteration, 1)
+    checks.integer(f"{policy}: hidden", hidden, 1)
 
 
 def _fits_a_grid(study: Study) -> bool:

@@ -140,10 +140,12 @@ class Validation:
         )
 
 
+@gin_config.wrong_calls_in_one_line
 def prepare(plan: Plan, seed: int, world_seed: int, **network_options: Any) -> Prepared:
-    """Makes network and learner; every impossible number of theirs shows here."""
+    """Makes network and learner; every impossible number of theirs shows here, also of the network of evaluation."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
+        plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed, **network_options)
         tf.keras.utils.set_random_seed(seed)
         network = plan.network_ctor(
             num_users=plan.users_per_step // plan.num_shards, corpus_seed=world_seed, **network_options

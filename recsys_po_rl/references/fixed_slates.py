@@ -25,6 +25,23 @@ class SlateSearch(NamedTuple):
     exhaustive: bool  # whether every slate of S documents was a candidate
 
 
+def checked_rounds(rounds: Any) -> Sequence[tuple[int, int]]:
+    """Returns the rounds of `search_slates`.
+
+    Raises:
+      checks.InvalidInputError: if they are no pairs, or out of bounds.
+    """
+    listed = isinstance(rounds, Sequence) and not isinstance(rounds, (str, bytes))
+    if not listed or not rounds or any(not isinstance(one, Sequence) or len(one) != 2 for one in rounds):
+        raise checks.InvalidTypeError(
+            f"rounds must hold at least one pair (candidates, users of each), and pairs alone, got {rounds!r}"
+        )
+    for candidates, users in rounds:
+        checks.integer("rounds: candidates", candidates, 1)
+        checks.integer("rounds: users of each", users, 1)
+    return list(rounds)
+
+
 def search_slates(
     runtime: Any,
     recommender: Any,
@@ -54,11 +71,7 @@ def search_slates(
     Raises:
       checks.InvalidInputError: if the rounds are out of bounds.
     """
-    if not rounds:
-        raise checks.InvalidInputError("rounds must hold at least one pair (candidates, users of each)")
-    for candidates, users in rounds:
-        checks.integer("rounds: candidates", candidates, 1)
-        checks.integer("rounds: users of each", users, 1)
+    checked_rounds(rounds)
     slate_size = int(recommender.places.shape[1])
     random_state = np.random.RandomState(draws.stateless_seed(seed, "references", "fixed_slates").view(np.uint32))
     most, users_of_each = rounds[0]

@@ -1,6 +1,6 @@
 """A score with one tuned coefficient: time now, and how attractive the documents are to the interest that follows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,20 @@ class Attraction(tf.Module):
         return self.coefficient * steps_left / self._horizon * attraction
 
 
+def checked_coefficients(coefficients: Any) -> list[float]:
+    """Returns the coefficients of `tune`.
+
+    Raises:
+      checks.InvalidInputError: if they are no list of at least one finite number.
+    """
+    if isinstance(coefficients, (str, bytes)) or not isinstance(coefficients, Iterable):
+        raise checks.InvalidTypeError(f"coefficients must be a list of numbers, got {coefficients!r}")
+    numbers = [checks.number("coefficients: each", coefficient) for coefficient in coefficients]
+    if not numbers:
+        raise checks.InvalidInputError("coefficients must hold at least one number, got none")
+    return numbers
+
+
 def tune(
     runtime: Any,
     score: Any,
@@ -72,9 +86,7 @@ def tune(
     Raises:
       checks.InvalidInputError: if a number is out of bounds, or there is no coefficient.
     """
-    numbers = [checks.number("coefficients: each", coefficient) for coefficient in coefficients]
-    if not numbers:
-        raise checks.InvalidInputError("coefficients must hold at least one number")
+    numbers = checked_coefficients(coefficients)
     means = []
     for number in numbers:
         score.coefficient.assign(number)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, fields, gin_config
 from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.training import optimizers
 
 HIDDEN_UNITS = 64
 REWARD_PER_STEP = 0.5  # first guess: the value starts as this times the steps that are left
@@ -64,9 +65,12 @@ class LearnedValue(tf.Module):
         self._max_gradient_norm = checks.number(
             f"{owner}: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
         )
+        checks.boolean(f"{owner}: sees_interest", sees_interest)
+        make_optimizer = optimizer or (lambda: tf.keras.optimizers.Adam(LEARNING_RATE))
+        self.optimizer = optimizers.made(f"{owner}: optimizer", make_optimizer)
         self._num_users = next(iter(runtime.flow(fields.SLATE_DOCS).field_specs.values())).shape[0]
         self.record = _actors_inputs(runtime)
-        if checks.boolean(f"{owner}: sees_interest", sees_interest):
+        if sees_interest:
             if fields.INTEREST not in runtime.flow(fields.USER_STATE).field_specs:
                 raise checks.InvalidInputError(
                     f"{owner}: users have no field {fields.INTEREST}: set sees_interest = False"
@@ -84,8 +88,6 @@ class LearnedValue(tf.Module):
         self._variance = tf.Variable(tf.ones((size,)), trainable=False, name="variance")
         self._seen = tf.Variable(0.0, trainable=False, name="seen")  # weight of what the statistics have seen
         self.weights = [*self._hidden.trainable_variables, *self._output.trainable_variables]
-        make_optimizer = optimizer or (lambda: tf.keras.optimizers.Adam(LEARNING_RATE))
-        self.optimizer = checks.constructor(f"{owner}: optimizer", make_optimizer)()
         self.optimizer.build(self.weights)
 
     def inputs(self, stacked: Mapping[str, Mapping[str, tf.Tensor]]) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from recsys_po_rl import checks, draws, fields, gin_config
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
-from recsys_po_rl.training import algorithms, estimators, schedules
+from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
 from recsys_po_rl.training.critic import CriticBatch
 from recsys_po_rl.training.replay import Recording, ReplayGradient, SideBySideGradient, SlateReplay
 
@@ -133,15 +133,19 @@ class PolicyGradientLearner:
             self._population_baseline = checks.constructor(f"{owner}: population_baseline", population_baseline)
         self._normalize = checks.boolean(f"{owner}: normalize_advantages", normalize_advantages)
         self._algorithm = checks.constructor(f"{owner}: algorithm", algorithm)()
+        if not hasattr(self._algorithm, "loss"):
+            raise checks.InvalidTypeError(
+                f"{owner}: algorithm must make one of training.algorithms (in gin: @recsys_po_rl.Reinforce), "
+                f"got {type(self._algorithm).__name__}"
+            )
         self._learning_rate_schedule = self._schedule("learning_rate_schedule", learning_rate_schedule)
         self._entropy_schedule = self._schedule("entropy_schedule", entropy_schedule)
-        checks.constructor(f"{owner}: optimizer", optimizer)
         if not network.trainable_variables:
             raise checks.InvalidInputError(
                 f"{type(network.recommender).__name__} has no trainable variables: there is nothing to learn"
             )
         self.trainable_variables = network.trainable_variables
-        self.optimizer = optimizer()
+        self.optimizer = optimizers.made(f"{owner}: optimizer", optimizer)
         self.optimizer.build(self.trainable_variables)
         self._runtime = checks.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
         self._replay = SlateReplay(network.variables, self._runtime)
@@ -166,7 +170,13 @@ class PolicyGradientLearner:
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:
             return schedules.Constant()
-        return checks.constructor(f"{type(self).__name__}: {name}", given)()
+        made = checks.constructor(f"{type(self).__name__}: {name}", given)()
+        if not callable(made):
+            raise checks.InvalidTypeError(
+                f"{type(self).__name__}: {name} must make one of training.schedules (in gin: @recsys_po_rl.Linear), "
+                f"got {type(made).__name__}"
+            )
+        return made
 
     def _optimizers(self) -> list[tf.keras.optimizers.Optimizer]:
         return [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
@@ -192,9 +202,11 @@ class PolicyGradientLearner:
           progress: share of the training that is done, 0 to 1; what schedules see.
 
         Raises:
-          checks.InvalidInputError: if the shards cannot be split into the algorithm's minibatches.
+          checks.InvalidInputError: if the shards cannot be split into the algorithm's minibatches, or the progress is
+            none.
           FloatingPointError: as `SeededRuntime.trajectory`.
         """
+        checks.number("progress", progress, 0.0, 1.0)
         num_minibatches = self.num_minibatches
         if not keys or len(keys) % num_minibatches:
             raise checks.InvalidInputError(

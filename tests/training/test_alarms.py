@@ -41,15 +41,6 @@ def test_a_training_that_goes_well_raises_nothing():
     assert raised(rows) == []
 
 
-@pytest.mark.parametrize("seed", ["0", "4"])
-def test_a_committed_run_raises_nothing(root, seed):
-    with (root / "docs" / "default_experiment" / "metrics.csv").open(newline="") as file:
-        table = [one for one in csv.DictReader(file) if one["seed"] == seed]
-    rows = [row(int(one["step"]), float(one["mean_reward"]), float(one["gradient_norm"]), float(one["entropy"]))
-            for one in table]  # fmt: skip
-    assert raised(rows) == []
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_is_reported_and_counted_each_time(bad):
     found = raised(history("norm", [1.0, bad, bad, 1.0, bad]))

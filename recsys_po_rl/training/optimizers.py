@@ -1,0 +1,66 @@
+"""Keras optimizers whose numbers are looked at: Keras itself takes a learning rate of -1 without a word."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from recsys_po_rl import checks, gin_config
+
+# Shares of a running average that stay: below 1.
+_SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
+_ABOVE_0 = ("learning_rate", "clipnorm", "clipvalue", "global_clipnorm")
+_AT_LEAST_0 = ("epsilon", "weight_decay", "initial_accumulator_value")
+
+
+def made(name: str, ctor: Any) -> tf.keras.optimizers.Optimizer:
+    """Calls an optimizer's constructor and checks what it was made with.
+
+    Args:
+      name: how the argument is called in messages.
+      ctor: without arguments; those that gin binds are its own.
+
+    Raises:
+      checks.InvalidInputError: if it cannot be called, makes no Keras optimizer, or one with an impossible number.
+    """
+    checks.constructor(name, ctor)
+    called = getattr(ctor, "__name__", "optimizer")
+    try:
+        optimizer = ctor()
+    except checks.InvalidInputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise checks.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
+    if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
+        raise checks.InvalidTypeError(
+            f"{name} must make a Keras optimizer (in gin: @tf.keras.optimizers.Adam), "
+            f"got {type(optimizer).__module__}.{type(optimizer).__qualname__}"
+        )
+    try:
+        config = optimizer.get_config()
+    except (TypeError, ValueError) as error:  # a learning rate that is no number shows only here
+        raise checks.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
+    for argument, value in config.items():
+        _check(f"{called}: {argument}", argument, value)
+    return optimizer
+
+
+def _check(name: str, argument: str, value: Any) -> None:
+    if argument == "learning_rate" and isinstance(value, dict):  # a Keras schedule, as its configuration
+        for of_schedule, number in value["config"].items():
+            if isinstance(number, numbers.Real) and not isinstance(number, bool):
+                checks.number(f"{value['class_name']}: {of_schedule}", number, 0.0)
+    elif argument in _ABOVE_0 and value is not None:
+        checks.number(name, _plain(value), 0.0, exclusive_minimum=True)
+    elif argument in _SHARES:
+        if checks.number(name, _plain(value), 0.0, 1.0) == 1.0:
+            raise checks.InvalidInputError(f"{name} must be below 1, got {value}")
+    elif argument in _AT_LEAST_0 and value is not None:
+        checks.number(name, _plain(value), 0.0)
+
+
+def _plain(value: Any) -> Any:
+    """The number in a variable, or in an array without axes; Keras keeps some in one."""
+    value = value.numpy() if hasattr(value, "numpy") else value
+    return value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
