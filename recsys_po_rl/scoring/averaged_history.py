@@ -1,6 +1,5 @@
 """A scorer of exponential averages over everything a user ever clicked, at several rates."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -8,16 +7,16 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
+from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
+from recsys_po_rl.scoring.history_scorer import build_tables
 
 DECAYS = (0.5, 0.8, 0.95)  # share of an average that a further click leaves; memory of 2, 5 and 20 clicks
 TIME_OFFSET = 1.0  # subtracted from consumed times: half the default length, so that averages are centred
-PROPOSAL_STDDEV = 0.1  # starts nearly uniform
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class AveragedHistoryModel(HistoryScorer):
+class AveragedHistoryModel(DotProductScorer):
     """Scores documents from averages of all clicks so far.
 
     With x_k = [Q[id_k], time_k - 1] of click k and the decays r,
@@ -64,17 +63,9 @@ class AveragedHistoryModel(HistoryScorer):
         checked = [checks.number("AveragedHistoryModel: decays: each", decay, 0.0, 1.0) for decay in decays]
         if max(checked) >= 1.0:
             raise checks.InvalidInputError(f"AveragedHistoryModel: decays must be below 1, got {list(decays)}")
-        stddev = checks.number("AveragedHistoryModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
-        super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
+        super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.decays = tuple(checked)
-        self.proposal_stddev = stddev
         policy = self.dtype_policy  # sublayers would take the global one
-        table = functools.partial(Embedding, num_docs + 1, doc_embed_dim)
-        truncated = tf.keras.initializers.TruncatedNormal
-        self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), dtype=policy, name="doc_embedding")
-        self._doc_prop_embedding = table(
-            embeddings_initializer=truncated(0.0, stddev), dtype=policy, name="doc_prop_embedding"
-        )
         self._hidden = tf.keras.layers.Dense(HIDDEN_UNITS, dtype=policy, name="hidden")
         self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, dtype=policy, name="user_embedding")
         self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
@@ -122,32 +113,8 @@ class AveragedHistoryModel(HistoryScorer):
         averages = tf.reshape(state["averages"], (-1, size))
         features = tf.concat([averages, tf.math.log1p(state["clicks"])[:, tf.newaxis]], axis=1)
         hidden = tf.nn.leaky_relu(self._hidden(features), LEAKY_RELU_SLOPE)
-        proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
-        return self._doc_bias(tf.matmul(self._user_embedding(hidden), proposals, transpose_b=True))
+        return self.read_out(self._user_embedding(hidden))
 
     def get_config(self) -> dict[str, Any]:
         """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
-        return {**super().get_config(), "decays": list(self.decays), "proposal_stddev": self.proposal_stddev}
-
-
-@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class DocumentBias(tf.keras.layers.Layer):
-    """Adds a trained number to each document's score; zeros at first."""
-
-    def __init__(self, num_docs: int, **kwargs: Any) -> None:
-        """Makes the layer for D = `num_docs` documents."""
-        super().__init__(**kwargs)
-        self.num_docs = num_docs
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the weight, [D]."""
-        self.bias = self.add_weight(name="bias", shape=(self.num_docs,), initializer="zeros")
-        super().build(input_shape)
-
-    def call(self, scores: tf.Tensor) -> tf.Tensor:
-        """Scores [B, D] with the biases added."""
-        return scores + self.bias
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "num_docs": self.num_docs}
+        return {**super().get_config(), "decays": list(self.decays)}

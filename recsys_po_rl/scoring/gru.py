@@ -1,21 +1,20 @@
 """A recurrent scorer, after GRU4Rec."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
+from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
+from recsys_po_rl.scoring.history_scorer import build_tables
 
 UNITS = 32  # of the recurrent state
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class GRUModel(HistoryScorer):
+class GRUModel(DotProductScorer):
     """Scores documents from the state of a gated recurrent unit that reads one click after another.
 
     Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based recommendations with recurrent neural networks" (ICLR
@@ -58,17 +57,9 @@ class GRUModel(HistoryScorer):
           checks.InvalidInputError: if an argument is out of bounds.
         """
         units = checks.integer("GRUModel: units", units, 1)
-        stddev = checks.number("GRUModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
-        super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
+        super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.units = units
-        self.proposal_stddev = stddev
         policy = self.dtype_policy  # sublayers would take the global one
-        table = functools.partial(Embedding, num_docs + 1, doc_embed_dim)
-        truncated = tf.keras.initializers.TruncatedNormal
-        self._doc_embedding = table(embeddings_initializer=truncated(0.0, 1.0), dtype=policy, name="doc_embedding")
-        self._doc_prop_embedding = table(
-            embeddings_initializer=truncated(0.0, stddev), dtype=policy, name="doc_prop_embedding"
-        )
         self._cell = tf.keras.layers.GRUCell(units, dtype=policy, name="gru_cell")
         self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, dtype=policy, name="user_embedding")
         self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
@@ -102,9 +93,8 @@ class GRUModel(HistoryScorer):
 
     def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Scores of all documents from the hidden state."""
-        proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
-        return self._doc_bias(tf.matmul(self._user_embedding(state["hidden"]), proposals, transpose_b=True))
+        return self.read_out(self._user_embedding(state["hidden"]))
 
     def get_config(self) -> dict[str, Any]:
         """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
-        return {**super().get_config(), "units": self.units, "proposal_stddev": self.proposal_stddev}
+        return {**super().get_config(), "units": self.units}

@@ -5,8 +5,8 @@ from typing import Any
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
 from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
+from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias
 from recsys_po_rl.scoring.history_scorer import Embedding, build_tables, proposal_rows
 
 HIDDEN_UNITS = 64

@@ -5,8 +5,8 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
-from recsys_po_rl.scoring.averaged_history import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
+from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
+from recsys_po_rl.scoring.history_scorer import Embedding, build_tables
 
 NUM_BLOCKS = 2  # the paper's default
 NUM_HEADS = 1  # the paper's default
@@ -14,7 +14,7 @@ NUM_HEADS = 1  # the paper's default
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class SelfAttentionModel(HistoryScorer):
+class SelfAttentionModel(DotProductScorer):
     """Scores documents from causal self-attention over the history.
 
     Kang and McAuley, "Self-attentive sequential recommendation" (ICDM 2018): embeddings of documents and positions,
@@ -66,21 +66,11 @@ class SelfAttentionModel(HistoryScorer):
         dropout = checks.number(f"{owner}: dropout", dropout, 0.0)
         if dropout >= 1.0:
             raise checks.InvalidInputError(f"{owner}: dropout must be below 1, got {dropout}")
-        stddev = checks.number(f"{owner}: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
-        super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
+        super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.num_blocks = num_blocks
         self.num_heads = num_heads
         self.dropout = dropout
-        self.proposal_stddev = stddev
-        policy = self.dtype_policy  # sublayers would take the global one
-        layers, truncated = tf.keras.layers, tf.keras.initializers.TruncatedNormal
-        rows = num_docs + 1
-        self._doc_embedding = Embedding(
-            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, 1.0), dtype=policy, name="doc_embedding"
-        )
-        self._doc_prop_embedding = Embedding(
-            rows, doc_embed_dim, embeddings_initializer=truncated(0.0, stddev), dtype=policy, name="doc_prop_embedding"
-        )
+        layers, policy = tf.keras.layers, self.dtype_policy  # sublayers would take the global one
         self._position_embedding = Embedding(history_length, doc_embed_dim, dtype=policy, name="position_embedding")
         self._time_projection = layers.Dense(doc_embed_dim, dtype=policy, name="time_projection")
         self._blocks = [
@@ -135,9 +125,8 @@ class SelfAttentionModel(HistoryScorer):
             slots = (slots + block["dropout"](forward, training=training)) * present
         # The newest click is the last slot that holds one.
         newest = tf.cast((age == 0) & clicked, self.compute_dtype)[..., tf.newaxis]
-        read_out = tf.reduce_sum(self._last_norm(slots) * newest, axis=1)
-        proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
-        return self._doc_bias(tf.matmul(read_out, proposals, transpose_b=True))
+        newest_output = tf.reduce_sum(self._last_norm(slots) * newest, axis=1)
+        return self.read_out(newest_output)
 
     def get_config(self) -> dict[str, Any]:
         """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
@@ -146,5 +135,4 @@ class SelfAttentionModel(HistoryScorer):
             "num_blocks": self.num_blocks,
             "num_heads": self.num_heads,
             "dropout": self.dropout,
-            "proposal_stddev": self.proposal_stddev,
         }
