@@ -37,6 +37,7 @@ class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]])
     Attributes:
       config: what the entities were made from.
       user, corpus, recommender, metrics: the entities.
+      details: for evaluation.json, where the network is a policy that says more (see `experiment.policies`).
     """
 
     config: dict[str, Any]
@@ -44,6 +45,7 @@ class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]])
     corpus: Any
     recommender: Any
     metrics: Any
+    details: dict[str, Any]
 
     @property
     def variables(self) -> list[variable.Variable]:

@@ -21,7 +21,7 @@ from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import trainer
-from recsys_po_rl.training.alarms import Alarms
+from recsys_po_rl.training.alarms import Alarms, StoppedByAlarmError
 
 LEARNED = "learned"
 LEARNED_LAST = "learned_last"
@@ -96,11 +96,13 @@ class Study(policies_lib.Study):
         network = self.network(**options)
         validation = Validation(self._plan, self.seed, network, self.runtime(network))
         progress = console.TrainingProgress(self._plan.num_training_steps, self.seed, self._plan.quiet)
-        watch = watching.Watch(progress, self._plan.alarms, self.seed)
+        watch = watching.Watch(progress, self._plan.alarms, self.seed, of=" of the training with full information")
         trained = train(
             self._plan, self.seed, prepared, validation, watch.on_row, watch.after_step, path="full information"
         )
         watch.close()
+        if watch.raised:
+            network.details = {"alarms": [alarm._asdict() for alarm in watch.raised]}
         return with_weights(network, trained.best)
 
 
@@ -305,7 +307,11 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Valida
 
     def after_step(step: int) -> None:
         recorder.after_step(step)
-        watch.after_step(step)
+        try:
+            watch.after_step(step)
+        except StoppedByAlarmError:  # --resume goes on after it
+            recorder.save(step)
+            raise
 
     try:
         with stopping.deferred():

@@ -9,7 +9,7 @@ import numpy as np
 from recsys_po_rl.artifacts import events, loggers, run_dir
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment.console import TrainingProgress
-from recsys_po_rl.training.alarms import Alarms
+from recsys_po_rl.training.alarms import Alarm, Alarms
 from recsys_po_rl.training.trainer import TrainingRow
 
 # TensorBoard's name of each number of a row.
@@ -38,6 +38,7 @@ class Watch:
         history: Sequence[TrainingRow] = (),
         hyperparameters: Optional[Mapping[str, events.HyperParameter]] = None,
         learning_rate: Callable[[], Optional[float]] = lambda: None,
+        of: str = "",
     ) -> None:
         """Begins to watch.
 
@@ -49,14 +50,17 @@ class Watch:
           history: rows of the part of the run that this one goes on from.
           hyperparameters: for TensorBoard, written where the run begins.
           learning_rate: asked at each step; None where there is none to tell.
+          of: which training it is, behind "alarm at step 3".
         """
+        self.raised: list[Alarm] = []  # all alarms so far
         self._progress = progress
         self._alarms = alarms
         self._seed = seed
         self._folder = folder
         self._history = list(history)
         self._learning_rate = learning_rate
-        self._raised: list[Any] = []
+        self._of = of
+        self._raised: list[Alarm] = []  # those of the last step
         self._table: Optional[loggers.CsvLogger] = None
         self._events: Optional[events.EventWriter] = None
         if folder is not None:
@@ -70,8 +74,9 @@ class Watch:
         self._history.append(row)
         self._progress.update(row)
         self._raised = self._alarms.raised(self._history)
+        self.raised += self._raised
         for alarm in self._raised:
-            self._progress.say(f"alarm at step {alarm.step}: {alarm.alarm}: {alarm.message}")
+            self._progress.say(f"alarm at step {alarm.step}{self._of}: {alarm.alarm}: {alarm.message}")
             if self._folder is not None:
                 if self._table is None:
                     self._table = loggers.CsvLogger(os.path.join(self._folder, run_dir.ALARMS), row.step)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import checks, corpus
-from recsys_po_rl.experiment import experiment, policies
+from recsys_po_rl.experiment import console, experiment, policies, watching
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms, trainer
 from recsys_po_rl.training.learner import PolicyGradientLearner
@@ -154,6 +154,16 @@ def test_only_alarms_in_stop_on_stop(name):
 def test_impossible_thresholds_are_refused(options, message):
     with pytest.raises(checks.InvalidInputError, match=message):
         alarms.Alarms(**options)
+
+
+def test_the_training_with_full_information_says_which_it_is(capsys):
+    progress = console.TrainingProgress(2, seed=0)
+    watch = watching.Watch(progress, alarms.Alarms(), seed=0, of=" of the training with full information")
+    for one in history("entropy", [1.0, 0.01]):
+        watch.on_row(one)
+    watch.close()
+    assert [(alarm.step, alarm.alarm) for alarm in watch.raised] == [(2, "entropy_low")]
+    assert "alarm at step 2 of the training with full information: entropy_low: the entropy" in capsys.readouterr().out
 
 
 # In a run
