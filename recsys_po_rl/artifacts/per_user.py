@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +24,11 @@ def save(folder: str, totals: Mapping[str, np.ndarray]) -> None:
         float32.
     """
     buffer = io.BytesIO()
-    arrays = {
+    arrays: dict[str, Any] = {
         _POLICIES: np.array(list(totals), dtype=np.str_),
         _TOTALS: np.stack([np.asarray(of_policy, np.float32) for of_policy in totals.values()]),
     }
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)  # no objects, so nothing is pickled
     run_dir.write_bytes(folder, FILE, buffer.getvalue())
 
 

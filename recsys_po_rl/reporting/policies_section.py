@@ -44,9 +44,7 @@ def _more(other: Mapping[str, Any]) -> str:
     """How much more the learned policy has than another."""
     difference = other["minus_learned"]
     less = difference["mean"] > 0
-    bounds = difference["interval95"]
-    if not less:
-        bounds = [-bound for bound in reversed(bounds)] if is_interval(bounds) else bounds
+    bounds = (difference if less else _negated(difference))["interval95"]
     clear = is_interval(bounds) and not bounds[0] <= 0.0 <= bounds[1]
     unclear = "" if clear else ", which is not clear,"
     return f"{fixed(abs(difference['mean']))} {interval(bounds)} {'less' if less else 'more'}{unclear}"
@@ -65,6 +63,12 @@ def _against_the_gap(evaluation: Mapping[str, Any], policies: Mapping[str, Any])
     if ceiling is not None:
         text += f", which brings {_signed_more(ceiling)} than the learned policy"
     return f"{text}."
+
+
+def _negated(entry: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = entry["interval95"]
+    turned = [-bound for bound in reversed(bounds)] if is_interval(bounds) else bounds
+    return {"mean": -entry["mean"], "interval95": turned}
 
 
 def _signed_more(other: Mapping[str, Any]) -> str:
@@ -206,6 +210,11 @@ _DIFFERENCES = {
     ("full_information_reference", "learned_full_information"):
         "With the interest in sight, the reference brings {} more than the learner.",
 }  # fmt: skip
+_REVERSED = {  # where the difference is negative
+    ("belief_reference", "learned"): "From the same histories, the learner brings {} more than the belief reference.",
+    ("full_information_reference", "learned_full_information"):
+        "With the interest in sight, the learner brings {} more than the reference.",
+}  # fmt: skip
 
 
 def _price_sentences(content: Mapping[str, Any]) -> list[str]:
@@ -215,9 +224,11 @@ def _price_sentences(content: Mapping[str, Any]) -> list[str]:
             f"The gap, from random slates to the reference that sees the interest, is {estimate(content['gap'])}."
         )
     for difference in content.get("differences") or ():
-        sentence = _DIFFERENCES.get((difference["of"], difference["minus"]))
-        if sentence:
-            found.append(sentence.format(estimate(difference)))
+        pair = difference["of"], difference["minus"]
+        if difference["mean"] < 0 and pair in _REVERSED:
+            found.append(_REVERSED[pair].format(estimate(_negated(difference))))
+        elif pair in _DIFFERENCES:
+            found.append(_DIFFERENCES[pair].format(estimate(difference)))
     if any(name.endswith("_reference") for name in content["policies"]):
         found.append("A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%.")
     return found

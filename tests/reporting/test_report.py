@@ -52,6 +52,19 @@ def test_a_worse_and_an_unclear_policy_are_called_so(tmp_path):
     assert "0.20 [-0.30, 0.70] less, which is not clear, than best_fixed_slate" in text
 
 
+def test_negative_differences_are_turned_round(tmp_path):
+    content = evaluation()
+    content["price_of_partial_observability"]["differences"] = [
+        {"of": "belief_reference", "minus": "learned", "mean": -2.0, "interval95": [-2.5, -1.75]},
+        {"of": "full_information_reference", "minus": "belief_reference", "mean": 9.0, "interval95": [8.0, 10.0]},
+        {"of": "unheard_of", "minus": "learned", "mean": 1.0, "interval95": [None, None]},
+    ]
+    (write_run(tmp_path) / "evaluation.json").write_text(json.dumps(content))
+    text = page_of(tmp_path).text
+    assert "From the same histories, the learner brings 2.00 [1.75, 2.50] more than the belief reference." in text
+    assert "Seeing the interest is worth 9.00 [8.00, 10.00] to the reference." in text
+
+
 def test_every_part_of_a_finished_run_is_there(finished):
     page = page_of(finished)
     assert [text for level, text in page.headings if level == 2] == SECTIONS
