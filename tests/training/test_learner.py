@@ -34,7 +34,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def learner(network):
-    return PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.SGD(0.0))
+    return PolicyGradientLearner(network, T, tf.keras.optimizers.SGD)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def others(advantages):
 def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode):
     network = make_network()
     learner = PolicyGradientLearner(
-        network, T, lambda: tf.keras.optimizers.SGD(0.0), runtime_ctor=functools.partial(SeededRuntime, mode=mode)
+        network, T, tf.keras.optimizers.SGD, runtime_ctor=functools.partial(SeededRuntime, mode=mode)
     )
     rollouts = [learner.rollout(draws.make_keys(3, batch=shard)) for shard in range(2)]
     advantages = [tf.random.stateless_normal((T, U), (1, shard)) for shard in range(2)]
