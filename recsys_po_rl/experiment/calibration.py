@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import statistics
 import time
@@ -20,7 +21,8 @@ USER_STEPS = 100_000  # of a training step, as in the default experiment: a frac
 MOST_USERS = 500  # of a batch
 MOST_SLATES = 100  # for each user
 USUAL_DOCS = 100  # with more documents there are fewer users
-REPETITIONS = 3
+REPETITIONS = 5
+LARGER = 4  # times the users, or slates, of a first measurement
 # What makes a policy's search short; parameters of `experiment.policies`, as far as a constructor has them.
 SHORT_SEARCH = {
     "num_iterations": 1,
@@ -37,9 +39,9 @@ class Cost(NamedTuple):
 
     first_seconds: float  # building, tracing, compiling
     seconds_per_user_step: float
-    kept_bytes_per_user_step: float = 0.0  # of everything that is there at once
-    working_bytes_per_user: float = 0.0  # of one batch
-    program_bytes: float = 0.0  # that stay once it is built
+    measured_user_steps: int = 0  # that are there at once
+    program_bytes: float = 0.0  # that stay in memory, what so many user-steps need included
+    kept_bytes_per_user_step: float = 0.0  # of each more
     building_bytes: float = 0.0  # that are there beside them while it is built
 
 
@@ -58,23 +60,36 @@ class Sizes(NamedTuple):
     slates: int
 
 
-def small_sizes(plan: Plan, users: int, num_docs: int, num_batches: int = 1) -> Sizes:
+def small_sizes(plan: Plan, users: int, scale: float, num_batches: int) -> Sizes:
     """Sizes at which something is measured: at most those of the plan.
 
     Args:
       plan: the experiment's.
       users: of a batch, at full size.
-      num_docs: D.
+      scale: share of the usual number of users that is enough, at most 1.
       num_batches: that are there at once.
     """
     slates = min(plan.horizon, MOST_SLATES)
-    scale = min(1.0, (USUAL_DOCS / num_docs) ** 2)  # planners look at all pairs of documents
     most = min(MOST_USERS, USER_STEPS // (slates * num_batches)) * scale
     return Sizes(min(users, max(2, int(most))), slates)
 
 
+def larger_sizes(plan: Plan, users: int, sizes: Sizes) -> Optional[Sizes]:
+    """A second size, from which growth can be told; None if the first is the plan's.
+
+    Args:
+      plan: the experiment's.
+      users: of a batch, at full size.
+      sizes: the first.
+    """
+    more = Sizes(min(users, LARGER * sizes.users), sizes.slates)
+    if more.users == sizes.users:
+        more = Sizes(sizes.users, min(plan.horizon, LARGER * sizes.slates))
+    return None if more == sizes else more
+
+
 def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
-    """A training step, measured on the fewest shards that the learner takes.
+    """A training step.
 
     Args:
       plan: the experiment's.
@@ -82,74 +97,81 @@ def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
       world_seed: of the corpus.
       num_docs: D.
     """
-    before, started = resident_bytes(), time.perf_counter()
-    num_shards = plan.num_shards
-    sizes = small_sizes(plan, plan.users_per_step // plan.num_shards, num_docs, num_shards)
-    small = plan._replace(
-        horizon=sizes.slates, num_shards=num_shards, users_per_step=sizes.users * num_shards, resume=False
-    )
-    learner: Any = None
+    users = plan.users_per_step // plan.num_shards
+    sizes = small_sizes(plan, users, min(1.0, USUAL_DOCS / num_docs), plan.num_shards)
 
-    def step(shards: int, number: int) -> None:
-        nonlocal learner
-        learner = learner or seed_run.prepare(small, seed, world_seed).learner
-        result = learner.step(trainer.keys_of_step(seed, number, shards, "calibration"), 0.0)
-        float(result.mean_reward)
+    def at(sizes: Sizes) -> Cost:
+        learner: Any = None
+        small = plan._replace(horizon=sizes.slates, users_per_step=sizes.users * plan.num_shards, resume=False)
 
-    building = peak_bytes(functools.partial(step, num_shards, 1))
-    program = max(0.0, resident_bytes() - before)
-    first = time.perf_counter() - started
-    seconds = statistics.median(_seconds(functools.partial(step, num_shards, 2 + i)) for i in range(REPETITIONS))
-    user_steps = num_shards * sizes.users * sizes.slates
-    minibatches = getattr(learner, "num_minibatches", 1)
-    others = num_shards // (2 * minibatches) * minibatches or 2 * num_shards
-    step(others, 8)
-    peaks = {shards: peak_bytes(functools.partial(step, shards, 9)) for shards in (num_shards, others)}
-    more = (peaks[others] - peaks[num_shards]) / (others - num_shards)  # bytes for a shard more
-    kept = max(0.0, more) / (sizes.users * sizes.slates)
-    return Cost(
-        first_seconds=max(0.0, first - seconds),
-        seconds_per_user_step=seconds / user_steps,
-        kept_bytes_per_user_step=kept,
-        working_bytes_per_user=max(0.0, peaks[num_shards] - kept * user_steps) / sizes.users,
-        program_bytes=program,
-        building_bytes=max(0.0, building - program),
-    )
+        def step(number: int) -> None:
+            nonlocal learner
+            learner = learner or seed_run.prepare(small, seed, world_seed).learner
+            result = learner.step(trainer.keys_of_step(seed, 1 + number, plan.num_shards, "calibration"), 0.0)
+            float(result.mean_reward)
+
+        return _cost(step, plan.num_shards * sizes.users * sizes.slates)
+
+    return _with_growth(at, sizes, larger_sizes(plan, users, sizes))
 
 
-def of_evaluation(study: seed_run.Study, build: Callable[[], SimulationNetwork]) -> Cost:
+def of_evaluation(
+    study_of: Callable[[Sizes], seed_run.Study],
+    build: Callable[[seed_run.Study], SimulationNetwork],
+    sizes: Sizes,
+    larger: Optional[Sizes] = None,
+) -> Cost:
     """An evaluation.
 
     Args:
-      study: a world of small batches and a short horizon.
-      build: makes the network.
+      study_of: makes a world of batches and a horizon of some sizes.
+      build: makes the network in such a world.
+      sizes: what is measured.
+      larger: a second size, from which growth can be told, if there is one.
     """
+
+    def at(sizes: Sizes) -> Cost:
+        runtime: Any = None
+        study = study_of(sizes)
+        num_users = evaluator.BATCHES_AT_ONCE * study.batch_size
+
+        def evaluate(number: int) -> None:
+            nonlocal runtime
+            runtime = runtime or study.runtime(build(study))
+            path = ("calibration", number)
+            evaluator.evaluate(runtime, study.horizon, num_users, study.batch_size, study.seed, path)
+
+        return _cost(evaluate, num_users * study.horizon)
+
+    return _with_growth(at, sizes, larger)
+
+
+def _cost(work: Callable[[int], None], user_steps: int) -> Cost:
+    """Measures work that is built when it is done first."""
     before, started = resident_bytes(), time.perf_counter()
-    runtime: Any = None
-
-    def evaluate(number: int) -> None:
-        nonlocal runtime
-        runtime = runtime or study.runtime(build())
-        evaluator.evaluate(
-            runtime,
-            study.horizon,
-            evaluator.BATCHES_AT_ONCE * study.batch_size,
-            study.batch_size,
-            study.seed,
-            ("calibration", number),
-        )
-
-    building = peak_bytes(functools.partial(evaluate, 0))
-    program = max(0.0, resident_bytes() - before)
+    peak = peak_bytes(functools.partial(work, 0))
     first = time.perf_counter() - started
-    seconds = statistics.median(_seconds(functools.partial(evaluate, 1 + i)) for i in range(REPETITIONS))
-    user_steps = evaluator.BATCHES_AT_ONCE * study.batch_size * study.horizon
+    # Memory settles in the first few repetitions: what is freed is not handed back at once.
+    seconds = statistics.median(_seconds(functools.partial(work, 1 + i)) for i in range(REPETITIONS))
+    program = max(0.0, resident_bytes() - before)
     return Cost(
         first_seconds=max(0.0, first - seconds),
         seconds_per_user_step=seconds / user_steps,
-        kept_bytes_per_user_step=peak_bytes(functools.partial(evaluate, 9)) / user_steps,
+        measured_user_steps=user_steps,
         program_bytes=program,
-        building_bytes=max(0.0, building - program),
+        building_bytes=max(0.0, peak - program),
+    )
+
+
+def _with_growth(at: Callable[[Sizes], Cost], sizes: Sizes, larger: Optional[Sizes]) -> Cost:
+    cost = at(sizes)
+    if larger is None:
+        return cost
+    gc.collect()  # the second takes the place of the first
+    more = at(larger)
+    return cost._replace(
+        seconds_per_user_step=more.seconds_per_user_step,
+        kept_bytes_per_user_step=more.program_bytes / (more.measured_user_steps - cost.measured_user_steps),
     )
 
 
@@ -167,13 +189,17 @@ def of_policy(study: seed_run.Study, policy: Callable[..., Any]) -> Optional[Pol
     try:
         made = policy(study, **short)
         seconds = time.perf_counter() - started
-        network = made if isinstance(made, SimulationNetwork) else None
-        build = (lambda: network) if network is not None else functools.partial(study.network, recommender_ctor=made)
-        cost = of_evaluation(study, build)
+        build = functools.partial(_network_of, made)
+        sizes = Sizes(study.batch_size, study.horizon)
+        cost = of_evaluation(lambda _: study, build, sizes)
     except policies_lib.LeftOutError:
         return None
     cost = cost._replace(program_bytes=max(0.0, resident_bytes() - before))
     return PolicyCost(seconds, search_users({**given, **short}, study.config) * study.horizon, cost)
+
+
+def _network_of(made: Any, study: seed_run.Study) -> SimulationNetwork:
+    return made if isinstance(made, SimulationNetwork) else study.network(recommender_ctor=made)
 
 
 def search_users(given: dict[str, Any], config: Any) -> int:

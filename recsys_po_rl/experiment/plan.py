@@ -62,10 +62,17 @@ def estimate(checked: arguments.Checked) -> Estimate:
     at_once = min(len(checked.seeds), checked.num_processes or os.cpu_count() or 1)
 
     training = calibration.of_training(plan, seed, world_seed, config["num_docs"])
-    sizes = calibration.small_sizes(plan, plan.evaluation_batch_size, config["num_docs"], evaluator.BATCHES_AT_ONCE)
-    small = plan._replace(horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
-    study = seed_run.Study(small, seed, world_seed, config)
-    learned = calibration.of_evaluation(study, study.network)
+    # Planners look at all pairs of documents.
+    scale = min(1.0, (calibration.USUAL_DOCS / config["num_docs"]) ** 2)
+    sizes = calibration.small_sizes(plan, plan.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
+
+    def study_of(sizes: calibration.Sizes) -> seed_run.Study:
+        small = plan._replace(horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
+        return seed_run.Study(small, seed, world_seed, config)
+
+    larger = calibration.larger_sizes(plan, plan.evaluation_batch_size, sizes)
+    learned = calibration.of_evaluation(study_of, seed_run.Study.network, sizes, larger)
+    study = study_of(sizes)
     policies: dict[str, Optional[PolicyCost]] = {}
     for policy in plan.policies:
         learns = policy.__name__ == seed_run.learned_full_information.__name__

@@ -32,20 +32,22 @@ def memory_parts(
     others = [cost.evaluation for cost in policies.values() if cost is not None]
     trainings = [training] * (1 + (seed_run.learned_full_information.__name__ in policies))
     costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
-    at_once = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
-    step = (
-        training.kept_bytes_per_user_step * plan.users_per_step * plan.horizon
-        + training.working_bytes_per_user * plan.users_per_step / plan.num_shards
-    )
-    evaluation = max(cost.kept_bytes_per_user_step for cost in costs[len(trainings) :]) * at_once
+    evaluated = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
     building = max(cost.building_bytes for cost in costs)
     num_policies = POLICIES_OF_THE_LEARNER + len(policies)
     return {
         "libraries": loaded,
         "programs": sum(cost.program_bytes for cost in costs),
-        "the largest step": max(step, evaluation, building),
+        "more users at once": max(
+            _growth(training, plan.users_per_step * plan.horizon), _growth(learned, evaluated), building
+        ),
         "what users bring": float(plan.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
     }
+
+
+def _growth(cost: Cost, user_steps: int) -> float:
+    """Bytes beyond those that were measured."""
+    return cost.kept_bytes_per_user_step * max(0, user_steps - cost.measured_user_steps)
 
 
 def seconds_parts(

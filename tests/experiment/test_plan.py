@@ -12,16 +12,17 @@ from recsys_po_rl.experiment.calibration import Cost, PolicyCost
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
 FILES = ["experiments/default.gin", "overlays/tiny.gin", "runtime/graph.gin"]
 MB = 1e6
+MEASURED = calibration.Sizes(500, 100)
 TRAINING = Cost(
     first_seconds=7.0,
     seconds_per_user_step=0.01,
-    kept_bytes_per_user_step=2 * MB,
-    working_bytes_per_user=3 * MB,
+    measured_user_steps=10,
     program_bytes=50 * MB,
+    kept_bytes_per_user_step=2 * MB,
     building_bytes=20 * MB,
 )
 EVALUATION = Cost(
-    first_seconds=1.0, seconds_per_user_step=0.001, kept_bytes_per_user_step=0.1 * MB, program_bytes=5 * MB
+    first_seconds=1.0, seconds_per_user_step=0.001, program_bytes=5 * MB, kept_bytes_per_user_step=0.1 * MB
 )
 
 
@@ -60,12 +61,12 @@ def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
     assert found.memory_parts == {
         "libraries": 400 * MB,
         "programs": (50 + 2 * 5 + 2 * 5) * MB,
-        "the largest step": pytest.approx((2 * 8 * 5 + 3 * 2) * MB),
+        "more users at once": 2 * (8 * 5 - 10) * MB,
         "what users bring": 24 * 5 * scaling.BYTES_PER_EVALUATED_USER,
     }
     assert found.memory_bytes == sum(found.memory_parts.values())
     measured["training"] = TRAINING._replace(building_bytes=300 * MB)
-    assert plan.estimate(asked()).memory_parts["the largest step"] == 300 * MB
+    assert plan.estimate(asked()).memory_parts["more users at once"] == 300 * MB
 
 
 def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_once(measured):
@@ -184,11 +185,25 @@ def test_users_of_a_search_follow_from_its_parameters():
 
 
 def test_what_is_measured_is_small():
-    checked = asked("recsys_po_rl.experiment.horizon = 1000")
-    assert calibration.small_sizes(checked.plan, 10**6, 100) == (500, 100)
-    assert calibration.small_sizes(checked.plan, 10**6, 100, num_batches=8) == (125, 100)
-    assert calibration.small_sizes(checked.plan, 10**6, 10000) == (2, 100)
-    assert calibration.small_sizes(checked.plan, 7, 100) == (7, 100)
+    big = asked("recsys_po_rl.experiment.horizon = 1000").plan
+    assert calibration.small_sizes(big, 10**6, 1.0, 2) == (500, 100)
+    assert calibration.small_sizes(big, 10**6, 1.0, 8) == (125, 100)
+    assert calibration.small_sizes(big, 10**6, 1e-4, 2) == (2, 100)
+    assert calibration.small_sizes(big, 7, 1.0, 2) == (7, 100)
+    assert calibration.larger_sizes(big, 10**6, MEASURED) == (2000, 100)
+    assert calibration.larger_sizes(big, 600, MEASURED) == (600, 100)
+    assert calibration.larger_sizes(big, 500, MEASURED) == (500, 400)
+    assert calibration.larger_sizes(asked("recsys_po_rl.experiment.horizon = 100").plan, 500, MEASURED) is None
+
+
+def test_growth_is_told_from_two_sizes():
+    costs = {4: Cost(3.0, 0.5, 40, 100 * MB), 16: Cost(4.0, 0.25, 160, 360 * MB)}
+    sizes = [calibration.Sizes(users, 10) for users in costs]
+    found = calibration._with_growth(lambda one: costs[one.users], *sizes)
+    assert (found.first_seconds, found.program_bytes, found.measured_user_steps) == (3.0, 100 * MB, 40)
+    assert found.seconds_per_user_step == 0.25
+    assert found.kept_bytes_per_user_step == 360 * MB / 120
+    assert calibration._with_growth(lambda one: costs[one.users], sizes[0], None) == costs[4]
 
 
 def test_a_peak_is_seen_although_it_is_gone():
