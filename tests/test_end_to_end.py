@@ -5,8 +5,8 @@ import pytest
 from recsys_po_rl import gin_config
 from recsys_po_rl.experiment import experiment
 
-# Of 500 steps; the full runs are in docs/DEFAULT_EXPERIMENT.md.
-STEPS = 70
+# Of 300 steps; the full runs are in docs/LEARNING.md.
+STEPS = 60
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_gin_files_and_flags_in_commands_exist(readme, root):
     assert seen == 3
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/model.md", "docs/DEFAULT_EXPERIMENT.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/model.md", "docs/LEARNING.md"])
 def test_links_lead_somewhere(root, page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (root / page).read_text(encoding="utf-8"))
     assert links
@@ -84,6 +84,13 @@ def test_the_table_of_letters_agrees_with_the_default_experiment(readme):
     assert letters["U"] == f"{users[0]} in training, {users[1]} in evaluation"
 
 
-def test_the_table_of_results_is_that_of_the_committed_run(readme, root):
-    table = next(block for block in blocks(readme, "text") if "minus learned" in block)
-    assert table.strip() in (root / "docs" / "DEFAULT_EXPERIMENT.md").read_text(encoding="utf-8")
+def test_tables_of_results_are_those_of_the_committed_run(readme, root):
+    import json
+
+    from recsys_po_rl.experiment import console
+
+    evaluation = json.loads((root / "docs" / "learning" / "default" / "evaluation.json").read_text())
+    of_seed = evaluation["per_seed"][0]
+    table, price = (next(text for text in blocks(readme, "text") if sign in text) for sign in ("minus learned", "gap"))
+    assert table.strip() == console.policy_table(of_seed, of_seed["horizon"])
+    assert price.strip() == console.price_lines(of_seed)
