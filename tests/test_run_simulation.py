@@ -47,8 +47,11 @@ BAD_BINDINGS = [
         "video_length must be a finite number of at least 0, got inf",
     ),
     ("recsys_po_rl.InterestEvolutionUser.max_user_affinity = 0", "max_user_affinity must be a finite number above 0"),
-    ("recsys_po_rl.InterestEvolutionUser.interest_step_size = 'a'", "interest_step_size must be a number or 2 numbers"),
-    ("recsys_po_rl.InterestEvolutionUser.no_click_mass = [1.0, 2.0, 3.0]", "must be a number or 2 numbers"),
+    (
+        "recsys_po_rl.InterestEvolutionUser.interest_step_size = 'a'",
+        "interest_step_size must be a number or 12 numbers",
+    ),
+    ("recsys_po_rl.InterestEvolutionUser.no_click_mass = [1.0, 2.0, 3.0]", "must be a number or 12 numbers"),
     ("recsys_po_rl.InterestEvolutionUser.affinity_similarity = 'l1'", "similarity"),
     ("recsys_po_rl.CollabFilteringRecommender.doc_embed_dim = 0", "doc_embed_dim must be an integer of at least 1"),
     ("recsys_po_rl.AveragedHistoryModel.proposal_stddev = 0.0", "proposal_stddev must be a finite number above 0"),
