@@ -93,6 +93,13 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
         raise checks.InvalidInputError(_one_line(error)) from error
 
 
+def parse_text(text: str) -> None:
+    """Reads what `config_text` gave in another process, also nothing at all."""
+    add_search_path()
+    with gin.unlock_config():
+        gin.parse_config(text)
+
+
 def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
     """Refuses a binding such as `horizon = 5`, which gin takes for a macro, if that changes nothing."""
     for binding in gin_bindings:

@@ -83,7 +83,7 @@ def work() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(job.num_threads)
     try:
         with stopping.handled():
-            gin_config.parse([], [job.config_text])
+            gin_config.parse_text(job.config_text)
             _run(job.plan, job.job)
     except checks.InvalidInputError as error:
         print(gin_config.first_line(error), file=sys.stderr)

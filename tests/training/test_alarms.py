@@ -7,6 +7,8 @@ import pathlib
 
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from recsys_po_rl import checks, corpus
 from recsys_po_rl.experiment import console, experiment, policies, watching
@@ -209,6 +211,27 @@ def test_an_alarm_leaves_a_row_and_the_run_goes_on(broken):
     assert (found[0]["value"], found[0]["threshold"]) == ("nan", "inf")
     assert [one["step"] for one in rows_of(folder / "metrics.csv")] == ["1", "2", "3", "4"]
     assert (folder / "evaluation.json").exists()
+
+
+def test_a_run_has_events_in_four_groups_and_its_hyperparameters(broken):
+    seen = EventAccumulator(f"{broken.run_dir}/tensorboard", size_guidance={"tensors": 0})
+    seen.Reload()
+    steps = {name: [event.step for event in seen.Tensors(name)] for name in seen.Tags()["tensors"]}
+    of_rows = {"reward", "entropy", "approximate_kl", "clip_share", "learning_rate"}
+    assert {name: steps[f"train/{name}"] for name in of_rows} == {name: [1, 2, 3, 4] for name in of_rows}
+    assert steps["train/gradient_norm"] == [1, 2, 4]
+    assert steps["time/user_steps_per_second"] == steps["time/step_seconds"] == [1, 2, 3, 4]
+    of_users = {"reward", "click_rate", "mean_quality_consumed", "share_positive_quality", "interest_drift_at_the_end"}
+    assert {name.removeprefix("users/") for name in steps if name.startswith("users/")} == of_users
+    assert {name for name in steps if name.startswith("policy/")} == {
+        "policy/catalogue_coverage", "policy/slate_diversity",
+    }  # fmt: skip
+    assert steps["users/click_rate"] == steps["policy/slate_diversity"] == [2, 4]
+    assert steps["alarms/gradient_not_finite"] == [3]
+    told = seen.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    hyperparameters = plugin_data_pb2.HParamsPluginData.FromString(told).session_start_info.hparams
+    assert hyperparameters["seed"].number_value == 4
+    assert hyperparameters["users_per_step"].number_value == 5
 
 
 @pytest.mark.slow
