@@ -36,10 +36,11 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
     differences = report.differences(*(config or {} for config in configs))
     if differences:
         lines += ["", "Configuration differences"]
-        lines += _aligned(
-            [["parameter", *comparison.names]]
-            + [[name, *(value or "not bound" for value in values)] for name, values in differences]
-        )
+        for name, values in differences:  # below each other: lists of policies are long
+            lines.append(name)
+            labelled = [[f"{run}:", value or "not bound"] for run, value in zip(comparison.names, values)]
+            width = max(len(label) for label, _ in labelled)
+            lines += [f"  {label.ljust(width)}  {value}" for label, value in labelled]
     return "\n".join(_printable(line) for line in lines)
 
 
