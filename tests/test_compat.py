@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 UPSTREAM = "recsim_ng.applications.recsys_partially_observable_rl"
 
 
@@ -19,6 +21,7 @@ def test_import_prints_nothing_and_needs_no_environment_variable(fresh_python):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+@pytest.mark.slow  # a process of its own
 def test_first_tensors_print_nothing(fresh_python):
     code = "import recsys_po_rl, tensorflow as tf; tf.function(lambda: tf.random.normal([3]) @ tf.ones([3, 1]))\n"
     code += "tf.matmul(tf.ones([2, 3]), tf.ones([3, 1]))"
@@ -26,6 +29,7 @@ def test_first_tensors_print_nothing(fresh_python):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+@pytest.mark.slow  # a process of its own
 def test_unknown_lines_on_descriptor_2_are_passed_on(fresh_python):
     code = (
         "import os, sys, importlib.abc\n"
@@ -39,6 +43,7 @@ def test_unknown_lines_on_descriptor_2_are_passed_on(fresh_python):
     assert (ran.returncode, ran.stderr) == (0, "a line nobody knows\n")
 
 
+@pytest.mark.slow  # a process of its own
 def test_logical_devices_can_be_set_after_import(fresh_python):
     code = (
         "import recsys_po_rl.experiment, recsys_po_rl.interest_evolution_simulation\n"
@@ -50,6 +55,7 @@ def test_logical_devices_can_be_set_after_import(fresh_python):
     assert fresh_python("-c", code).stdout == "2\n"
 
 
+@pytest.mark.slow  # a process of its own
 def test_upstream_application_imports_afterwards(fresh_python):
     code = (
         "import recsys_po_rl\n"
@@ -71,6 +77,7 @@ def test_keras_3_already_resolved_is_one_clear_error(fresh_python):
     assert "TF_USE_LEGACY_KERAS=1" in last
 
 
+@pytest.mark.slow  # a process of its own
 def test_tensorflow_imported_before_but_keras_not_resolved_works(fresh_python):
     ran = fresh_python(
         "-c", "import tensorflow as tf, recsys_po_rl; print(tf.keras.__name__)", TF_CPP_MIN_LOG_LEVEL="3"
@@ -78,17 +85,20 @@ def test_tensorflow_imported_before_but_keras_not_resolved_works(fresh_python):
     assert ran.stdout.startswith("tf_keras"), ran.stderr
 
 
+@pytest.mark.slow  # a process of its own
 def test_user_log_level_is_kept(fresh_python):
     code = "import recsys_po_rl, os; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     assert fresh_python("-c", code, TF_CPP_MIN_LOG_LEVEL="1").stdout == "1\n"
     assert fresh_python("-c", code).stdout == "3\n"
 
 
+@pytest.mark.slow  # a process of its own
 def test_edward2_numpy_is_not_left_blocked(fresh_python):
     code = "import sys, recsys_po_rl; print('edward2.numpy' in sys.modules)"
     assert fresh_python("-c", code).stdout == "False\n"
 
 
+@pytest.mark.slow  # a process of its own
 def test_warning_filters_are_left_as_they_were(fresh_python):
     code = "import warnings; before = list(warnings.filters); import recsys_po_rl._compat, gym\n"
     code += "print([f for f in warnings.filters if f[0] == 'once' and f not in before])"

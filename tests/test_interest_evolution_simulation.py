@@ -144,6 +144,7 @@ def test_fault_horizon_zero_upstream_is_an_objective_of_minus_nothing(network, r
         interest_evolution_simulation.distributed_train_step(runtime, 0, U, network.trainable_variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["reward", "cumulative_reward"])
 def test_the_fast_step_has_the_gradient_of_the_unrolled_loop(metric):
     """Same global seed, same users: slates replayed against a tape around the whole loop."""

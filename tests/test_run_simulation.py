@@ -118,6 +118,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(capfd, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
+@pytest.mark.slow
 def test_later_files_win_and_bindings_win_over_files(capfd, tmp_path):
     first, second = tmp_path / "first.gin", tmp_path / "second.gin"
     first.write_text("recsys_po_rl.experiment.horizon = 3\nrecsys_po_rl.experiment.users_per_step = 8\n")

@@ -16,6 +16,9 @@ from recsys_po_rl.simulation_config import create_interest_evolution_simulation_
 
 U, D, K, S, H = 5, 11, 4, 3, 6
 COMPILED = ("graph", "xla")
+# For tests that compile programs of their own.
+COMPILED_XLA_SLOW = ("graph", pytest.param("xla", marks=pytest.mark.slow))
+MODES_XLA_SLOW = ("eager", *COMPILED_XLA_SLOW)
 
 
 def make_network(**options):
@@ -38,7 +41,7 @@ def flat(trajectory):
     return {f"{name}.{field}": np.asarray(x) for name, val in trajectory.items() for field, x in val.as_dict.items()}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_XLA_SLOW)
 def test_equal_keys_give_equal_bits_and_other_keys_do_not(runtimes, network, mode):
     first = flat(runtimes[mode].trajectory(4, keys=draws.make_keys(1, "x")))
     again = flat(SeededRuntime(network.variables, mode=mode).trajectory(4, keys=draws.make_keys(1, "x")))
@@ -168,7 +171,7 @@ class UserWithMood(user.InterestEvolutionUser):
         return super().specs().union(ValueSpec(mood=field_spec.FieldSpec()).prefixed_with("state"))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES_XLA_SLOW)
 def test_an_entity_of_ones_own_is_repeatable_and_untouched_by_the_policy(mode):
     moods = [
         flat(
@@ -249,7 +252,7 @@ def test_nan_is_an_error_that_names_variable_and_step(mode):
         runtime.execute(5)
 
 
-@pytest.mark.parametrize("mode", COMPILED)
+@pytest.mark.parametrize("mode", COMPILED_XLA_SLOW)
 def test_ids_the_scorer_does_not_know_never_show_another_documents_score(mode):
     """Under XLA no op can raise: scores become NaN and the runtime raises after the call."""
 

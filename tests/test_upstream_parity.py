@@ -79,6 +79,7 @@ def test_a_trajectory_has_the_same_joint_log_probability_in_both_networks(pair, 
         np.testing.assert_allclose(own, theirs, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_our_replay_in_graph_mode_is_the_same(pair):
     upstream, ours, _, _ = pair
     trajectory = record(upstream, graph_compile=True)

@@ -152,6 +152,7 @@ def test_welch_of_one_unit_is_unbounded_and_of_constants_exact():
     assert statistics.unpaired_difference(same, same) == (0.0, 0.0, 0.0, 3)
 
 
+@pytest.mark.slow
 def test_welch_covers_what_it_says():
     # 400 simulations: the standard error of the share is 0.011, the bounds are 4 of them away.
     rng, covered = np.random.default_rng(3), 0

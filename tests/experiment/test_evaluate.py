@@ -46,6 +46,7 @@ def elsewhere(run):
     return evaluate(run.run_dir, gin_bindings=bindings, quiet=True)
 
 
+@pytest.mark.slow
 def test_without_a_change_the_runs_own_numbers_come_out(run):
     again = evaluate(run.run_dir, quiet=True)
     assert again.evaluation["changed"] == []

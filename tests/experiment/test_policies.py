@@ -47,7 +47,16 @@ def network_of(study, policy):
     return study.network(recommender_ctor=policy)
 
 
-@pytest.mark.parametrize(("name", "num_topics"), [*((name, 3) for name in CHEAP), ("full_information_reference", 2)])
+FAST = ("uniform_random", "popular_by_clicks")  # the others run in seconds each: slow tests
+
+
+@pytest.mark.parametrize(
+    ("name", "num_topics"),
+    [
+        pytest.param(name, num_topics, marks=[] if name in FAST else pytest.mark.slow)
+        for name, num_topics in [*((name, 3) for name in CHEAP), ("full_information_reference", 2)]
+    ],
+)
 def test_every_policy_runs_and_repeats(name, num_topics):
     totals = []
     for _ in range(2):

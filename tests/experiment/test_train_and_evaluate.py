@@ -78,6 +78,7 @@ def test_the_result_names_its_policies(one):
     assert [type(row) for row in one.history] == [TrainingRow] * 3
 
 
+@pytest.mark.slow
 def test_each_seed_of_several_is_a_run_of_its_own(one, several):
     first = several.per_seed[0]
     assert first.run_dir.endswith("seed_4")
@@ -122,6 +123,7 @@ def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
     assert not np.array_equal(*weights)
 
 
+@pytest.mark.slow
 def test_global_generators_of_python_and_numpy_are_left_alone(tmp_path):
     random.seed(5)
     np.random.seed(5)
@@ -168,6 +170,7 @@ def test_errors_name_the_argument(options, message, tmp_path):
         experiment(**{"output_dir": str(tmp_path / "run"), **SMALL, **options})
 
 
+@pytest.mark.slow
 def test_it_prints_progress_and_a_table(tmp_path, capsys):
     experiment(output_dir=str(tmp_path / "run"), **{**SMALL, "quiet": False})
     out = capsys.readouterr().out
@@ -177,6 +180,7 @@ def test_it_prints_progress_and_a_table(tmp_path, capsys):
     assert f"files: {tmp_path / 'run'}" in out
 
 
+@pytest.mark.slow
 def test_what_is_bound_by_gin_reaches_the_run_and_its_files(tmp_path):
     gin_config.parse([], ["recsys_po_rl.CollabFilteringRecommender.doc_embed_dim = 7"])
     experiment(output_dir=str(tmp_path / "run"), **SMALL)

@@ -114,6 +114,7 @@ def fit(world, seed=0, **options):
     return value_iteration.fit(make_runtime, NUM_TOPICS, HORIZON, seed, **options)
 
 
+@pytest.mark.slow
 def test_the_fitted_value_comes_near_the_optimum_and_repeats(world, documents):
     options = dict(num_iterations=6, batches_per_iteration=20, hidden=16, epochs=15, minibatch_size=200)
     fitted = fit(world, **options)
