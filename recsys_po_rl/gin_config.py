@@ -142,6 +142,8 @@ def _one_line(error: Exception) -> str:
     """Gin's message with its place in a file, on one line, with the nearest known name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = re.sub(r"\s+", " ", "; ".join(line for line in lines[:3] if set(line) != {"^"}))
+    # Where gin looks is a list of this machine's folders; an include is looked up where a gin file is.
+    message = re.sub(r"Searched config paths: \[.*?\]\.?", "Searched here and in configs/", message)
     macro = re.search(r"No bindings specified '(\w+)/gin\.macro'", message)
     if macro:
         return f"gin: the macro {macro.group(1)!r} has no value: bind it, as in {macro.group(1)} = 1"

@@ -1,5 +1,6 @@
 """Compiled, seeded execution of any RecSim NG network; records only the fields asked for."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -180,7 +181,8 @@ class SeededRuntime(runtime.Runtime):
             def side_by_side(keys: list[Keys]) -> list[Run]:
                 return [self.run(length, of_batch, record) for of_batch in keys]
 
-            compiled = tf.function(side_by_side, autograph=False)
+            # TensorFlow counts traces by code object, over all runtimes, and warns of many; a partial has none.
+            compiled = tf.function(functools.partial(side_by_side), autograph=False)
             self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
         runs = self._compiled[signature](batches)
         for of_batch, run in zip(batches, runs):

@@ -80,7 +80,8 @@ def rows_of_page():
 
 
 def check_page(shown, line, folder=None):
-    """Whether the page has the input, and what is said of it."""
+    """Whether the page has the input, and what is said of it; neither names a folder of this machine."""
+    assert gin_config.configs_dir() not in line
     expected = row(shown, line, folder)
     if OF_OTHERS.search(line):
         start = expected[: expected.index("` | ") + 4]

@@ -32,8 +32,7 @@ for name in sys.argv[1:]:
 print(json.dumps(report))
 """
 
-# Both read trajectory.pickle, which the wheel does not contain. (The two tests that upstream disabled are called
-# dis_test_..., so no loader finds them.)
+# Both read trajectory.pickle, which the wheel does not contain: they must fail on that file and on nothing else.
 NEED_A_MISSING_FILE = {"test_log_probability_graph_compile", "test_log_probability_no_graph_compile"}
 
 EXPECTED = {
