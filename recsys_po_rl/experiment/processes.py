@@ -26,7 +26,6 @@ class _Work(NamedTuple):
     search_path: list[str]
     plan: seed_run.Plan
     job: Job
-    num_threads: int
 
 
 class SeedFailedError(RuntimeError):
@@ -54,9 +53,8 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
     at_once = min(len(jobs), cores if num_processes is None else num_processes)
     if at_once == 1:
         return [_run(plan, job) for job in jobs]
-    num_threads = max(1, cores // at_once)
     waiting = [
-        _Work(gin_config.config_text(), list(sys.path), plan, job, num_threads)
+        _Work(gin_config.config_text(), list(sys.path), plan, job)
         for job in jobs
         if not (plan.resume and run_dir.is_finished(job[2]))
     ]
@@ -74,13 +72,11 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
 def work() -> None:
     """What a seed's process does: reads its work from standard input, runs it, and exits.
 
-    The pipe stays open: when it closes, the process that began this one is gone, and this one ends with it.
+    The pipe stays open: when it closes, the process that began this one is gone, and this one ends with it. It has
+    as many threads as a run alone: the last digits of products over many users depend on their number.
     """
     job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(job.num_threads)
     try:
         with stopping.handled():
             gin_config.parse_text(job.config_text)

@@ -140,11 +140,21 @@ class LearnedValue(tf.Module):
 
     def _per_step(self, inputs: tf.Tensor) -> tf.Tensor:
         scaled = (inputs - self._mean) * tf.math.rsqrt(self._variance + 1e-6)
-        return REWARD_PER_STEP + self._output(self._hidden(scaled))[..., 0]
+        return REWARD_PER_STEP + _step_by_step(self._output, _step_by_step(self._hidden, scaled))[..., 0]
 
     def _remaining(self) -> tf.Tensor:
         """Steps that are left at each step, the step included; float32 [T, 1]."""
         return tf.range(self._horizon, 0, -1, dtype=tf.float32)[:, tf.newaxis]
+
+
+def _step_by_step(layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+    """A dense layer on inputs [T, U, F], as T products.
+
+    Eigen splits the sum over all T * U rows, of which the kernel's gradient otherwise consists, among the threads there
+    are: the last digits would depend on the machine's cores. Sums over U alone, added in the order of T, do not.
+    """
+    kernel = tf.broadcast_to(layer.kernel, (tf.shape(inputs)[0], *layer.kernel.shape))
+    return layer.activation(tf.matmul(inputs, kernel) + layer.bias)
 
 
 def _actors_inputs(runtime: SeededRuntime) -> dict[str, list[str]]:

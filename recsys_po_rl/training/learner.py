@@ -63,7 +63,9 @@ class PolicyGradientLearner:
     """Policy gradient with any Keras optimizer: REINFORCE or PPO, with or without a critic.
 
     The users of a step may be several batches of the network's users, its shards: their rollouts and gradients run side
-    by side on the cores there are, and are summed in a fixed order, so that numbers do not depend on the cores.
+    by side on the cores there are, and are summed in a fixed order, so that numbers do not depend on the cores:
+    measured with 1, 2 and 4 threads for shards of up to 250 users. At 500, XLA splits sums over users among the threads
+    there are, and the last digits depend on their number.
     """
 
     def __init__(

@@ -244,8 +244,8 @@ from recsys_po_rl.training import trainer
 from recsys_po_rl.training.learner import PolicyGradientLearner
 gin_config.parse(["training/ppo.gin", "scorer/averaged_history.gin"], [])
 tf.keras.utils.set_random_seed(1)
-network = create_interest_evolution_simulation_network(num_users=40, num_docs=30, num_topics=4, corpus_seed=1)
-learner = PolicyGradientLearner(network, 6, runtime_ctor=functools.partial(SeededRuntime, mode="xla"))
+network = create_interest_evolution_simulation_network(num_users=125, num_topics=10, corpus_seed=1)
+learner = PolicyGradientLearner(network, 20, runtime_ctor=functools.partial(SeededRuntime, mode="xla"))
 for step in (1, 2):
     result = learner.step(trainer.keys_of_step(0, step, 8), step / 4)
 variables = (*network.trainable_variables, *learner.critic.variables)
