@@ -156,16 +156,8 @@ def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
     rows = []
     for policy in _policies(evaluations):
         means = [_estimate(of["policies"].get(policy)) for of in evaluations]
-        differences: list[Optional[Estimate]] = [None]
-        for place in range(1, len(measured)):
-            one, first = means[place], means[0]
-            if one is None or first is None:
-                differences.append(None)
-            elif unpaired:
-                differences.append(statistics.unpaired_difference(one, first))
-            else:
-                differences.append(_paired(totals[place].get(policy), totals[0].get(policy)))
-        rows.append(Row(policy, means, differences))
+        values = None if unpaired else [of.get(policy) for of in totals]
+        rows.append(Row(policy, means, _differences(means, values)))
     if unpaired:
         num_units = [int(of["policies"][LEARNED]["num_users"]) for of in evaluations]
     else:
@@ -185,18 +177,25 @@ def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
     for policy in _policies(firsts):
         values = [_means_of_seeds(of, policy) for of in measured]
         means = [None if of is None else statistics.mean_interval(of) for of in values]
-        differences: list[Optional[Estimate]] = [None]
-        for place in range(1, len(measured)):
-            one, first = means[place], means[0]
-            if one is None or first is None:
-                differences.append(None)
-            elif unpaired:
-                differences.append(statistics.unpaired_difference(one, first))
-            else:
-                differences.append(_paired(values[place], values[0]))
-        rows.append(Row(policy, means, differences))
+        rows.append(Row(policy, means, _differences(means, None if unpaired else values)))
     num_units = [len(of.evaluations) for of in measured]
     return Comparison([of.name for of in measured], not unpaired, "seeds", num_units, _horizons(firsts), rows)
+
+
+def _differences(
+    means: Sequence[Optional[Estimate]], paired: Optional[Sequence[Optional[np.ndarray]]]
+) -> list[Optional[Estimate]]:
+    """Of each run to the first: from values of the same units in the same order if they are paired, else from means."""
+    differences: list[Optional[Estimate]] = [None]
+    for place in range(1, len(means)):
+        one, first = means[place], means[0]
+        if one is None or first is None:
+            differences.append(None)
+        elif paired is None:
+            differences.append(statistics.unpaired_difference(one, first))
+        else:
+            differences.append(_paired(paired[place], paired[0]))
+    return differences
 
 
 def _horizons(evaluations: Sequence[Mapping[str, Any]]) -> list[int]:
