@@ -17,6 +17,7 @@ def shipped(folder):
     return sorted(str(path.relative_to(CONFIGS)) for path in pathlib.Path(CONFIGS).glob(folder))
 
 
+GRAPH = "runtime/graph.gin"  # compiles faster than XLA, which test processes never give back the memory of
 EXPERIMENTS = shipped("experiments/**/*.gin")
 FRAGMENTS = sorted(set(shipped("**/*.gin")) - set(EXPERIMENTS))
 
@@ -29,7 +30,7 @@ def run(files, folder, bindings=()):
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment_file", EXPERIMENTS)
 def test_every_experiment_runs_under_the_tiny_overlay(experiment_file, tmp_path):
-    result = run([experiment_file], tmp_path / "run")
+    result = run([experiment_file, *([GRAPH] if "ablations" in experiment_file else [])], tmp_path / "run")
     assert len(result.history) == 3
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["policies"]["learned"]["num_users"] == 24
 
@@ -37,7 +38,7 @@ def test_every_experiment_runs_under_the_tiny_overlay(experiment_file, tmp_path)
 @pytest.mark.slow
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_every_fragment_runs_on_top_of_the_default(fragment, tmp_path):
-    result = run(["experiments/default.gin", fragment], tmp_path / "run")
+    result = run(["experiments/default.gin", GRAPH, fragment], tmp_path / "run")
     assert result.evaluation["policies"]["learned"]["mean"] > 0.0
 
 

@@ -1,6 +1,8 @@
 """Seeded, compiled execution: repeatable, mode by mode; records what is asked for; NaN never passes silently."""
 
 import functools
+import gc
+import weakref
 
 import edward2 as ed
 import numpy as np
@@ -9,8 +11,9 @@ import tensorflow as tf
 from recsim_ng.core import variable
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
+from tensorflow.python.framework import func_graph
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, user
+from recsys_po_rl import baselines, checks, corpus, draws, fields, recommender, scoring, user
 from recsys_po_rl.runtime import MODES, SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
@@ -288,3 +291,23 @@ def test_errors_name_the_argument(network):
         runtime.flow("nothing like it")
     with pytest.raises(RuntimeError, match="outside a step of its runtime"):
         SeededRuntime(network.variables).network.initial_step()
+
+
+@pytest.mark.parametrize("scorer", ["CollabFilteringModel", "AveragedHistoryModel", "GRUModel", "SelfAttentionModel"])
+def test_a_network_that_is_gone_leaves_no_graph_behind(scorer, monkeypatch):
+    """TensorFlow keeps custom gradients, and with them the graphs of their tensors, as long as the process lives."""
+    made = []
+    make_graph = func_graph.FuncGraph.__init__
+
+    def remember(graph, name, *args, **kwargs):
+        made.append((name, weakref.ref(graph)))
+        make_graph(graph, name, *args, **kwargs)
+
+    monkeypatch.setattr(func_graph.FuncGraph, "__init__", remember)
+    model_ctor = getattr(scoring, scorer)
+    recommender_ctor = functools.partial(recommender.CollabFilteringRecommender, model_ctor=model_ctor)
+    SeededRuntime(make_network(recommender_ctor=recommender_ctor).variables).trajectory(3)
+    gc.collect()
+    assert {"loop", "one_step"} <= {name for name, _ in made}
+    left = {name for name, graph in made if graph() is not None}
+    assert left <= {"keras_graph"}  # Keras's own, one for the process

@@ -145,16 +145,8 @@ class CollabFilteringModel(HistoryScorer):
         }
 
 
-@tf.custom_gradient
-def _sum_of_rows(table: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Any]:
+def _sum_of_rows(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     """sum_h table[h, ids[:, h]] of a table [H, N, K] and ids [B, H]; [B, K]."""
     slots, rows, _ = table.shape
     flat_ids = ids + tf.cast(tf.range(slots) * rows, ids.dtype)
-    result = tf.reduce_sum(tf.gather(tf.reshape(table, (slots * rows, -1)), flat_ids), axis=1)
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        repeated = tf.repeat(upstream[:, tf.newaxis], slots, axis=1)
-        sums = tf.math.unsorted_segment_sum(repeated, flat_ids, slots * rows)
-        return tf.reshape(sums, table.shape), None
-
-    return result, gradient
+    return tf.reduce_sum(tf.gather(tf.reshape(table, (slots * rows, -1)), flat_ids), axis=1)

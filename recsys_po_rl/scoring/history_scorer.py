@@ -355,13 +355,9 @@ class Embedding(tf.keras.layers.Embedding):
         Returns:
           compute dtype [..., E].
         """
-        table = _with_dense_gradient(tf.convert_to_tensor(self.embeddings))
+        # The gradient of a reshape is dense. A custom gradient would keep the graph of each trace for ever.
+        table = tf.reshape(tf.convert_to_tensor(self.embeddings), self.embeddings.shape)
         return tf.cast(tf.gather(table, tf.cast(inputs, tf.int32)), self.compute_dtype)
-
-
-@tf.custom_gradient
-def _with_dense_gradient(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    return tf.identity(table), tf.convert_to_tensor
 
 
 def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
