@@ -9,6 +9,7 @@ Warm calls: one process, ours and upstream's in turn, medians of 7. First call a
 import argparse
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -345,17 +346,18 @@ def report(quick: bool) -> str:
         "",
         "## Rollouts of the bare network",
         "",
-        "| work | ours: nothing recorded (s) | all fields (s) | two batches side by side, rewards recorded (s) "
-        "| upstream: nothing (s) | all (s) | ratio: nothing | all | two batches |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "Ours as one batch of all users, and as two batches of half the users, side by side (the way populations run).",
+        "",
+        "| work | one batch: nothing recorded (s) | all fields (s) | two batches: rewards (s) | all fields (s) "
+        "| upstream: nothing (s) | all (s) | ratio of one batch: nothing | all | of two batches: rewards | all |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for work, found in warm.items():
-        nothing, everything, halves = (found[f"ours, {kind}"] for kind in ("none", "all", "two batches"))
-        theirs, all_theirs = found["upstream, none"], found["upstream, all"]
-        lines.append(
-            f"| {' x '.join(map(str, work))} | {nothing:.3f} | {everything:.3f} | {halves:.3f} | {theirs:.3f} "
-            f"| {all_theirs:.3f} | {theirs / nothing:.1f} | {all_theirs / everything:.1f} | {theirs / halves:.1f} |"
-        )
+        ours = [found[f"ours, {kind}"] for kind in ("none", "all", "two batches", "two batches, all")]
+        theirs = [found["upstream, none"], found["upstream, all"]]
+        ratios = [theirs[place % 2] / one for place, one in enumerate(ours)]
+        cells = [f"{one:.3f}" for one in (*ours, *theirs)] + [f"{one:.1f}" for one in ratios]
+        lines.append(f"| {' x '.join(map(str, work))} | {' | '.join(cells)} |")
     work = TABLE[0]
     one, two = run("trainer", *work, cores="0"), run("trainer", *work)
     lines += [
@@ -363,8 +365,9 @@ def report(quick: bool) -> str:
         "## The second core",
         "",
         f"The project's own learner, {' x '.join(map(str, work))} in two shards: {one['step']:.3f} s on one core, "
-        f"{two['step']:.3f} s on two, {one['step'] / two['step']:.2f} times as fast. Numbers of the first step and sum "
-        f"of absolute weights after {REPEATS + 2} steps on one core: {one['numbers']}; on two: {two['numbers']}.",
+        f"{two['step']:.3f} s on two, {one['step'] / two['step']:.2f} times as fast. Diagnostics of the first step "
+        f"and sum of absolute weights after {REPEATS + 2} steps on one core: {applicable(one['numbers'])}; "
+        f"on two: {applicable(two['numbers'])}.",
     ]
     parts = run("parts", *work)
     user_steps = work[0] * work[2]
@@ -407,6 +410,11 @@ def report(quick: bool) -> str:
             f"minutes, peak {million['peak']:.2f} GB.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def applicable(numbers: list[float]) -> list[float]:
+    """Without those that a learner without a critic or a clipped ratio does not have."""
+    return [number for number in numbers if not math.isnan(number)]
 
 
 def scaling() -> list[str]:
