@@ -8,7 +8,7 @@ asks the study for anything: `rehearsal` finds impossible ones thereby before a 
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +29,23 @@ Policy = Union[RecommenderCtor, SimulationNetwork]
 
 class LeftOutError(Exception):
     """A policy cannot be made in this world; the message is one line that says why."""
+
+
+_Result = TypeVar("_Result")
+
+
+def _once_a_study(method: Callable[..., _Result]) -> Callable[..., _Result]:
+    """What `functools.cache` does, but for one study: its results go when it goes."""
+
+    @functools.wraps(method)
+    def remembered(study: Any, *arguments: Any) -> _Result:
+        found = vars(study).setdefault("_found", {})
+        key = (method.__name__, arguments)
+        if key not in found:
+            found[key] = method(study, *arguments)
+        return found[key]
+
+    return remembered
 
 
 class Study:
@@ -130,7 +147,7 @@ class Study:
             ]
         )
 
-    @functools.cache  # noqa: B019  (a study lives as long as its run)
+    @_once_a_study
     def fitted_value(self, num_iterations: int, users_per_iteration: int, hidden: int) -> value_iteration.FittedValue:
         """The value of `value_iteration.fit` in this world; arguments as there, users rounded up to whole batches."""
         checks.integer("users_per_iteration", users_per_iteration, 1)
@@ -144,7 +161,7 @@ class Study:
             hidden=hidden,
         )
 
-    @functools.cache  # noqa: B019  (a study lives as long as its run)
+    @_once_a_study
     def grid_value(self, points: int) -> dynamic_program.RefinedSolution:
         """The dynamic program of `dynamic_program.solve_refined` in this world.
 
@@ -159,7 +176,7 @@ class Study:
         except checks.InvalidInputError as error:
             raise LeftOutError(f"no dynamic program: {error}") from error
 
-    @functools.cache  # noqa: B019  (a study lives as long as its run)
+    @_once_a_study
     def popularity(self, num_log_users: int) -> popularity.Popularity:
         """Consumption of each document by at least `num_log_users` users of the uniformly random policy."""
         network = self.network(recommender_ctor=UniformRandomRecommender)

@@ -29,7 +29,7 @@ class _Rehearsal(Study):
         _break_off()
 
     runtime = user_laws = documents = planning_network = first_interests = most_popular = network  # type: ignore[assignment]
-    fitted_value = grid_value = popularity = network  # type: ignore[assignment]
+    fitted_value = grid_value = popularity = network
 
     def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> NoReturn:
         """Makes a small network, in which impossible numbers of the recommender show."""

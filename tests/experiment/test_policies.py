@@ -1,6 +1,8 @@
 """Policies made for a study: what each returns, which are left out, and the figures of the project's table."""
 
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -45,6 +47,16 @@ def network_of(study, policy):
     if isinstance(policy, simulation_config.SimulationNetwork):
         return policy
     return study.network(recommender_ctor=policy)
+
+
+def test_a_study_remembers_what_it_found_as_long_as_it_lives():
+    study = make_study()
+    assert study.popularity(24) is study.popularity(24)
+    assert study.popularity(12) is not study.popularity(24)
+    gone = weakref.ref(study)
+    del study
+    gc.collect()
+    assert gone() is None
 
 
 FAST = ("uniform_random", "popular_by_clicks")  # the others run in seconds each: slow tests
