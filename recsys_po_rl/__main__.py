@@ -129,7 +129,10 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
         parser.error("--resume needs --output_dir, the folder of the run to resume")
     if not most and not flags.gin_files:
         own = os.path.join(flags.output_dir or "", CONFIG)
-        flags.gin_files = [own if flags.resume and os.path.isfile(own) else DEFAULT_GIN_FILE]
+        has_own = flags.resume and os.path.isfile(own)
+        flags.gin_files = [own if has_own else DEFAULT_GIN_FILE]
+        if flags.resume and not has_own:
+            print(f"there is no {own}: it is a run of {DEFAULT_GIN_FILE} that begins there", file=sys.stderr)
     flags.gin_files = flags.gin_files or []
     flags.gin_bindings = flags.gin_bindings or []
     return flags

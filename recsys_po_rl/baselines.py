@@ -313,8 +313,39 @@ class PlanningRecommender(recommender.HistoryRecommender):
         return super().specs().union(further).union(planned)
 
 
+# The laws that planners ask for, and the methods of a user's story that they tell of.
+_LAWS = {
+    "choice_logits": ("next_response", "response_from_logits"),
+    "consumed_time": ("next_response", "response_from_logits"),
+    "next_interest": ("next_state",),
+}
+
+
 def missing_laws(user: Any) -> list[str]:
-    """Names of the laws that planners ask for and a user entity does not say."""
-    return [
-        law for law in ("choice_logits", "consumed_time", "next_interest") if not callable(getattr(user, law, None))
-    ]
+    """The laws that planners ask for and a user entity does not say.
+
+    A class that tells a story of its own has to say the laws of that story; those that it inherits are of another.
+    What the entity lists in an attribute `untold` is missing too.
+
+    Args:
+      user: a user entity.
+
+    Returns:
+      A description of each, which begins with the law's name.
+    """
+    missing = []
+    for law, story in _LAWS.items():
+        own = [method for method in story if _depth(user, method) > _depth(user, law)]
+        if not callable(getattr(user, law, None)):
+            missing.append(law)
+        elif own:
+            missing.append(f"{law} of its own {own[0]}")
+    return [*missing, *getattr(user, "untold", ())]
+
+
+def _depth(user: Any, name: str) -> int:
+    """How far down its classes the attribute called `name` is defined; larger is more derived."""
+    if name in getattr(user, "__dict__", {}):
+        return len(type(user).__mro__)
+    depths = [depth for depth, of in enumerate(reversed(type(user).__mro__)) if name in vars(of)]
+    return max(depths, default=-1)

@@ -296,10 +296,10 @@ class CollabFilteringRecommender(HistoryRecommender):
 
 @gin_config.configurable
 class FullInformationRecommender(HistoryRecommender):
-    """Learns from what no real recommender sees: the user's interest, and the time.
+    """Learns from what no real recommender sees, the user's interest, and from the number of slates shown.
 
     Its slates have the law of `CollabFilteringRecommender`'s, top-S Plackett-Luce. The difference between the two, each
-    trained in the same way, is what partial observability costs a learner. Fields as in `HistoryRecommender`, and in
+    trained in the same way, is what a learner would gain from seeing both. Fields as in `HistoryRecommender`, and in
     the state step, int32 [U], slates shown so far.
     """
 

@@ -164,6 +164,15 @@ class InterestEvolutionUser(user.User):
             )
         checks.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
         checks.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
+        # What `next_interest` does not tell; planners do without, see `baselines.missing_laws`.
+        self.untold = [
+            f"next_interest with {what}"
+            for what, is_there in (
+                ("noise", interest_update_noise_scale is not None),
+                ("resets of users who timed out", self._reset_users),
+            )
+            if is_there
+        ]
         generator = initial_interest_generator
         if generator is not None and not callable(generator) and not hasattr(generator, "initial_state"):
             raise checks.InvalidTypeError(
@@ -220,7 +229,7 @@ class InterestEvolutionUser(user.User):
         return docs.get(fields.DOC_LENGTH) * tf.sigmoid(-docs.get(fields.DOC_QUALITY))
 
     def next_interest(self, interest: tf.Tensor, doc: Optional[Value]) -> tf.Tensor:
-        """Interest after a step, without noise.
+        """Interest after a step, without noise or a reset.
 
         Args:
           interest: float32 [..., K]; the first axis is users where the step size differs between them.

@@ -8,6 +8,7 @@ import tensorflow as tf
 from recsim_ng.applications.recsys_partially_observable_rl import interest_evolution_simulation as upstream
 
 from recsys_po_rl import checks, fields, interest_evolution_simulation, simulation_config
+from recsys_po_rl.training.simulation_runtime import SimulationRuntime
 
 U, D, K, H, T = 4, 6, 5, 3, 5
 
@@ -57,6 +58,28 @@ def test_make_runtime_adds_the_slates_log_probability_and_its_sum(runtime):
     assert log_prob.shape == (T, U)
     assert (log_prob <= 0.0).all()
     np.testing.assert_allclose(accumulated, log_prob.cumsum(axis=0), rtol=1e-5)
+
+
+def test_gradients_flow_through_the_starting_value_in_every_mode(network):
+    def gradients(mode):
+        runtime = SimulationRuntime(network.variables, mode)
+        tf.keras.utils.set_random_seed(7)
+        with tf.GradientTape(persistent=True) as tape:
+            first = runtime.execute(2)
+            second = runtime.execute(2, first)
+            of_first, of_both = (
+                tf.reduce_sum(value["slate docs_log_prob_accum"].get(fields.DOC_RANKS)) for value in (first, second)
+            )
+        return [
+            np.concatenate(
+                [np.ravel(tf.convert_to_tensor(one)) for one in tape.gradient(of, network.trainable_variables)]
+            )
+            for of in (of_first, of_both)
+        ]
+
+    (of_first, of_both), (_, expected) = gradients("xla"), gradients("graph")
+    np.testing.assert_allclose(of_both, expected, rtol=1e-3, atol=1e-5)
+    assert np.abs(of_first).max() > 0.1  # what would be lost
 
 
 @pytest.mark.parametrize("metric", ["reward", "cumulative_reward"])

@@ -33,6 +33,7 @@ POLICY = "policy.keras"
 CHECKPOINTS = "checkpoints"
 BEST = "best"  # under checkpoints: the policy that validation users like best
 OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # what tells that a folder holds a run
+_ALSO_OF_A_RUN = re.compile(r"environment\.json|report\.html|checkpoints|tensorboard|seed_\d+")  # would be overwritten
 
 PROJECT, PROJECT_VERSION = "recsys-po-rl", __version__  # as in environment.json
 
@@ -72,7 +73,7 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
       under: where time-stamped folders go.
 
     Raises:
-      checks.InvalidInputError: if the folder holds a run already, or is a file, or cannot be written.
+      checks.InvalidInputError: if the folder holds a run already, or parts of one, or is a file, or cannot be written.
     """
     if output_dir is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -83,9 +84,19 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
             output_dir = os.path.join(under, f"{stamp}-{again}")
     output_dir = raise_if_no_folder(output_dir)
     held = [name for name in OF_A_RUN if os.path.exists(os.path.join(output_dir, name))]
+    held += [name for name in _listed(output_dir) if _ALSO_OF_A_RUN.fullmatch(name)]
     if held:
         raise checks.InvalidInputError(f"output_dir {output_dir!r} already holds a run ({held[0]}): choose another")
     return output_dir
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise checks.InvalidInputError(f"output_dir {folder!r} cannot be read: {error.strerror}") from None
 
 
 def raise_if_no_folder(output_dir: Any) -> str:
@@ -203,11 +214,14 @@ def is_finished(folder: str) -> bool:
 
 
 @contextlib.contextmanager
-def errors_of(folder: str) -> Iterator[None]:
+def errors_of(
+    folder: str, advice: str = "what is there is whole, and can be resumed when that is mended"
+) -> Iterator[None]:
     """Turns a write that the disk refuses into one line.
 
     Args:
       folder: the run folder, for the message.
+      advice: the end of the message.
 
     Raises:
       checks.InvalidInputError: in place of an OSError of a full, read-only or forbidden disk, or TensorFlow's of such.
@@ -220,10 +234,7 @@ def errors_of(folder: str) -> Iterator[None]:
         reason = _refusal(error, folder)
         if reason is None:
             raise
-        raise checks.InvalidInputError(
-            f"the run folder {folder!r} cannot be written: {reason}; "
-            "what is there is whole, and can be resumed when that is mended"
-        ) from error
+        raise checks.InvalidInputError(f"the run folder {folder!r} cannot be written: {reason}; {advice}") from error
 
 
 def _refusal(error: Exception, folder: str) -> Optional[str]:

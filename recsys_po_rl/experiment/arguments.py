@@ -121,6 +121,11 @@ def _checked_policies(given: Any) -> list[Callable[..., Any]]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
         raise checks.InvalidTypeError(f"experiment.policies must be a list of constructors, got {given!r}")
     checked = [checks.constructor("experiment.policies: each", policy) for policy in given]
+    nameless = [policy for policy in checked if not hasattr(policy, "__name__")]
+    if nameless:
+        raise checks.InvalidTypeError(
+            f"experiment.policies: each must have a name, a __name__, got {nameless[0]!r}; a function around it has one"
+        )
     names = [policy.__name__ for policy in checked]
     if len(set(names)) != len(names):
         raise checks.InvalidInputError(f"experiment.policies must have different names, got {', '.join(names)}")

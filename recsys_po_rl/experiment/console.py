@@ -19,12 +19,12 @@ GAP_ENDS = (price_lib.FLOOR, price_lib.CEILING)
 Bounds = Sequence[Optional[float]]  # an interval in evaluation.json; None: infinite
 
 _SENTENCES = {
-    ("learned_full_information", "learned"): "Seeing the interest is worth {} to the learner.",
+    ("learned_full_information", "learned"): "Seeing the interest and the step is worth {} to the learner.",
     (price_lib.CEILING, "belief_reference"): "Seeing the interest is worth {} to the reference.",
-    ("belief_reference", "learned"): "From the same histories, the belief reference gets {} more than the learner.",
+    ("belief_reference", "learned"): "Without seeing the interest, the belief reference gets {} more than the learner.",
 }
 _REVERSED = {  # where the difference is negative
-    ("belief_reference", "learned"): "From the same histories, the learner gets {} more than the belief reference.",
+    ("belief_reference", "learned"): "Without seeing the interest, the learner gets {} more than the belief reference.",
 }
 
 

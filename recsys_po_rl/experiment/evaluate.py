@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.artifacts import checkpoints, config_text, run_dir
-from recsys_po_rl.experiment import arguments, console, seed_run, train_and_evaluate
+from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
 from recsys_po_rl.experiment.seed_run import Plan, Trained
 from recsys_po_rl.reporting import figures
 
@@ -75,35 +75,49 @@ def evaluate(
     gin_config.parse(gin_files, gin_bindings)
     after = config_text.bindings(gin_config.config_text())
     checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
-    if output_dir is None:
-        output_dir = run_dir.free_path(None, os.path.join(run, EVALUATIONS))
-    run_dir.free_path(output_dir)
+    under = os.path.join(run, EVALUATIONS)
+    run_dir.free_path(output_dir, under)
     changed = _changes(before, after)
     jobs = [
         (source, *_seeds_of_users(source, checked, before, after, len(sources)), _restored(checked.plan, source))
         for source in sources
     ]
 
-    folder = run_dir.create(output_dir)
-    evaluations = []
-    for source, seed, world_seed, trained in jobs:
-        part = folder if len(jobs) == 1 else os.path.join(folder, os.path.basename(os.path.normpath(source.folder)))
-        found = _evaluated(checked.plan, seed, world_seed, trained, part)
-        found.update(_which_is_which(source, found, changed, trained))
-        run_dir.write_json(part, run_dir.EVALUATION, found)
-        evaluations.append(found)
-    evaluation = evaluations[0]
-    if len(jobs) > 1:
-        evaluation = {**train_and_evaluate.pooled(evaluations), "changed": changed}
-        run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
-    run_dir.write_text(folder, "trained_config.gin", trained_text)
-    if evaluation["price_of_partial_observability"]["policies"]:
-        figures.save(figures.price_figure(evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
+    folder = run_dir.create(output_dir, under)
+    with resuming.alone_in(folder), run_dir.errors_of(folder, "evaluate again, to another folder, when that is mended"):
+        evaluation = _evaluate_all(checked.plan, jobs, changed, trained_text, folder)
     if not quiet:
         print(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
         price_of = console.price_lines(evaluation)
         print(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}", flush=True)
     return EvaluationResult(evaluation, folder)
+
+
+def _evaluate_all(
+    plan: Plan,
+    jobs: Sequence[tuple[_Source, int, int, Trained]],
+    changed: Sequence[Mapping[str, Any]],
+    trained_text: str,
+    folder: str,
+) -> dict[str, Any]:
+    """The content of evaluation.json, pooled where there are several policies; writes all files."""
+    evaluations = []
+    for source, seed, world_seed, trained in jobs:
+        part = folder if len(jobs) == 1 else os.path.join(folder, os.path.basename(os.path.normpath(source.folder)))
+        found = _evaluated(plan, seed, world_seed, trained, part)
+        found.update(_which_is_which(source, found, changed, trained))
+        run_dir.write_json(part, run_dir.EVALUATION, found)
+        evaluations.append(found)
+    evaluation = evaluations[0]
+    if len(jobs) > 1:
+        evaluation = {**train_and_evaluate.pooled(evaluations), "changed": list(changed)}
+        run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
+        run_dir.write_json(folder, run_dir.ENVIRONMENT, run_dir.environment([source.seed for source, *_ in jobs]))
+        run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
+    run_dir.write_text(folder, "trained_config.gin", trained_text)
+    if evaluation["price_of_partial_observability"]["policies"]:
+        figures.save(figures.price_figure(evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
+    return evaluation
 
 
 def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:

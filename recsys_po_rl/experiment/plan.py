@@ -157,7 +157,7 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
     folders = ["checkpoints/", "tensorboard/"]
     if len(seeds) == 1:
         return sorted({*top, *own}) + folders
-    of_each = sorted({*top, *own} - {run_dir.PRICE_FIGURE, run_dir.REPORT}) + folders
+    of_each = sorted({*top, *own} - {run_dir.PRICE_FIGURE}) + folders
     return sorted(top) + [f"seed_{seed}/{name}" for seed in seeds for name in of_each]
 
 

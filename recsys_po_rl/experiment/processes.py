@@ -1,12 +1,14 @@
 """Several seeds at once, each in a process of its own."""
 
 import base64
+import collections
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -15,8 +17,10 @@ import cloudpickle
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import resuming, seed_run, stopping
+from recsys_po_rl.training.alarms import StoppedByAlarmError
 
-BAD_INPUT = 2  # exit status
+FAILED, BAD_INPUT = 1, 2  # exit statuses
+LINES_OF_AN_ERROR = 50
 
 Job = tuple[int, int, str]  # seed, seed of the world, run folder
 
@@ -86,6 +90,13 @@ def work() -> None:
         sys.exit(BAD_INPUT)
     except stopping.Stopped as stopped:
         sys.exit(128 + stopped.signum)
+    except StoppedByAlarmError as error:
+        print(gin_config.first_line(error), file=sys.stderr)
+        sys.exit(FAILED)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{type(error).__name__}: {gin_config.first_line(error) if str(error) else ''}", file=sys.stderr)
+        sys.exit(FAILED)
 
 
 def _end_with_parent() -> None:
@@ -122,7 +133,7 @@ class _Process:
         assert self._process.stdin
         assert self._process.stdout
         assert self._process.stderr
-        self._last_error = ""
+        self._errors: collections.deque[str] = collections.deque(maxlen=LINES_OF_AN_ERROR)
         self._readers = [
             threading.Thread(target=self._pass_on, args=(self._process.stdout, quiet), daemon=True),
             threading.Thread(target=self._remember_errors, args=(self._process.stderr,), daemon=True),
@@ -140,8 +151,10 @@ class _Process:
 
     def _remember_errors(self, lines: Any) -> None:
         for line in lines:
-            if line.strip():
-                self._last_error = line.strip()
+            if line.startswith("warning:"):
+                print(f"seed {self.seed}: {line.rstrip()}", file=sys.stderr, flush=True)
+            elif line.strip():
+                self._errors.append(line.rstrip())
 
     def wait(self, timeout: float) -> bool:
         """Whether it ended within `timeout` seconds; raises if it failed."""
@@ -154,8 +167,14 @@ class _Process:
         if status == BAD_INPUT:
             raise checks.InvalidInputError(f"seed {self.seed}: {self._last_error}")
         if status:
+            if len(self._errors) > 1:
+                print("\n".join(f"seed {self.seed}: {line}" for line in self._errors), file=sys.stderr, flush=True)
             raise SeedFailedError(f"seed {self.seed} failed (exit status {status}): {self._last_error}")
         return True
+
+    @property
+    def _last_error(self) -> str:
+        return self._errors[-1].strip() if self._errors else "it said nothing"
 
     def interrupt(self) -> None:
         """Asks it to stop: once after its training step, once more at once."""

@@ -111,7 +111,7 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
         else:
             keep.append(found)
     if notes and keep:
-        notes[-1] += ": the one before is used"
+        notes[-1] += f": that of step {keep[0].step} is used"
     notes.append(f"resumed from step {keep[0].step}" if keep else f"no whole checkpoint in {folder}: starts at step 0")
     return Position(keep, notes)
 

@@ -97,10 +97,14 @@ class Study(policies_lib.Study):
         validation = Validation(self._plan, self.seed, network, self.runtime(network))
         progress = console.TrainingProgress(self._plan.num_training_steps, self.seed, self._plan.quiet)
         watch = watching.Watch(progress, self._plan.alarms, self.seed, of=" of the training with full information")
-        trained = train(
-            self._plan, self.seed, prepared, validation, watch.on_row, watch.after_step, path="full information"
-        )
-        watch.close()
+        try:
+            trained = train(
+                self._plan, self.seed, prepared, validation, watch.on_row, watch.after_step, path="full information"
+            )
+        except StoppedByAlarmError as error:  # the run is worth finishing without it
+            raise policies_lib.LeftOutError(f"its training {error}") from error
+        finally:
+            watch.close()
         if watch.raised:
             network.details = {"alarms": [alarm._asdict() for alarm in watch.raised]}
         return with_weights(network, trained.best)
@@ -364,6 +368,8 @@ def evaluate_policies(
                 seed=study.seed,
                 reducer=files.portrait_of(name),
             )
+        if _sees_interest(runtime):
+            full_information.append(name)
 
     with_weights(network, trained.best)
     evaluate(LEARNED, runtime)
@@ -384,22 +390,22 @@ def evaluate_policies(
                 made = policy(study)
                 other = made if isinstance(made, SimulationNetwork) else study.network(recommender_ctor=made)
         except policies_lib.LeftOutError as error:
-            left_out[name] = str(error)
+            left_out[name] = gin_config.first_line(error)
             continue
         evaluate(name, study.runtime(other))
-        if _shows_interest(other):
-            full_information.append(name)
         if getattr(made, "details", None):
             details[name] = made.details
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name]["details"] = more
     files.write(folder, outcomes)
+    # A learner that sees the interest has no price to pay.
+    compared = {name: of for name, of in outcomes.items() if name != LEARNED or name not in full_information}
     return {
         "policies": policies,
         "left_out": left_out,
         "full_information": full_information,
-        "price_of_partial_observability": price.price_of_partial_observability(outcomes),
+        "price_of_partial_observability": price.price_of_partial_observability(compared),
         "selection": {"best_step": trained.best_step, "num_validation_users": plan.num_validation_users},
         "seed": study.seed,
         "horizon": plan.horizon,
@@ -407,11 +413,13 @@ def evaluate_policies(
     }
 
 
-def _shows_interest(network: SimulationNetwork) -> bool:
+def _sees_interest(runtime: SeededRuntime) -> bool:
+    """Whether what is shown, or remembered, is computed from the interest that users show."""
+    there = {variable.name for variable in runtime.network.variables}
     return any(
-        fields.OBSERVED_INTEREST in variable.spec.as_dict
-        for variable in network.variables
-        if variable.name == fields.USER_OBSERVATION
+        fields.OBSERVED_INTEREST in runtime.flow(name).reads.get(fields.USER_OBSERVATION, ())
+        for name in (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
+        if name in there
     )
 
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first lets a training step end and be saved, the second stops at once."""
+"""SIGINT and SIGTERM: the first lets a training step end and be saved, a second of its kind stops at once."""
 
 import contextlib
 import signal
@@ -23,7 +23,8 @@ class _State:
     """Signals belong to the process, and so does this."""
 
     deferring = False
-    asked: Optional[int] = None
+    asked: Optional[int] = None  # the first signal that is held back
+    seen: frozenset[int] = frozenset()  # while it is
 
 
 _state = _State()
@@ -40,18 +41,18 @@ def handled() -> Iterator[None]:
         yield
         return
     before = [(signum, signal.signal(signum, _on_signal)) for signum in SIGNALS]
-    _state.asked = None
+    _state.asked, _state.seen = None, frozenset()
     try:
         yield
     finally:
         for signum, handler in before:
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
-        _state.asked = None
+        _state.asked, _state.seen = None, frozenset()
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Holds back the first signal, within `handled`, until `asked` is asked for it."""
+    """Holds back the first signal of each kind, within `handled`, until `asked` is asked for it."""
     _state.deferring = True
     try:
         yield
@@ -75,7 +76,11 @@ def stop() -> None:
 
 def _on_signal(signum: int, frame: Any) -> None:
     del frame
-    if _state.deferring and _state.asked is None:
+    if _state.deferring and signum not in _state.seen:
+        # A scheduler may signal all processes of a run: one of several seeds then gets its parent's signal besides.
+        _state.seen |= {signum}
+        if _state.asked is not None:
+            return
         _state.asked = signum
         with contextlib.suppress(OSError, RuntimeError):  # a terminal that is gone; a print that was interrupted
             print("stopping after this training step (once more: at once)", file=sys.stderr, flush=True)

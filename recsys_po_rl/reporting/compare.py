@@ -88,8 +88,10 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     if missing or (run.seeds and run.evaluation is None):
         of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
         raise checks.InvalidInputError(f"{run.folder!r} is not finished: there is no {run_dir.EVALUATION}{of_seeds}")
-    evaluations = {int(part.evaluation["seed"]): part.evaluation for part in run.parts if part.evaluation}
-    folders = {int(part.evaluation["seed"]): part.folder for part in run.parts if part.evaluation}
+    # Policies of several seeds may have been evaluated on the users of one.
+    seeds = [int((part.evaluation or {}).get("trained_seed", (part.evaluation or {})["seed"])) for part in run.parts]
+    evaluations = {seed: part.evaluation for seed, part in zip(seeds, run.parts) if part.evaluation}
+    folders = {seed: part.folder for seed, part in zip(seeds, run.parts)}
     for evaluation in evaluations.values():
         for entry in evaluation["policies"].values():
             if not is_number(entry["mean"]):

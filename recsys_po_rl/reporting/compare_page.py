@@ -33,7 +33,10 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
         rows.append([row.policy, *cells])
     lines = [_about(comparison), "", *_aligned(rows), ""]
     lines += sentences(comparison)
-    differences = report.differences(*(config or {} for config in configs))
+    unknown = [name for name, config in zip(comparison.names, configs) if config is None]
+    differences = [] if unknown else report.differences(*(config or {} for config in configs))
+    if unknown:
+        lines += ["", f"Configuration differences: not known, {', '.join(unknown)} has no config.gin that can be read"]
     if differences:
         lines += ["", "Configuration differences"]
         for name, values in differences:  # below each other: lists of policies are long

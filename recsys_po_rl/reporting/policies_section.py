@@ -204,14 +204,16 @@ def price(evaluation: Mapping[str, Any]) -> list[Html]:
 
 
 _DIFFERENCES = {
-    ("learned_full_information", "learned"): "Seeing the interest is worth {} to the learner.",
+    ("learned_full_information", "learned"): "Seeing the interest and the step is worth {} to the learner.",
     ("full_information_reference", "belief_reference"): "Seeing the interest is worth {} to the reference.",
-    ("belief_reference", "learned"): "From the same histories, the belief reference brings {} more than the learner.",
+    ("belief_reference", "learned"):
+        "Without seeing the interest, the belief reference brings {} more than the learner.",
     ("full_information_reference", "learned_full_information"):
         "With the interest in sight, the reference brings {} more than the learner.",
 }  # fmt: skip
 _REVERSED = {  # where the difference is negative
-    ("belief_reference", "learned"): "From the same histories, the learner brings {} more than the belief reference.",
+    ("belief_reference", "learned"):
+        "Without seeing the interest, the learner brings {} more than the belief reference.",
     ("full_information_reference", "learned_full_information"):
         "With the interest in sight, the learner brings {} more than the reference.",
 }  # fmt: skip

@@ -9,7 +9,7 @@ from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 
 from recsys_po_rl import _compat, checks, draws, fields, gin_config
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.runtime import SeededRuntime, to_tensors
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
 
@@ -75,32 +75,41 @@ class SimulationRuntime:
     ) -> dict[str, Value]:
         """Runs; where a tape asks for the gradient, the run is repeated in graph mode, which draws the same numbers."""
         keys = fresh_keys()
+        start = {name: value.as_dict for name, value in to_tensors(starting_value or {}).items()}
 
-        def run(runtime: SeededRuntime) -> dict[str, dict[str, tf.Tensor]]:
-            values = getattr(runtime, method)(steps, starting_value, keys)
+        def run(runtime: SeededRuntime, starts: Sequence[tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+            given = tf.nest.pack_sequence_as(start, starts)
+            first = None if starting_value is None else {name: Value(**given[name]) for name in given}
+            values = getattr(runtime, method)(steps, first, keys)
             return {name: value.as_dict for name, value in values.items()}
 
         if self._differentiable is self._with_log_prob:
-            found = run(self._with_log_prob)
+            found = run(self._with_log_prob, tf.nest.flatten(start))
         else:
             structure: list[Any] = []
 
             @tf.custom_gradient
-            def flat() -> Any:
+            def flat(*starts: tf.Tensor) -> Any:
                 with _compat.no_gradients_recorded():
-                    forward = run(self._with_log_prob)
+                    forward = run(self._with_log_prob, starts)
                 structure.append(forward)
 
                 def gradient(*upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> Any:
+                    floating = [place for place, tensor in enumerate(starts) if tensor.dtype.is_floating]
                     with tf.GradientTape() as tape:
-                        again = tf.nest.flatten(run(self._differentiable))
+                        tape.watch([starts[place] for place in floating])
+                        again = tf.nest.flatten(run(self._differentiable, starts))
                     pairs = [(y, dy) for y, dy in zip(again, upstream) if y.dtype.is_floating]
-                    found = tape.gradient([y for y, _ in pairs], variables, output_gradients=[dy for _, dy in pairs])
-                    return [], found
+                    sources = [*(starts[place] for place in floating), *variables]
+                    found = tape.gradient([y for y, _ in pairs], sources, output_gradients=[dy for _, dy in pairs])
+                    of_starts: list[Optional[tf.Tensor]] = [None] * len(starts)
+                    for place, of_start in zip(floating, found):
+                        of_starts[place] = of_start
+                    return of_starts, found[len(floating) :]
 
                 return tf.nest.flatten(forward), gradient
 
-            outputs = flat()
+            outputs = flat(*tf.nest.flatten(start))
             found = tf.nest.pack_sequence_as(structure[0], outputs)
         return {name: Value(**found.get(name, {})) for name in found}
 

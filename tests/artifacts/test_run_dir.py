@@ -39,7 +39,10 @@ def test_a_folder_with_files_of_others_is_free(tmp_path):
     assert run_dir.free_path(str(tmp_path)) == str(tmp_path)
 
 
-@pytest.mark.parametrize("name", [run_dir.METRICS, run_dir.CONFIG, run_dir.EVALUATION])
+@pytest.mark.parametrize(
+    "name",
+    [run_dir.METRICS, run_dir.CONFIG, run_dir.EVALUATION, run_dir.ENVIRONMENT, "checkpoints", "tensorboard", "seed_0"],
+)
 def test_a_folder_that_holds_a_run_is_refused(tmp_path, name):
     (tmp_path / name).write_text("")
     with pytest.raises(checks.InvalidInputError) as error:

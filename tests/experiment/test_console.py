@@ -99,9 +99,9 @@ def test_the_price_in_plain_lines():
         assert line.startswith(label)
         assert f" {share} " in line
     assert "The gap, from random slates to the reference that sees the interest, is 20.00 [19." in text
-    assert "Seeing the interest is worth 6.00 [" in text
+    assert "Seeing the interest and the step is worth 6.00 [" in text
     assert "Seeing the interest is worth 4.00 [" in text
-    assert "From the same histories, the belief reference gets 4.00 [" in text
+    assert "Without seeing the interest, the belief reference gets 4.00 [" in text
     assert "A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%." in text
     assert len(lines) <= 15
     assert max(map(len, lines)) <= 120
@@ -114,8 +114,8 @@ def test_a_share_above_one_is_shown():
 
 def test_a_learner_above_the_belief_reference_is_said_in_plain_words():
     text = console.price_lines(evaluation_of({**MEANS, "learned": 67.0}))
-    assert "From the same histories, the belief reference gets -1.00 [" not in text
-    assert "From the same histories, the learner gets 1.00 [" in text
+    assert "Without seeing the interest, the belief reference gets -1.00 [" not in text
+    assert "Without seeing the interest, the learner gets 1.00 [" in text
     assert "more than the belief reference" in text
 
 

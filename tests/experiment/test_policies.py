@@ -90,6 +90,37 @@ def test_without_laws_planners_are_left_out(name):
         make(name, make_study(user_ctor=Silent))
 
 
+class Forgetful(user.InterestEvolutionUser):
+    """Tells a story of its own and inherits the laws of another."""
+
+    def next_response(self, previous_state, slate_docs):
+        return super().next_response(previous_state, slate_docs)
+
+
+class Told(Forgetful):
+    choice_logits = user.InterestEvolutionUser.choice_logits
+    consumed_time = user.InterestEvolutionUser.consumed_time
+
+
+@pytest.mark.parametrize(
+    ("user_ctor", "missing"),
+    [
+        (user.InterestEvolutionUser, []),
+        (Forgetful, ["choice_logits of its own next_response", "consumed_time of its own next_response"]),
+        (Told, []),
+        (functools.partial(user.InterestEvolutionUser, reset_users_if_timed_out=True),
+         ["next_interest with resets of users who timed out"]),
+        (functools.partial(user.InterestEvolutionUser, interest_update_noise_scale=0.1), ["next_interest with noise"]),
+    ],
+)  # fmt: skip
+def test_laws_that_are_not_those_of_the_story_are_missing(user_ctor, missing):
+    study = make_study(user_ctor=user_ctor)
+    assert baselines.missing_laws(study.network().user) == missing
+    if missing:
+        with pytest.raises(policies.LeftOutError, match=f"lacks {', '.join(missing)}\n"):
+            make("myopic_full_information", study)
+
+
 @pytest.mark.parametrize("name", ["best_fixed_topic", "best_fixed_slate", "tuned_full_information"])
 def test_without_a_static_corpus_searches_are_left_out(name):
     drawn = {"freeze_corpus": False, "corpus_ctor": corpus.CorpusWithTopicAndQuality, "num_topics": 4}

@@ -44,6 +44,13 @@ class GatedLearner(toy_run.ToyLearner):
         return super().step(keys, progress)
 
 
+class Failing(GatedLearner):
+    """Fails in its first step, with a tail as gin's."""
+
+    def step(self, keys, progress):
+        raise ValueError("out of luck\n  In call to configurable 'Failing'")
+
+
 def arguments(gate):
     return {**toy_run.TOY, "learner_ctor": functools.partial(GatedLearner, gate=str(gate)), "num_processes": 2}
 
@@ -127,9 +134,11 @@ def test_seeds_end_with_the_process_that_began_them(tmp_path, gate, root):
 
 
 @pytest.mark.slow
-def test_a_seed_that_refuses_says_why(tmp_path, gate):
+def test_a_seed_that_fails_says_why(tmp_path, gate, capfd):
     open_gate(gate)
-    folder = tmp_path / "run"
-    (folder / "seed_5" / "metrics.csv").mkdir(parents=True)  # a folder where a file should be
-    with pytest.raises(processes.SeedFailedError, match=r"seed 5 failed \(exit status 1\): .*metrics.csv"):
-        experiment(seeds=SEEDS, output_dir=str(folder), **arguments(gate))
+    failing = functools.partial(Failing, gate=str(gate))
+    with pytest.raises(processes.SeedFailedError, match=r"seed \d failed \(exit status 1\): ValueError: out of luck\n"):
+        experiment(seeds=SEEDS, output_dir=str(tmp_path / "run"), **{**arguments(gate), "learner_ctor": failing})
+    traceback = capfd.readouterr().err
+    assert "Traceback (most recent call last):" in traceback
+    assert "in step" in traceback

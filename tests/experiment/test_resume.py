@@ -321,6 +321,23 @@ def test_a_second_signal_stops_at_once_and_leaves_a_whole_folder(whole, folder, 
     assert contents(folder) == contents(whole)
 
 
+def test_a_signal_to_all_processes_of_a_run_is_one(whole, folder, monkeypatch):
+    """A scheduler's SIGTERM reaches a seed's process directly, and as SIGINT from the process that began it."""
+
+    def both():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        before_step(3, both, patched)
+        with pytest.raises(stopping.Stopped) as stopped:
+            whole_run(folder)
+    assert stopped.value.signum == signal.SIGTERM
+    assert position(folder).step == 3
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
 def test_a_signal_in_the_evaluation_stops_at_once(whole, folder, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(seed_run, "evaluate_policies", lambda *args: signal.raise_signal(signal.SIGTERM))
@@ -483,7 +500,7 @@ def test_where_the_last_checkpoint_is_broken_the_one_before_is_used(how, ending,
     assert found.step == 2
     if (how, ending) != ("missing", ".json"):  # without it, nothing tells that there was one
         assert found.notes[0].startswith("the checkpoint of step 4 is broken (ckpt-4")
-        assert found.notes[0].endswith("): the one before is used")
+        assert found.notes[0].endswith("): that of step 2 is used")
     resume(folder)
     assert contents(folder) == contents(whole)
 
@@ -502,7 +519,7 @@ def test_a_checkpoint_whose_rows_are_lost_is_of_no_use(whole, folder, monkeypatc
     lines = (folder / run_dir.METRICS).read_text().splitlines(keepends=True)
     (folder / run_dir.METRICS).write_text("".join(lines[:4]))  # steps 1 to 3
     assert position(folder).notes == [
-        "the checkpoint of step 4 is of no use (metrics.csv lacks rows before it): the one before is used",
+        "the checkpoint of step 4 is of no use (metrics.csv lacks rows before it): that of step 2 is used",
         "resumed from step 2",
     ]
     resume(folder)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from recsys_po_rl import checks, corpus, gin_config
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import experiment, policies, seed_run
+from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.alarms import Alarms
@@ -31,6 +32,17 @@ SMALL = dict(
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     return experiment(seeds=[4], output_dir=str(tmp_path_factory.mktemp("runs") / "one"), **SMALL)
+
+
+def test_learned_policies_that_see_the_interest_are_marked(tmp_path):
+    network_ctor = functools.partial(
+        SMALL["network_ctor"], full_information=True, recommender_ctor=FullInformationRecommender
+    )
+    options = {**SMALL, "network_ctor": network_ctor, "num_training_steps": 1}
+    evaluation = experiment(seeds=[4], output_dir=str(tmp_path / "run"), **options).evaluation
+    assert set(evaluation["policies"]) == {"learned", "learned_last", "learned_greedy", "uniform_random"}
+    assert evaluation["full_information"] == ["learned", "learned_last", "learned_greedy"]
+    assert set(evaluation["price_of_partial_observability"]["policies"]) == {"uniform_random"}
 
 
 @pytest.fixture(scope="module")

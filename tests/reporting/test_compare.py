@@ -109,6 +109,20 @@ def write_seeds(folder, means, **options):
     return folder
 
 
+def test_policies_of_several_seeds_on_the_users_of_one_are_all_there(tmp_path):
+    runs = [
+        write_seeds(tmp_path / name, means)
+        for name, means in (("one", {0: 60.0, 1: 70.0}), ("other", {0: 62.0, 1: 72.5}))
+    ]
+    for run in runs:
+        for seed in (0, 1):
+            change(run / f"seed_{seed}", seed=7, trained_seed=seed)
+    found = compared(*runs)
+    assert (found.unit, found.num_units) == ("seeds", [2, 2])
+    row = next(row for row in found.rows if row.policy == "learned")
+    assert row.differences[1].mean == pytest.approx(2.25)
+
+
 def test_over_several_seeds_the_unit_is_the_seed(tmp_path):
     one = write_seeds(tmp_path / "one", {0: 60.0, 1: 62.0, 2: 64.0})
     other = write_seeds(tmp_path / "other", {0: 61.0, 1: 63.5, 2: 66.0})

@@ -61,7 +61,7 @@ def test_negative_differences_are_turned_round(tmp_path):
     ]
     (write_run(tmp_path) / "evaluation.json").write_text(json.dumps(content))
     text = page_of(tmp_path).text
-    assert "From the same histories, the learner brings 2.00 [1.75, 2.50] more than the belief reference." in text
+    assert "Without seeing the interest, the learner brings 2.00 [1.75, 2.50] more than the belief reference." in text
     assert "Seeing the interest is worth 9.00 [8.00, 10.00] to the reference." in text
 
 

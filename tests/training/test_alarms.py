@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from recsys_po_rl import checks, corpus
-from recsys_po_rl.experiment import console, experiment, policies, watching
+from recsys_po_rl.experiment import console, experiment, policies, seed_run, watching
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms, trainer
 from recsys_po_rl.training.learner import PolicyGradientLearner
@@ -232,6 +232,28 @@ def test_a_run_has_events_in_four_groups_and_its_hyperparameters(broken):
     hyperparameters = plugin_data_pb2.HParamsPluginData.FromString(told).session_start_info.hparams
     assert hyperparameters["seed"].number_value == 4
     assert hyperparameters["users_per_step"].number_value == 5
+
+
+@pytest.mark.slow
+def test_an_alarm_in_the_training_with_full_information_leaves_it_out(tmp_path):
+    """The policy that was learned from histories is evaluated all the same."""
+    stopping = functools.partial(alarms.Alarms, stop_on=["gradient_not_finite"])
+    made = []
+
+    def learner_ctor(*arguments, **options):  # the second learner is that with full information
+        made.append((BrokenAtThree if made else PolicyGradientLearner)(*arguments, **options))
+        return made[-1]
+
+    result = experiment(
+        output_dir=str(tmp_path / "run"), learner_ctor=learner_ctor, alarms_ctor=stopping,
+        **{**SMALL, "policies": [seed_run.learned_full_information], "quiet": True},
+    )  # fmt: skip
+    assert len(made) == 2
+    assert result.evaluation["left_out"]["learned_full_information"] == (
+        "its training stopped at training step 3 by gradient_not_finite: "
+        + result.evaluation["left_out"]["learned_full_information"].partition("gradient_not_finite: ")[2]
+    )
+    assert "learned" in result.evaluation["policies"]
 
 
 @pytest.mark.slow
