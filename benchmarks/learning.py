@@ -8,6 +8,7 @@ A study is an experiment of configs/experiments/ with bindings. Its run folder g
 needs of it is copied to docs/learning/NAME.
 """
 
+import functools
 import json
 import pathlib
 import shutil
@@ -84,6 +85,14 @@ STUDIES = {
         for path in sorted((ROOT / "configs" / "experiments" / "ablations").glob("*.gin"))
     },
 }
+# Policies of other studies on users of a seed with which nothing was chosen.
+FRESH_USERS = {"default_fresh_users": "default", "headline_fresh_users": "headline"}
+FRESH_SEED = 1000
+BLIND = FEW.replace(
+    "]",
+    ", @recsys_po_rl.popular_by_clicks, @recsys_po_rl.popular_by_time, @recsys_po_rl.best_fixed_topic, "
+    "@recsys_po_rl.best_fixed_slate, @recsys_po_rl.full_information_reference]",
+)
 UPSTREAM_CODE = "upstream_code"  # the one study that is not an experiment of ours
 UPSTREAM_SEEDS, UPSTREAM_STEPS, UPSTREAM_USERS, UPSTREAM_RATE, HORIZON = (0, 1, 2), 100, 1000, 1e-4, 100
 
@@ -96,6 +105,16 @@ def run_study(name: str) -> None:
         command += ["--gin_bindings", binding]
     subprocess.run([*command, "--output_dir", str(RUNS / name)], cwd=ROOT, check=True)
     keep(name, RUNS / name)
+
+
+def run_on_fresh_users(name: str) -> None:
+    """Evaluates a study's policies on other users of the same corpora, and keeps the result."""
+    command = [sys.executable, "run_simulation.py", "--mode", "evaluate", str(RUNS / FRESH_USERS[name])]
+    for binding in (f"{ENTRY}.seeds = [{FRESH_SEED}]", BLIND):
+        command += ["--gin_bindings", binding]
+    subprocess.run([*command, "--output_dir", str(RUNS / name)], cwd=ROOT, check=True)
+    (KEPT / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(RUNS / name / "evaluation.json", KEPT / name)
 
 
 def keep(name: str, run: pathlib.Path) -> None:
@@ -209,7 +228,9 @@ def run_upstream_code() -> None:
 
 def main(arguments: list[str]) -> int:
     """Runs studies or writes the page; returns the exit status."""
-    known = [*STUDIES, UPSTREAM_CODE]
+    special = {UPSTREAM_CODE: run_upstream_code}
+    special |= {name: functools.partial(run_on_fresh_users, name) for name in FRESH_USERS}
+    known = [*STUDIES, *special]
     if arguments[:1] == ["page"] and len(arguments) == 1:
         import learning_page
 
@@ -221,7 +242,7 @@ def main(arguments: list[str]) -> int:
         return 2
     for name in arguments[1:] or known:
         if arguments[1:] or not (KEPT / name / "evaluation.json").exists():
-            run_upstream_code() if name == UPSTREAM_CODE else run_study(name)
+            special.get(name, functools.partial(run_study, name))()
     return 0
 
 

@@ -91,11 +91,50 @@ def world_table(study: str) -> str:
 
 
 def best_blind(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The best policy without full information that was not learned, and its paired difference to the learned one."""
+    """The best policy that neither learned nor knows interests or laws, and its paired difference to the learned."""
     seeing = {*evaluation["full_information"], REFERENCE, "belief_reference"}
     rivals = [name for name in evaluation["policies"] if name not in seeing and not name.startswith("learned")]
     best = max(rivals, key=lambda name: evaluation["policies"][name]["mean"])
     return best, evaluation["policies"][best]["minus_learned"]
+
+
+def minus(difference: Mapping[str, Any]) -> str:
+    """A difference to the learned policy, seen from that policy."""
+    low, high = difference["interval95"]
+    return f"{-difference['mean']:+.2f} [{-high:.2f}, {-low:.2f}]"
+
+
+def fresh_users_lines() -> list[str]:
+    """The default's and the headline's policies on users of a seed with which nothing was chosen."""
+    rows = []
+    for study, schedule in (("default_fresh_users", "default"), ("headline_fresh_users", "headline")):
+        of_seeds = seeds_of(study)
+        for one in of_seeds:
+            name, difference = best_blind(one)
+            rows.append(
+                [
+                    f"{schedule}, corpus {one['corpus_seed']}",
+                    f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}",
+                    f"{POLICIES[name]}: {minus(difference)}",
+                    f"{share(one):.0%}",
+                ]
+            )
+        if of_seeds:
+            mean = np.mean([upstream_mean(one) for one in of_seeds])
+            shares = np.mean([share(one) for one in of_seeds])
+            rows.append([f"{schedule}, mean", f"{mean:.2f}", "", f"{shares:.0%}"])
+    if not rows:
+        return []
+    return [
+        "",
+        "## Users with whom nothing was chosen",
+        "",
+        "The tables above show corpora 0 and 1 on the users that were also looked at when the recipe was chosen. The "
+        "same policies on 2000 other users of the same corpora (evaluation seed 1000), minus the best policy there "
+        "that knows neither interests nor how users behave (paired, 100 responses):",
+        "",
+        table(["schedule and corpus", "learned", "learned minus", "of the gap"], rows),
+    ]
 
 
 def worlds() -> list[str]:
@@ -113,11 +152,13 @@ def worlds() -> list[str]:
         lines += ["", title, "", world_table(study), ""]
         for one in of_seeds:
             name, difference = best_blind(one)
-            low, high = difference["interval95"]
-            lines.append(
-                f"* Corpus {one['corpus_seed']}: learned minus {POLICIES[name]}, the best without learning or sight of "
-                f"the interest: {-difference['mean']:+.2f} [{-high:.2f}, {-low:.2f}] (paired, 100 responses)."
-            )
+            told = f"learned minus {POLICIES[name]}, the best that knows neither interests nor how users behave: "
+            told += minus(difference)
+            belief = one["policies"].get("belief_reference")
+            if belief is not None:
+                told += f"; minus the belief reference, which knows how they behave: {minus(belief['minus_learned'])}"
+            lines.append(f"* Corpus {one['corpus_seed']}: {told}.")
+        lines += ["", "Differences are paired, over all 100 responses."]
         details = of_seeds[0]["policies"].get(REFERENCE, {}).get("details", {})
         if "grid_change" in details:
             lines += [
@@ -385,6 +426,6 @@ def write() -> None:
         picture = ["", "![The price of partial observability](learning/price_of_partial_observability.png)"]
     intro = (DOCS / "learning" / "intro.md").read_text().rstrip()
     outro = (DOCS / "learning" / "what_did_not_help.md").read_text().rstrip()
-    lines = [intro, *worlds()[:], *picture, *spread_lines(), *upstream_lines(), *ablation_lines()]
+    lines = [intro, *worlds(), *picture, *spread_lines(), *fresh_users_lines(), *upstream_lines(), *ablation_lines()]
     lines += [*behaviour_lines(), *variance_lines(), *time_lines(), "", outro, *tried_lines()]
     (DOCS / "LEARNING.md").write_text("\n".join(lines) + "\n")

@@ -193,7 +193,12 @@ class Study:
         checks.integer("num_log_users", num_log_users, 1)
         weights = getattr(self.popularity(num_log_users), measure)
         doc_ids = popularity.top_documents(weights, self.config["slate_size"])
-        return functools.partial(FixedSlateRecommender, doc_ids=doc_ids)
+        ctor: RecommenderCtor = _with_details(
+            functools.partial(FixedSlateRecommender, doc_ids=doc_ids),
+            doc_ids=[int(doc_id) for doc_id in doc_ids],
+            num_log_users=-(-num_log_users // self.batch_size) * self.batch_size,  # whole batches
+        )
+        return ctor
 
 
 @gin_config.configurable

@@ -142,6 +142,7 @@ def test_details_say_how_a_reference_was_computed():
     assert fitted["num_search_users"] == NUM_USERS
     assert len(fitted["mean_rewards"]) == 1
     assert make("best_fixed_slate", make_study()).details["exhaustive"]
+    assert make("popular_by_clicks", make_study()).details["num_log_users"] == 24
 
 
 def test_first_interests_are_those_of_no_evaluated_user():
