@@ -185,7 +185,7 @@ def of_policy(study: seed_run.Study, policy: Callable[..., Any]) -> Optional[Pol
     given = arguments.bound(policy)
     short = {name: value for name, value in SHORT_SEARCH.items() if name in given and value is not None}
     short.update({name: study.batch_size for name in SEARCH_USERS if name in given})
-    before, started = resident_bytes(), time.perf_counter()
+    before, started = settled_bytes(), time.perf_counter()
     try:
         made = policy(study, **short)
         seconds = time.perf_counter() - started
@@ -194,7 +194,7 @@ def of_policy(study: seed_run.Study, policy: Callable[..., Any]) -> Optional[Pol
         cost = of_evaluation(lambda _: study, build, sizes)
     except policies_lib.LeftOutError:
         return None
-    cost = cost._replace(program_bytes=max(0.0, resident_bytes() - before))
+    cost = cost._replace(program_bytes=max(0.0, settled_bytes() - before))
     return PolicyCost(seconds, search_users({**given, **short}, study.config) * study.horizon, cost)
 
 
@@ -225,11 +225,17 @@ def resident_bytes() -> float:
     return _status("VmRSS")
 
 
+def settled_bytes() -> float:
+    """What this process has in memory once it has handed back what it can: networks, but not what XLA compiled."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident_bytes()
+
+
 def peak_bytes(action: Callable[[], None]) -> float:
     """How much more than before an action had in memory at once; 0 where the system does not tell."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not hide what is needed now
-    before = resident_bytes()
+    before = settled_bytes()  # what was freed before must not hide what is needed now
     if not resets_peak():
         action()
         return 0.0
