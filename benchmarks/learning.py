@@ -51,6 +51,9 @@ STUDIES = {
     "k2": Study("k2.gin", (THREE, BELIEF)),
     "k20": Study("k20.gin", (f"{ENTRY}.seeds = [0, 1]", GAP)),
     "upstream_rule": Study("upstream_rule.gin", (THREE, FEW)),
+    "upstream_rule_seeds": Study(
+        "upstream_rule.gin", (f"{ENTRY}.seeds = [10, 11, 12, 13]", f"{ENTRY}.corpus_seed = 0", FEW)
+    ),
     "gradient_variance": Study(
         "default.gin", (FEW, f"{ENTRY}.num_training_steps = 100", f"{ENTRY}.gradient_variance_every_steps = 20")
     ),
