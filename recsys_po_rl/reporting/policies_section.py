@@ -36,7 +36,7 @@ def _against_others(evaluation: Mapping[str, Any], policies: Mapping[str, Any], 
     rivals = [name for name in rivals if not name.endswith("_reference")]
     if rivals:
         best = max(rivals, key=lambda name: policies[name]["mean"])
-        text += f", and {_more(policies[best])} than {best}, the best baseline that does not see the interest"
+        text += f", and {_more(policies[best])} than {best}, the best that knows neither interests nor how users behave"
     return f"{text}."
 
 

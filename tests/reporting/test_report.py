@@ -30,7 +30,7 @@ def test_the_verdict_has_its_figures_and_intervals(finished):
     assert (
         "brings 60.00 [59.00, 61.00] of consumed time per user over 8 slates (200 fresh users; brackets are 95% "
         "intervals), 40.00 [39.50, 40.50] more than random slates, and 10.00 [9.50, 10.50] more than best_fixed_slate, "
-        "the best baseline that does not see the interest." in text
+        "the best that knows neither interests nor how users behave." in text
     )
     assert (
         "It closes 80% [78%, 82%] of the gap between random slates and the reference that sees what users are "
