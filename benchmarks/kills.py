@@ -1,6 +1,6 @@
 """Kills runs with SIGKILL at many moments, resumes each, and compares with the run that nobody touched.
 
-    python benchmarks/kills.py [--moments 100] [--real_moments 6] [--output docs/KILLS.md]
+    python benchmarks/kills.py [--moments 100] [--real_moments 100] [--output docs/KILLS.md]
 
 Two kinds of moments: a point of the run's own processor time, drawn evenly over an uninterrupted run; and a point
 within a write, after the first half of its bytes, or before the file system is asked to rename, remove or sync. Most
@@ -283,7 +283,7 @@ def main() -> None:
     """Kills, resumes, compares, writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=100, help="kills of the cheap run")
-    parser.add_argument("--real_moments", type=int, default=6, help="kills of the real experiment")
+    parser.add_argument("--real_moments", type=int, default=100, help="kills of the real experiment")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", default=str(ROOT / "docs" / "KILLS.md"))
     flags = parser.parse_args()
