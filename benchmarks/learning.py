@@ -29,6 +29,11 @@ GAP = (
 )
 BELIEF = GAP.replace("]", ", @recsys_po_rl.belief_reference]")
 THREE = f"{ENTRY}.seeds = [0, 1, 2]"
+UNTRAINED = FEW.replace(
+    "]",
+    ", @recsys_po_rl.popular_by_clicks, @recsys_po_rl.popular_by_time, @recsys_po_rl.best_fixed_topic, "
+    "@recsys_po_rl.myopic_full_information, @recsys_po_rl.tuned_full_information]",
+)
 HALF = f"{ENTRY}.num_training_steps = 150"
 LAMBDA = "recsys_po_rl.PolicyGradientLearner.trace_decay = 0.95"
 ENTROPY = "recsys_po_rl.PolicyGradientLearner.entropy_bonus = 0.005"
@@ -50,6 +55,11 @@ STUDIES = {
     "headline": Study("headline.gin", (THREE, GAP)),
     "k2": Study("k2.gin", (THREE, BELIEF)),
     "k20": Study("k20.gin", (f"{ENTRY}.seeds = [0, 1]", GAP)),
+    # What needs no training, on the users of the studies above.
+    **{
+        f"{world}_baselines": Study(f"{world}.gin", (seeds, UNTRAINED, f"{ENTRY}.num_training_steps = 0"))
+        for world, seeds in (("k2", THREE), ("k20", f"{ENTRY}.seeds = [0, 1]"))
+    },
     "upstream_rule": Study("upstream_rule.gin", (THREE, FEW)),
     "upstream_rule_seeds": Study(
         "upstream_rule.gin", (f"{ENTRY}.seeds = [10, 11, 12, 13]", f"{ENTRY}.corpus_seed = 0", FEW)
@@ -133,6 +143,8 @@ def keep(name: str, run: pathlib.Path) -> None:
         shutil.copy(of_seeds[0] / "timings.json", folder)
     environment = json.loads((run / "environment.json").read_text())
     (folder / "versions.json").write_text(json.dumps(environment["versions"], indent=2) + "\n")
+    if not (run / "metrics.csv").read_text():
+        return  # nothing was trained
     header, *rows = (run / "metrics.csv").read_text().splitlines()
     step = header.split(",").index("step")
     thinned = [row for row in rows if int(row.split(",")[step]) % EVERY_STEPS == 0]

@@ -80,6 +80,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def world_table(study: str) -> str:
     """Policies of a study by corpus: means with half-widths, and the mean share of the gap."""
     of_seeds = seeds_of(study)
+    for one, more in zip(of_seeds, seeds_of(f"{study}_baselines")):
+        if (one["seed"], one["world"]) != (more["seed"], more["world"]):
+            raise ValueError(f"{study}_baselines must have the users of {study}")
+        one["policies"] = {**more["policies"], **one["policies"]}
     names = [name for name in POLICIES if all(name in one["policies"] for one in of_seeds)]
     rows = []
     for name in names:
