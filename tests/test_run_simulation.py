@@ -216,3 +216,14 @@ def test_the_main_job_writes_nothing_but_its_lines(fresh_python, root, tmp_path)
     ]  # fmt: skip
     policies = json.loads((tmp_path / folder / "evaluation.json").read_text())["policies"]
     assert set(policies) == {"learned", "learned_last", "learned_greedy", "uniform_random", "popular_by_clicks"}
+
+
+def test_resuming_where_there_is_no_configuration_says_which_is_used(tmp_path, capsys):
+    flags = run_simulation.parse_flags(["--resume", "--output_dir", str(tmp_path)])
+    assert flags.gin_files == ["experiments/default.gin"]
+    assert f"there is no {tmp_path}/config.gin: it is a run of experiments/default.gin" in capsys.readouterr().err
+    (tmp_path / "config.gin").write_text("")
+    assert run_simulation.parse_flags(["--resume", "--output_dir", str(tmp_path)]).gin_files == [
+        f"{tmp_path}/config.gin"
+    ]
+    assert capsys.readouterr().err == ""

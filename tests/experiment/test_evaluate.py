@@ -135,6 +135,8 @@ def test_several_seeds_are_pooled(tmp_path):
     assert again.evaluation["policies"] == several.evaluation["policies"]
     assert [one["trained_seed"] for one in again.evaluation["per_seed"]] == [4, 9]
     assert sorted(path.name for path in pathlib.Path(again.folder).glob("seed_*")) == ["seed_4", "seed_9"]
+    assert json.loads(pathlib.Path(again.folder, "environment.json").read_text())["seeds"] == [4, 9]
+    assert "recsys_po_rl.experiment.seeds = [4, 9]" in pathlib.Path(again.folder, "config.gin").read_text()
     text = which_is_which(again.evaluation, "RUN")
     assert "seed 4: learned reaches" in text
     assert "seed 9: learned reaches" in text

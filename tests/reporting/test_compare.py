@@ -213,3 +213,10 @@ def test_the_page_shows_both_runs_and_nothing_hostile(tmp_path):
         assert page.text.count(" ".join(text.split())) >= 2, text
     printed = compare_page.text(found, [run.config for run in runs])
     assert all(letter.isprintable() or letter == "\n" for letter in printed)
+
+
+def test_where_a_configuration_is_unknown_no_difference_is_claimed(tmp_path):
+    comparison = compared(write(tmp_path / "one"), write(tmp_path / "other", 62.0))
+    text = compare_page.text(comparison, [{"recsys_po_rl.experiment.horizon": "100"}, None])
+    assert "Configuration differences: not known, other has no config.gin that can be read" in text
+    assert "not bound" not in text
