@@ -1,10 +1,12 @@
 """Makes RecSim NG's stack importable on current Pythons; the only place that knows versions.
 
-Importing this module, before anything else imports TensorFlow, has five effects:
+Importing this module, before anything else imports TensorFlow, has six effects:
 
 * `tf.keras` is tf_keras (Keras 2), on which RecSim NG, TFP and the model's documented surface are built.
 * `numpy.Inf`, which recsim-ng 0.1.2 reads and NumPy 2 removed, exists again.
 * edward2 0.0.2 loads without its SciPy part, which SciPy 1.11 broke and nothing here uses.
+* TensorFlow loads without JAX, which recsim-ng installs and TensorFlow Lite's converter loads where it can: 0.1 GB and
+  half a second of each process. `import jax` works as ever; only TFLiteConverter.experimental_from_jax is refused.
 * gym (below 0.25, the last that accepts RecSim NG's specs) loads without its banner and stays below error level.
 * TensorFlow's start-up lines, written to file descriptor 2 whatever TF_CPP_MIN_LOG_LEVEL says, are dropped;
   every line that is not known to be one of them is passed on.
@@ -62,10 +64,24 @@ def _startup_lines_dropped() -> Iterator[None]:
                     os.write(2, line.encode())
 
 
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """While the block runs, importing a module that is not loaded yet fails as if it were not installed."""
+    hide = module not in sys.modules
+    if hide:
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[module]
+
+
 def _import_tensorflow() -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    tf = importlib.import_module("tensorflow")
+    with _hidden("jax"):
+        tf = importlib.import_module("tensorflow")
     # The first access to tf.keras resolves it, so this also settles it for everybody who comes after.
     if not tf.keras.Model.__module__.startswith("tf_keras"):
         raise ImportError(_KERAS_3_MESSAGE)
@@ -82,16 +98,11 @@ def _scipy_breaks_edward2() -> bool:
 def _import_edward2() -> None:
     if "edward2" in sys.modules:
         return
-    skip = _scipy_breaks_edward2() and "edward2.numpy" not in sys.modules
-    if skip:
-        sys.modules["edward2.numpy"] = None  # type: ignore[assignment]
-    try:
+    # Whoever imports edward2.numpy later meets SciPy's own error.
+    with _hidden("edward2.numpy") if _scipy_breaks_edward2() else contextlib.nullcontext():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="NumPy backend for Edward2 is not available")
             importlib.import_module("edward2")
-    finally:
-        if skip:  # whoever imports edward2.numpy later meets SciPy's own error
-            del sys.modules["edward2.numpy"]
 
 
 def _import_gym() -> None:

@@ -72,6 +72,8 @@ class Draws:
     """The random variables that a block has made, in order."""
 
     random_variables: list[ed.RandomVariable] = dataclasses.field(default_factory=list)
+    # By place in order, the uniform numbers that were asked for, where their shape is known while a graph is traced.
+    numbers: dict[int, samplers.NumbersNeeded] = dataclasses.field(default_factory=dict)
 
     @property
     def parameters(self) -> list[tf.Tensor]:
@@ -105,21 +107,40 @@ class Draws:
         return [holder.get(id(drawn)) for drawn in self.random_variables]
 
 
+def seed_of_draw(key: tf.Tensor, name: str, place: int) -> tf.Tensor:
+    """The seed, int32 [2], of the draw at a place, from 0, of the network variable called `name`; key int32 [2]."""
+    return samplers.fold_in(key, zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF)
+
+
 @contextlib.contextmanager
-def seeded_draws(key: Any, name: str) -> Iterator[Draws]:
+def seeded_draws(key: Any, name: str, known: Optional[Mapping[int, tf.Tensor]] = None) -> Iterator[Draws]:
     """While the block runs, Edward2 random variables take values drawn from `key`, `name` and their place in order.
 
     Args:
       key: int32 [2].
       name: name of the network variable (or whatever else draws).
+      known: by place, uniform numbers of the draw's seed that have been computed already.
     """
     key = tf.convert_to_tensor(key)
+    known = known or {}
+    asked: dict[int, samplers.NumbersNeeded] = {}
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
-        name_and_place = zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF
-        return samplers.sample(distribution, sample_shape, lambda: samplers.fold_in(key, name_and_place))
+        def make_seed() -> tf.Tensor:
+            return seed_of_draw(key, name, place)
+
+        def numbers(shape: tf.Tensor, dtype: tf.DType, salt: Optional[str]) -> tf.Tensor:
+            if place in known:
+                return known[place]
+            made = samplers.uniform(shape, samplers.salted(make_seed(), salt), dtype)
+            if made.shape.is_fully_defined():
+                asked[place] = samplers.NumbersNeeded(tuple(made.shape.as_list()), dtype, salt)
+            return made
+
+        return samplers.sample(distribution, sample_shape, make_seed, numbers)
 
     with _traced(draw) as draws:
+        draws.numbers = asked
         yield draws
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from recsys_po_rl import draws
 from recsys_po_rl.invariants import Computations
+from recsys_po_rl.samplers import NumbersNeeded
 
 
 class Read(NamedTuple):
@@ -26,6 +27,8 @@ class VariableFlow(NamedTuple):
     random_fields: Sequence[Optional[str]]  # its draws in order: the field that holds each, or None
     field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
     invariants: Computations  # what it computes from weights alone, see `invariants`
+    numbers: Mapping[int, NumbersNeeded]  # what its draws are made of, by their place in order
+    nan_witnesses: Sequence[tf.TensorSpec]  # see `draws.Draws.nan_witnesses`
 
     @property
     def reads(self) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 from recsim_ng.core import variable
 
-from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl import checks, fields, gin_config, memory
 from recsys_po_rl.training.simulation_runtime import LOG_PROB_ACCUMULATOR, ObjectiveGradient, SimulationRuntime
 
 METRICS = (fields.REWARD, fields.CUMULATIVE_REWARD)
@@ -130,6 +130,7 @@ def make_train_step(
     if optimizer is not None:
         optimizer.build(trainable_variables)
 
+    @memory.LeanFirstCall
     @tf.function(autograph=False)
     def compiled_step() -> ObjectiveGradient:
         step = tf_runtime.objective_gradient(*arguments[1:])

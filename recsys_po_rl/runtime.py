@@ -1,6 +1,7 @@
 """Compiled, seeded execution of any RecSim NG network; records only the fields asked for."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -11,7 +12,7 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib import runtime
 
-from recsys_po_rl import checks, draws, fields, gin_config, invariants, samplers
+from recsys_po_rl import checks, draws, fields, gin_config, invariants, memory, samplers
 from recsys_po_rl import flow as flow_lib
 from recsys_po_rl.draws import Keys, make_keys
 from recsys_po_rl.flow import Read, VariableFlow
@@ -24,8 +25,11 @@ POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
 WORLD_VARIABLES = (fields.CORPUS_STATE, fields.AVAILABLE_DOCS)
 
 _SOMEWHERE = np.iinfo(np.int32).max
+# Uniform numbers of a run that may be held at once, 64 MB of float32; a run with more draws them step by step.
+MAX_NUMBERS_AHEAD = 1 << 24
 
 _Fields = dict[str, dict[str, tf.Tensor]]  # by variable, by field
+_Numbers = dict[str, dict[int, tf.Tensor]]  # by variable, by place of the draw
 
 
 class Run(NamedTuple):
@@ -73,7 +77,7 @@ class SeededRuntime(runtime.Runtime):
         self._variables = tuple(variables)
         self._policy_variables = self._known_names("policy_variables", policy_variables, POLICY_VARIABLES)
         self._world_variables = self._known_names("world_variables", world_variables, WORLD_VARIABLES)
-        self._step_inputs: Optional[tuple[Keys, tf.Tensor]] = None
+        self._step_inputs: Optional[tuple[Keys, tf.Tensor, _Numbers]] = None
         self._drawn: dict[str, draws.Draws] = {}
         self._flows: Optional[dict[str, VariableFlow]] = None
         self._network = network_lib.Network([self._seeded(var) for var in self._variables])
@@ -182,7 +186,7 @@ class SeededRuntime(runtime.Runtime):
                 return [self.run(length, of_batch, record) for of_batch in keys]
 
             # TensorFlow counts traces by code object, over all runtimes, and warns of many; a partial has none.
-            compiled = tf.function(functools.partial(side_by_side), autograph=False)
+            compiled = memory.LeanFirstCall(tf.function(functools.partial(side_by_side), autograph=False))
             self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
         runs = self._compiled[signature](batches)
         for of_batch, run in zip(batches, runs):
@@ -214,23 +218,33 @@ class SeededRuntime(runtime.Runtime):
             needed = self._needed(record, with_last)
             kept = needed.carried | frozenset(_wanted(record))
 
-            def loop(keys: Keys, now: _Fields, nan_steps: tf.Tensor) -> Run:
-                self.trace_count += 1
-                return self._loop(length, record, needed, keys, now, nan_steps)
+            in_xla = self._mode == "xla"
+            names = sorted({name for name, _ in needed.computed})
+            invariant = {key: compute for name in names for key, compute in self.flow(name).invariants.items()}
 
-            compiled_loop = tf.function(loop, jit_compile=True if self._mode == "xla" else None, autograph=False)
+            def loop(
+                keys: Keys, now: _Fields, nan_found: Any, numbers: _Numbers, known: list[tf.Tensor]
+            ) -> tuple[_Fields, _Fields, Any]:
+                self.trace_count += 1
+                with invariants.scope(dict(zip(invariant, known, strict=True))):
+                    return self._loop(length, record, needed, keys, now, nan_found, numbers)
+
+            compiled_loop = tf.function(loop, jit_compile=True if in_xla else None, autograph=False)
 
             def run(keys: Keys, start: Optional[_Fields] = None) -> Run:
                 keys = self._resolved(keys)
                 now, nan_steps = self._first_value(keys, start)
-                result = compiled_loop(keys, _only(now, kept), nan_steps)
-                if self._mode == "xla":
-                    found = _has_nan(tf.nest.flatten((result.stacked, result.last)))
-                    steps = tf.where(found & (result.nan_steps < 0), _SOMEWHERE, result.nan_steps)
-                    result = result._replace(nan_steps=steps)
-                return result if with_last else result._replace(last={})
+                # Outside of XLA, which would take as long to compile these as the loop.
+                known = [compute() for compute in invariant.values()]
+                numbers = self._numbers_ahead(length, keys, names) if in_xla else {}
+                nan_found = self._no_nan(names) if in_xla else nan_steps
+                last, stacked, nan_found = compiled_loop(keys, _only(now, kept), nan_found, numbers, known)
+                if in_xla:
+                    anywhere = _any([*tf.nest.flatten(nan_found), *_nan_flags(tf.nest.flatten((stacked, last)))])
+                    nan_steps = tf.where(anywhere & (nan_steps < 0), _SOMEWHERE, nan_steps)
+                return Run(last if with_last else {}, stacked, nan_steps if in_xla else nan_found)
 
-            self._compiled[signature] = tf.function(run, autograph=False)
+            self._compiled[signature] = memory.LeanFirstCall(tf.function(run, autograph=False))
         return self._compiled[signature]
 
     def raise_on_nan(
@@ -277,9 +291,9 @@ class SeededRuntime(runtime.Runtime):
         def evaluate(*dependencies: Value) -> Value:
             if self._step_inputs is None:
                 raise RuntimeError(f"the value of {name!r} is asked for outside a step of its runtime")
-            keys, step = self._step_inputs
+            keys, step, numbers = self._step_inputs
             key = samplers.fold_in(self._key_of(name, keys), step)
-            with draws.seeded_draws(key, name) as drawn:
+            with draws.seeded_draws(key, name, numbers.get(name)) as drawn:
                 result = definition.fn(*dependencies)
             if not tf.executing_eagerly():
                 draws.refuse_stateful_draws(name, result, dependencies)
@@ -318,12 +332,12 @@ class SeededRuntime(runtime.Runtime):
     def _first(self, keys: Keys, start: Optional[_Fields] = None) -> tuple[_Fields, tf.Tensor]:
         if start is not None:
             return start, tf.fill([len(self._names)], -1)
-        self._step_inputs = (keys, tf.constant(0))
+        self._step_inputs = (keys, tf.constant(0), {})
         first = _fields_of(self._network.initial_step())
         return first, self._nan_steps(first, tf.constant(0), None)
 
-    def _next(self, keys: Keys, step: tf.Tensor, previous: _Fields) -> _Fields:
-        self._step_inputs = (keys, step)
+    def _next(self, keys: Keys, step: tf.Tensor, previous: _Fields, numbers: Optional[_Numbers] = None) -> _Fields:
+        self._step_inputs = (keys, step, numbers or {})
         return _fields_of(self._network.step(self._values(previous)))
 
     def _nan_steps(self, computed: _Fields, step: tf.Tensor, before: Optional[tf.Tensor]) -> tf.Tensor:
@@ -335,10 +349,45 @@ class SeededRuntime(runtime.Runtime):
         now = tf.where(tf.stack(flags), step, tf.fill([len(flags)], -1))
         return now if before is None else tf.where(before >= 0, before, now)
 
-    def _nan_somewhere(self, computed: _Fields, before: tf.Tensor) -> tf.Tensor:
-        """The same under XLA, where a check of every field would be a third of all there is to compile."""
-        witnesses = [witness for name in computed for witness in self._drawn[name].nan_witnesses]
-        return tf.where(_has_nan(witnesses) & (before < 0), _SOMEWHERE, before)
+    # Under XLA a check of every field would be a third of all there is to compile: witnesses alone are looked at.
+
+    def _no_nan(self, names: Sequence[str]) -> dict[str, list[tf.Tensor]]:
+        """By variable, for each witness of its draws, bool: where there was a NaN; nowhere yet."""
+        return {name: [tf.zeros(spec.shape, tf.bool) for spec in self.flow(name).nan_witnesses] for name in names}
+
+    def _nan_so_far(self, before: dict[str, list[tf.Tensor]]) -> dict[str, list[tf.Tensor]]:
+        return {
+            name: [was | tf.math.is_nan(witness) for was, witness in zip(flags, self._drawn[name].nan_witnesses)]
+            for name, flags in before.items()
+        }
+
+    def _numbers_ahead(self, length: int, keys: Keys, names: Sequence[str]) -> _Numbers:
+        """The uniform numbers of all steps' draws, [T, ...] each, if they are not too many."""
+        needed = {
+            (name, place): numbers for name in names for place, numbers in self.flow(name).numbers.items()
+        }
+        total = sum(math.prod(numbers.shape) for numbers in needed.values())
+        if not needed or length * total > MAX_NUMBERS_AHEAD:
+            return {}
+
+        step_keys = {name: samplers.fold_in_each(self._key_of(name, keys), length) for name, _ in needed}
+
+        def of_step(keys: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+            return [
+                samplers.random_bits(
+                    numbers.shape,
+                    samplers.salted(draws.seed_of_draw(keys[name], name, place), numbers.salt),
+                    numbers.dtype,
+                )
+                for (name, place), numbers in needed.items()
+            ]
+
+        specs = [tf.TensorSpec(numbers.shape, samplers.bits_type(numbers.dtype)) for numbers in needed.values()]
+        found = tf.map_fn(of_step, step_keys, fn_output_signature=specs)
+        ahead: _Numbers = {}
+        for ((name, place), numbers), bits in zip(needed.items(), found):
+            ahead.setdefault(name, {})[place] = samplers.uniform_of(bits, numbers.dtype)
+        return ahead
 
     def _needed(self, record: Record, with_last: bool) -> flow_lib.Needed:
         flows = self._all_flows()
@@ -348,8 +397,16 @@ class SeededRuntime(runtime.Runtime):
         return flow_lib.Needed(frozenset(everything), frozenset(everything))
 
     def _loop(
-        self, length: int, record: Record, needed: flow_lib.Needed, keys: Keys, first: _Fields, nan_steps: tf.Tensor
-    ) -> Run:
+        self,
+        length: int,
+        record: Record,
+        needed: flow_lib.Needed,
+        keys: Keys,
+        first: _Fields,
+        nan_found: Any,
+        numbers: _Numbers,
+    ) -> tuple[_Fields, _Fields, Any]:
+        """The last value's carried fields, the stacked fields, and what was found of NaNs."""
         arrays = {
             name: {
                 field: tf.TensorArray(
@@ -360,29 +417,29 @@ class SeededRuntime(runtime.Runtime):
             for name, names in record.items()
         }
 
-        def body(step: tf.Tensor, previous: _Fields, nan_steps: tf.Tensor, arrays: Any) -> Any:
-            now = self._next(keys, step, self._completed(previous))
+        def body(step: tf.Tensor, previous: _Fields, nan_found: Any, arrays: Any) -> Any:
+            of_step = {name: {place: every[step] for place, every in of.items()} for name, of in numbers.items()}
+            now = self._next(keys, step, self._completed(previous), of_step)
             arrays = {
                 name: {field: array.write(step, now[name][field]) for field, array in of_name.items()}
                 for name, of_name in arrays.items()
             }
             computed = _only(now, needed.computed)
             if self._mode == "xla":
-                nan_steps = self._nan_somewhere(computed, nan_steps)
+                nan_found = self._nan_so_far(nan_found)
             else:
-                nan_steps = self._nan_steps(computed, step, nan_steps)
-            return step + 1, _only(now, needed.carried), nan_steps, arrays
+                nan_found = self._nan_steps(computed, step, nan_found)
+            return step + 1, _only(now, needed.carried), nan_found, arrays
 
-        with invariants.scope():
-            _, last, nan_steps, arrays = tf.while_loop(
-                lambda step, *_: step < length,
-                body,
-                (tf.constant(1), _only(first, needed.carried), nan_steps, arrays),
-                maximum_iterations=max(length - 1, 0),
-                parallel_iterations=1,
-            )
+        _, last, nan_found, arrays = tf.while_loop(
+            lambda step, *_: step < length,
+            body,
+            (tf.constant(1), _only(first, needed.carried), nan_found, arrays),
+            maximum_iterations=max(length - 1, 0),
+            parallel_iterations=1,
+        )
         stacked = {name: {field: array.stack() for field, array in of.items()} for name, of in arrays.items()}
-        return Run(last, stacked, nan_steps)
+        return last, stacked, nan_found
 
     def _loop_in_python(self, length: int, record: Record, keys: Keys, start: Optional[_Fields] = None) -> Run:
         with invariants.scope():
@@ -456,7 +513,7 @@ class SeededRuntime(runtime.Runtime):
         @tf.function(autograph=False)
         def one_step() -> None:
             initial = self._values(self._first_value(make_keys(0))[0])
-            self._step_inputs = (make_keys(0), tf.constant(1))
+            self._step_inputs = (make_keys(0), tf.constant(1), {})
             for var in self._network.variables:
                 # Identities of the initial values are where the search backwards ends.
                 inputs = [initial[dependency.variable_name].map(tf.identity) for dependency in var.value.dependencies]
@@ -482,6 +539,8 @@ class SeededRuntime(runtime.Runtime):
                         for field, tensor in initial[var.name].as_dict.items()
                     },
                     invariants=found.computations,
+                    numbers=drawn.numbers,
+                    nan_witnesses=[tf.TensorSpec(one.shape, one.dtype) for one in drawn.nan_witnesses],
                 )
 
         one_step.get_concrete_function()
@@ -511,5 +570,12 @@ def _hashable(record: Record) -> tuple[Any, ...]:
 
 
 def _has_nan(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
-    flags = [tf.reduce_any(tf.math.is_nan(tensor)) for tensor in tensors if tensor.dtype.is_floating]
-    return tf.reduce_any(tf.stack(flags)) if flags else tf.constant(False)
+    return _any(_nan_flags(tensors))
+
+
+def _nan_flags(tensors: Iterable[tf.Tensor]) -> list[tf.Tensor]:
+    return [tf.math.is_nan(tensor) for tensor in tensors if tensor.dtype.is_floating]
+
+
+def _any(flags: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.reduce_any(tf.stack([tf.reduce_any(flag) for flag in flags])) if flags else tf.constant(False)

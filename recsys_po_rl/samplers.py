@@ -5,7 +5,7 @@ TensorFlow's own samplers turn equal bits into different floats under XLA, and X
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,17 @@ _PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Paral
 _LARGEST_TRIANGLE = 256
 _ANY_SEED = np.zeros(2, np.int32)  # for draws that use none
 _MANTISSA_BITS = {tf.float32: 24, tf.float64: 53}
+
+# Uniform numbers of a shape and dtype, from a draw's seed and a salt (None: the seed as it is).
+Numbers = Callable[[tf.Tensor, tf.DType, Optional[str]], tf.Tensor]
+
+
+class NumbersNeeded(NamedTuple):
+    """The uniform numbers that a draw asks for."""
+
+    shape: tuple[int, ...]
+    dtype: tf.DType
+    salt: Optional[str]
 
 
 def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
@@ -30,6 +41,12 @@ def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
     return _bits([2], seed, tf.int32, counter=number)
 
 
+def fold_in_each(seed: tf.Tensor, count: int) -> tf.Tensor:
+    """`fold_in` of the numbers from 0 to `count` - 1, at once; int32 [count, 2]."""
+    # A block of Philox has four numbers of 32 bits, and each block counts one further.
+    return tf.reshape(_bits([4 * count], seed, tf.int32), (count, 4))[:, :2]
+
+
 def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Multiples of 2^-24 (float64: 2^-53) in [0, 1), all equally likely.
 
@@ -38,11 +55,31 @@ def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Ten
       seed: int32 [2].
       dtype: float32 or float64.
     """
-    bits_type, width = (tf.uint64, 64) if dtype == tf.float64 else (tf.uint32, 32)
+    return uniform_of(random_bits(shape, seed, dtype), dtype)
+
+
+def bits_type(dtype: tf.DType) -> tf.DType:
+    """The integers from which uniform numbers of a dtype are made."""
+    return tf.uint64 if dtype == tf.float64 else tf.uint32
+
+
+def random_bits(shape: Any, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """What `uniform` makes its numbers of: integers of `bits_type(dtype)`; arguments as there."""
+    return _bits(shape, seed, bits_type(dtype))
+
+
+def uniform_of(bits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """The uniform numbers of random bits, each of its own."""
+    width = 8 * bits.dtype.size
     mantissa = _MANTISSA_BITS.get(dtype, 24)
-    bits = tf.bitwise.right_shift(_bits(shape, seed, bits_type), tf.constant(width - mantissa, bits_type))
-    signed = tf.cast(bits, tf.int64 if width == 64 else tf.int32)
+    shifted = tf.bitwise.right_shift(bits, tf.constant(width - mantissa, bits.dtype))
+    signed = tf.cast(shifted, tf.int64 if width == 64 else tf.int32)
     return tf.cast(signed, dtype) * tf.constant(2.0**-mantissa, dtype)
+
+
+def salted(seed: tf.Tensor, salt: Optional[str]) -> tf.Tensor:
+    """The seed that a TFP distribution makes of one for its own use; int32 [2]."""
+    return seed if salt is None else tfp.random.sanitize_seed(seed, salt=salt)
 
 
 def _bits(shape: Any, seed: tf.Tensor, dtype: tf.DType, counter: Any = 0) -> tf.Tensor:
@@ -124,26 +161,38 @@ def categorical(logits: tf.Tensor, uniform_number: tf.Tensor) -> tf.Tensor:
     return place
 
 
-def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor]) -> tf.Tensor:
+def sample(
+    distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor], numbers: Optional[Numbers] = None
+) -> tf.Tensor:
     """A draw from a TFP distribution; categorical and normal ones by inverse CDF, others as TFP draws them.
+
+    A distribution that turns uniform numbers into draws itself (see `slates.TopKPlackettLuce`) has `numbers_needed` and
+    `of_numbers`.
 
     Args:
       distribution: of TFP.
       sample_shape: as in TFP.
       make_seed: returns the seed, int32 [2]; not called for deterministic distributions.
+      numbers: where uniform numbers come from; from the seed if None.
     """
+    if numbers is None:
+        numbers = lambda shape, dtype, salt: uniform(shape, salted(make_seed(), salt), dtype)  # noqa: E731
     if is_deterministic(distribution):
         return distribution.sample(sample_shape, seed=_ANY_SEED)
+    if hasattr(distribution, "of_numbers"):
+        return distribution.of_numbers(numbers(*distribution.numbers_needed(sample_shape)))
     kind = type(distribution)
     if kind not in (tfp.distributions.Categorical, tfp.distributions.Normal, tfp.distributions.MultivariateNormalDiag):
         return distribution.sample(sample_shape, seed=make_seed())
     shape = tf.concat([tf.reshape(tf.cast(sample_shape, tf.int32), [-1]), distribution.batch_shape_tensor()], axis=0)
     if kind is tfp.distributions.Categorical:
         logits = distribution.logits_parameter()
-        numbers = uniform(shape, make_seed(), logits.dtype)
-        return tf.cast(categorical(logits + tf.zeros_like(numbers)[..., tf.newaxis], numbers), distribution.dtype)
+        chances = numbers(shape, logits.dtype, None)
+        return tf.cast(categorical(logits + tf.zeros_like(chances)[..., tf.newaxis], chances), distribution.dtype)
     shape = tf.concat([shape, distribution.event_shape_tensor()], axis=0)
-    return distribution.mean() + distribution.stddev() * _standard_normal(shape, make_seed(), distribution.dtype)
+    # float64, whose cells float32 could not tell apart.
+    standard = _standard_normal(numbers(shape, tf.float64, None), distribution.dtype)
+    return distribution.mean() + distribution.stddev() * standard
 
 
 def is_deterministic(distribution: Any) -> bool:
@@ -153,7 +202,6 @@ def is_deterministic(distribution: Any) -> bool:
     return isinstance(distribution, (tfp.distributions.Deterministic, tfp.distributions.VectorDeterministic))
 
 
-def _standard_normal(shape: Any, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # In the middle of its cell a uniform number is never 0 or 1; float64, whose cells float32 could not tell apart.
-    numbers = uniform(shape, seed, tf.float64) + 2.0**-54
-    return tf.cast(tf.math.ndtri(numbers), dtype)
+def _standard_normal(numbers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    # In the middle of its cell a uniform number is never 0 or 1.
+    return tf.cast(tf.math.ndtri(numbers + 2.0**-54), dtype)

@@ -70,9 +70,11 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
                 raise checks.InvalidInputError(
                     f"{name}: slate_size must be at most the number of documents, {num_docs}, got {slate_size}"
                 )
-            self._offered = self._logits
+            self._offered, self._unavailable = self._logits, None
             if self._columns is not None:
-                self._offered += _penalty(self._columns, self._num_columns, self._logits.dtype)
+                self._place_of = _place_of(self._columns, self._num_columns)
+                self._unavailable = _penalty(self._place_of, num_docs, self._logits.dtype)
+                self._offered += self._unavailable
             super().__init__(
                 dtype=tf.int32,
                 reparameterization_type=tfp.distributions.NOT_REPARAMETERIZED,
@@ -107,15 +109,15 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     @property
     def nan_witness(self) -> tf.Tensor:
         """Sums of rows: one is NaN if a logit is; under XLA cheaper than `is_nan` of all logits."""
-        return tf.reduce_sum(self._offered, axis=-1)
+        witness = tf.reduce_sum(self._logits, axis=-1)
+        if self._unavailable is None:
+            return witness
+        pool = self._unavailable[0]  # NaN if one is
+        return witness + tf.where(tf.math.is_nan(pool), pool, tf.zeros_like(pool))
 
     def _places(self, columns: tf.Tensor) -> tf.Tensor:
         """Places in the pool of columns that are in it."""
-        if self._columns is None:
-            return columns
-        size = int(self._columns.shape[0])
-        place_of = tf.scatter_nd(self._columns[:, tf.newaxis], tf.range(size), [self._num_columns])
-        return tf.gather(place_of, columns)
+        return columns if self._columns is None else tf.gather(self._place_of, columns)
 
     def _columns_at(self, places: tf.Tensor) -> tf.Tensor:
         """Columns of places in the pool, -1 for places outside."""
@@ -137,11 +139,18 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         return tf.constant([self._slate_size], tf.int32)
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
-        seed = tfp.random.sanitize_seed(seed, salt="TopKPlackettLuce")
-        draws = tf.concat([[n], tf.shape(self._logits)[:-1]], axis=0)
-        logits = tf.broadcast_to(self._offered, tf.concat([draws, [self._num_columns]], axis=0))
-        uniforms = samplers.uniform(tf.concat([draws, [self._slate_size]], axis=0), seed, logits.dtype)
-        return self._places(_draw(logits, uniforms))
+        shape, dtype, salt = self.numbers_needed([n])
+        return self.of_numbers(samplers.uniform(shape, tfp.random.sanitize_seed(seed, salt=salt), dtype))
+
+    def numbers_needed(self, sample_shape: Any) -> tuple[tf.Tensor, tf.DType, str]:
+        """Shape and dtype of the uniform numbers that a sample is made of, one a slot; and the salt of their seed."""
+        shape = tf.concat([tf.cast(sample_shape, tf.int32), tf.shape(self._logits)[:-1], [self._slate_size]], axis=0)
+        return shape, self._logits.dtype, "TopKPlackettLuce"
+
+    def of_numbers(self, uniforms: tf.Tensor) -> tf.Tensor:
+        """The sample that uniform numbers in [0, 1) of the shape of `numbers_needed` make, int32 of that shape."""
+        logits = tf.broadcast_to(self._logits, tf.concat([tf.shape(uniforms)[:-1], [self._num_columns]], axis=0))
+        return self._places(_draw(logits, uniforms, self._unavailable))
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         value = self._columns_at(tf.convert_to_tensor(value, tf.int32))
@@ -195,11 +204,17 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         return None
 
 
-def _penalty(columns: tf.Tensor, num_columns: int, dtype: tf.DType) -> tf.Tensor:
+def _place_of(columns: tf.Tensor, num_columns: int) -> tf.Tensor:
+    """For each column its place in a pool, int32 [D]; -1 for those outside. Of a pool that is none, fewer are inside."""
+    places = tf.range(1, int(columns.shape[0]) + 1)
+    return tf.scatter_nd(columns[:, tf.newaxis], places, [num_columns]) - 1
+
+
+def _penalty(place_of: tf.Tensor, num_docs: int, dtype: tf.DType) -> tf.Tensor:
     """What to add to logits [..., D]: 0 for columns in the pool, -inf for others; NaN if the pool is none."""
-    times = tf.scatter_nd(columns[:, tf.newaxis], tf.ones_like(columns), [num_columns])
-    is_pool = tf.reduce_all(times <= 1) & (tf.reduce_sum(times) == columns.shape[0])
-    absent = tf.where(times > 0, tf.constant(0.0, dtype), tf.constant(-float("inf"), dtype))
+    # Columns that are there twice, or outside (under XLA, where nothing raises), leave others without a place.
+    is_pool = tf.reduce_sum(tf.cast(place_of >= 0, tf.int32)) == num_docs
+    absent = tf.where(place_of >= 0, tf.constant(0.0, dtype), tf.constant(-float("inf"), dtype))
     return tf.where(is_pool, absent, tf.constant(float("nan"), dtype))
 
 
@@ -241,22 +256,33 @@ def _num_blocks(num_docs: int) -> int:
 _LEAST_MASS = {tf.float32: 1e-20, tf.float64: 1e-200}
 
 
-def _draw(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
-    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S]."""
+def _draw(logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S].
+
+    `unavailable` [D], 0 or -inf, is added to the logits; not before, which would be one more pass over all of them.
+    """
     shape = tf.shape(uniforms)
     logits, uniforms = _rows(logits), _rows(uniforms)
-    places, least_mass = _draw_in_blocks(logits, uniforms)
+    places, least_mass = _draw_in_blocks(logits, uniforms, unavailable)
     # NaN rows, whose slates are never looked at, compare as not below.
     underflow = tf.reduce_any(least_mass < _LEAST_MASS.get(logits.dtype, 1e-4))
-    places = tf.cond(underflow, lambda: _draw_slot_by_slot(logits, uniforms), lambda: places)
+
+    def slot_by_slot() -> tf.Tensor:
+        return _draw_slot_by_slot(logits if unavailable is None else logits + unavailable, uniforms)
+
+    places = tf.cond(underflow, slot_by_slot, lambda: places)
     return tf.reshape(places, shape)
 
 
-def _block_mass(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of rows [N, D] the mass of each document, [N, B, C], and its sums [N, B], relative to the largest document's."""
+def _block_mass(logits: tf.Tensor, unavailable: Optional[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of rows [N, D] the mass of each document, [N, B, C], and its sums [N, B], relative to the largest document's.
+
+    The largest may be unavailable: if its mass dwarfs what is offered, slates are drawn slot by slot.
+    """
     num_docs, num_blocks = int(logits.shape[-1]), _num_blocks(int(logits.shape[-1]))
     block_size = -(-num_docs // num_blocks)
-    mass = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
+    largest = tf.reduce_max(logits, axis=-1, keepdims=True)
+    mass = tf.exp((logits if unavailable is None else logits + unavailable) - largest)
     padding = num_blocks * block_size - num_docs
     if padding:
         mass = tf.pad(mass, [[0, 0], [0, padding]])
@@ -268,10 +294,12 @@ def _rows(tensor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tensor, (-1, int(tensor.shape[-1])))
 
 
-def _draw_in_blocks(logits: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _draw_in_blocks(
+    logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Slates of rows [N, D], and the least mass [N] that a slot was drawn from, relative to the largest document's."""
     num_docs = int(logits.shape[-1])
-    table, block_mass = _block_mass(logits)
+    table, block_mass = _block_mass(logits, unavailable)
     num_blocks, block_size = (int(size) for size in table.shape[1:])
     places: list[tf.Tensor] = []
     least_mass = tf.fill(tf.shape(logits)[:-1], tf.cast(float("inf"), logits.dtype))
@@ -295,11 +323,17 @@ def _draw_in_blocks(logits: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, 
 
 def _draw_slot_by_slot(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
     """The same law where the first pick's mass dwarfs what is left: each slot relative to the largest logit left."""
-    places = []
-    for slot in range(int(uniforms.shape[-1])):
-        places.append(samplers.categorical(logits, uniforms[..., slot]))
-        logits = _without(logits, places[-1])
-    return tf.stack(places, axis=-1)
+    slots = int(uniforms.shape[-1])
+
+    def body(slot: tf.Tensor, logits: tf.Tensor, places: tf.Tensor) -> Any:
+        drawn, _ = _draw_in_blocks(logits, tf.gather(uniforms, [slot], axis=1), None)
+        place = drawn[:, 0]
+        places = tf.where(tf.range(slots) == slot, place[:, tf.newaxis], places)
+        return slot + 1, _without(logits, place), places
+
+    # A loop, rarely run: unrolled, it would be a third of what there is to compile.
+    start = (tf.constant(0), logits, tf.zeros(tf.shape(uniforms), tf.int32))
+    return tf.while_loop(lambda slot, *_: slot < slots, body, start, maximum_iterations=slots)[2]
 
 
 # Log-probability: one exponential for each document, whatever the number of slots.

@@ -27,6 +27,7 @@ FLOORS = [
     ["draws"],
     ["samplers"],
     ["artifacts"],
+    ["memory"],
     ["gin_config"],
     ["checks"],
     ["version"],

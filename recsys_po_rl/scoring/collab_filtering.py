@@ -29,6 +29,8 @@ class CollabFilteringModel(HistoryScorer):
     Weights (float32, in this order): P [D+1, E], Q [D+1, E], W1 [H(E+1), 32], b1 [32], W2 [32, E], b2 [E].
     """
 
+    nan_times_give_nan = True
+
     def __init__(
         self,
         num_users: int,
@@ -122,19 +124,24 @@ class CollabFilteringModel(HistoryScorer):
         if self.mask_null_documents:
             times = tf.where(doc_ids > 0, times, tf.zeros_like(times))
         table = invariants.loop_invariant((id(self), "slot table"), self._slot_table)
-        by_slot = tf.reshape(self._net.layers[0].kernel, (self.history_length, self.doc_embed_dim + 1, HIDDEN_UNITS))
-        time_weights = tf.cast(by_slot[:, -1], self.compute_dtype)
+        time_weights = invariants.loop_invariant((id(self), "time weights"), self._time_weights)
         bias = tf.cast(self._net.layers[0].bias, self.compute_dtype)
         return _sum_of_rows(table, doc_ids) + tf.matmul(times, time_weights) + bias
 
+    def _by_slot(self) -> tf.Tensor:
+        kernel = tf.cast(self._net.layers[0].kernel, self.compute_dtype)
+        return tf.reshape(kernel, (self.history_length, self.doc_embed_dim + 1, HIDDEN_UNITS))
+
+    def _time_weights(self) -> tf.Tensor:
+        """What a unit of time adds to the hidden units from each slot; [H, hidden units]."""
+        return self._by_slot()[:, -1]
+
     def _slot_table(self) -> tf.Tensor:
         """What each document adds to the hidden units from each slot; [H, D+1, hidden units]."""
-        kernel = tf.cast(self._net.layers[0].kernel, self.compute_dtype)
-        by_slot = tf.reshape(kernel, (self.history_length, self.doc_embed_dim + 1, HIDDEN_UNITS))[:, :-1]
         embeddings = self._doc_embeddings(tf.range(self.num_docs + 1))
         if self.mask_null_documents:
             embeddings *= tf.cast(tf.range(self.num_docs + 1) > 0, embeddings.dtype)[:, tf.newaxis]
-        return tf.einsum("de,hek->hdk", embeddings, by_slot)
+        return tf.einsum("de,hek->hdk", embeddings, self._by_slot()[:, :-1])
 
     def get_config(self) -> dict[str, Any]:
         """Plain JSON types from which `from_config` makes an equal, unbuilt model."""

@@ -32,6 +32,8 @@ class HistoryScorer(tf.keras.Model):
     """
 
     carries_state = False
+    # Whether a row with a document in each slot whose times are NaN always gets NaN for all its scores.
+    nan_times_give_nan = False
 
     def __init__(
         self,
@@ -200,8 +202,12 @@ class HistoryScorer(tf.keras.Model):
         checked = tf.cond(tf.reduce_all(known), lambda: True, lambda: self._refuse(doc_ids, times, is_id, is_time))
         with tf.control_dependencies([checked]):
             doc_ids = tf.clip_by_value(doc_ids, 0, self.num_docs)
-        scores = self.score_histories(doc_ids, times, training)
-        return tf.where(known, scores, tf.cast(float("nan"), scores.dtype))
+        nan = tf.cast(float("nan"), self.compute_dtype)
+        if self.nan_times_give_nan:
+            # Of H numbers a row, not of all its scores.
+            doc_ids = tf.where(known, doc_ids, tf.ones_like(doc_ids))
+            return self.score_histories(doc_ids, tf.where(known, times, nan), training)
+        return tf.where(known, self.score_histories(doc_ids, times, training), nan)
 
     def _refuse(self, doc_ids: tf.Tensor, times: tf.Tensor, is_id: tf.Tensor, is_time: tf.Tensor) -> tf.Tensor:
         """Raises for ids out of range, else for times that are not finite; does nothing under XLA."""

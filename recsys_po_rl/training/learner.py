@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, draws, fields, gin_config
+from recsys_po_rl import checks, draws, fields, gin_config, memory
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
@@ -166,8 +166,8 @@ class PolicyGradientLearner:
         if self._runtime.mode != "eager":
             jit_compile = True if self._runtime.mode == "xla" else None
             self._log_probs = tf.function(self._recorded_log_probs, jit_compile=jit_compile, autograph=False)
-            self._compiled_collect = tf.function(self._collect, autograph=False)
-            self._compiled_update = tf.function(self._update, autograph=False)
+            self._compiled_collect = memory.LeanFirstCall(tf.function(self._collect, autograph=False))
+            self._compiled_update = memory.LeanFirstCall(tf.function(self._update, autograph=False))
 
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:

@@ -141,6 +141,10 @@ class SlateReplay:
         entropies = [_per_user(_entropy(rv.distribution)) for rv in replayed.random_variables]
         return tf.add_n(log_probs), tf.add_n(entropies)
 
+    def invariants(self) -> dict[Any, tf.Tensor]:
+        """What the slate's law computes from weights alone, by key; nothing where the recommender's state is carried."""
+        return {} if self.carries_state else {key: compute() for key, compute in self._invariants.items()}
+
     def gradients(
         self,
         variables: Sequence[tf.Variable],
@@ -148,6 +152,7 @@ class SlateReplay:
         recording: Recording,
         others: Sequence[tf.Tensor],
         num_statistics: int,
+        known: Mapping[Any, tf.Tensor],
         start: Any = 0,
         stop: Any = None,
     ) -> ReplayGradient:
@@ -162,17 +167,16 @@ class SlateReplay:
           recording: of T steps or more.
           others: tensors [T, U], at least one.
           num_statistics: length of the vector that `loss` returns.
+          known: of `invariants`; not looked behind.
           start: first step that counts, scalar; 0 where the state is carried.
           stop: step at which to stop, scalar; T if None, and where the state is carried.
 
         Returns:
-          The gradient; variables that the slates do not depend on have zeros.
+          The gradient with respect to the variables, then to `known`; zeros where the slates do not depend on one.
         """
         if self.carries_state:
             return self._gradients_through_time(variables, loss, recording, others)
         stop = others[0].shape[0] if stop is None else stop
-        with tf.GradientTape() as outside:
-            known = {key: compute() for key, compute in self._invariants.items()}
         sources = [*variables, *known.values()]
 
         def body(step: tf.Tensor, sums: list[tf.Tensor], statistics: tf.Tensor) -> Any:
@@ -196,16 +200,7 @@ class SlateReplay:
                 (tf.convert_to_tensor(start), zeros, tf.zeros((num_statistics,))),
                 parallel_iterations=1,
             )
-        direct, through = sums[: len(variables)], sums[len(variables) :]
-        if known:
-            chained = outside.gradient(
-                list(known.values()),
-                list(variables),
-                output_gradients=through,
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            direct = [one + tf.convert_to_tensor(more) for one, more in zip(direct, chained)]
-        return ReplayGradient(direct, statistics)
+        return ReplayGradient(sums, statistics)
 
     def _gradients_through_time(
         self, variables: Sequence[tf.Variable], loss: Loss, recording: Recording, others: Sequence[tf.Tensor]
@@ -313,22 +308,37 @@ class SideBySideGradient:
         horizon = int(others[0][0].shape[0])
         num_parts = 1 if self._replay.carries_state else max(1, PROGRAMS_AT_ONCE // len(recordings))
         bounds = [part * horizon // num_parts for part in range(num_parts + 1)]
+        # Once for all parts, and not in what XLA has to compile.
+        with tf.GradientTape() as tape:
+            known = self._replay.invariants()
         parts = [
-            self._part(recording, list(of_batch), tf.constant(start), tf.constant(stop))
+            self._part(recording, list(of_batch), known, tf.constant(start), tf.constant(stop))
             for recording, of_batch in zip(recordings, others, strict=True)
             for start, stop in itertools.pairwise(bounds)
         ]
-        return ReplayGradient(
-            [tf.add_n(of_variable) for of_variable in zip(*(part.gradients for part in parts))],
-            tf.add_n([part.statistics for part in parts]),
-        )
+        sums = [tf.add_n(of_source) for of_source in zip(*(part.gradients for part in parts))]
+        gradients, through = sums[: len(self._variables)], sums[len(self._variables) :]
+        if known:
+            chained = tape.gradient(
+                list(known.values()),
+                self._variables,
+                output_gradients=through,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            gradients = [one + tf.convert_to_tensor(more) for one, more in zip(gradients, chained)]
+        return ReplayGradient(gradients, tf.add_n([part.statistics for part in parts]))
 
     def _one_part(
-        self, recording: Recording, others: list[tf.Tensor], start: tf.Tensor, stop: tf.Tensor
+        self,
+        recording: Recording,
+        others: list[tf.Tensor],
+        known: dict[Any, tf.Tensor],
+        start: tf.Tensor,
+        stop: tf.Tensor,
     ) -> ReplayGradient:
         self.trace_count += 1
         return self._replay.gradients(
-            self._variables, self._loss, recording, others, self._num_statistics, start=start, stop=stop
+            self._variables, self._loss, recording, others, self._num_statistics, known, start=start, stop=stop
         )
 
 
