@@ -11,8 +11,9 @@ from recsim_ng.entities.choice_models import selectors
 from recsim_ng.entities.recommendation import recommender
 from recsim_ng.entities.state_models import dynamic, state
 
-from recsys_po_rl import checks, fields, gin_config, slates
+from recsys_po_rl import checks, fields, gin_config, halves, slates
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
+from recsys_po_rl.scoring.history_scorer import HistoryScorer
 from recsys_po_rl.scoring.interest import InterestModel
 
 __all__ = ["CollabFilteringModel", "CollabFilteringRecommender", "FullInformationRecommender", "HistoryRecommender"]
@@ -256,11 +257,14 @@ class CollabFilteringRecommender(HistoryRecommender):
     def _scores(self, previous_state: Value) -> tf.Tensor:
         """float32 [U, D]."""
         if self._carries_state:
-            return self._model.score_state(previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict)
-        return self._model(
-            tf.convert_to_tensor(previous_state.get(fields.DOC_HISTORY)),
-            tf.convert_to_tensor(previous_state.get(fields.CTIME_HISTORY)),
-        )
+            state = previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict
+            return halves.by_rows(self._model.score_state, state)
+        histories = [
+            tf.convert_to_tensor(previous_state.get(name)) for name in (fields.DOC_HISTORY, fields.CTIME_HISTORY)
+        ]
+        if not isinstance(self._model, HistoryScorer):  # whose rows are independent
+            return self._model(*histories)
+        return halves.by_rows(self._model, *histories)
 
     @property
     def model(self) -> Any:

@@ -12,7 +12,7 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib import runtime
 
-from recsys_po_rl import checks, draws, fields, gin_config, invariants, memory, samplers
+from recsys_po_rl import checks, draws, fields, gin_config, halves, invariants, memory, samplers
 from recsys_po_rl import flow as flow_lib
 from recsys_po_rl.draws import Keys, make_keys
 from recsys_po_rl.flow import Read, VariableFlow
@@ -226,7 +226,7 @@ class SeededRuntime(runtime.Runtime):
                 keys: Keys, now: _Fields, nan_found: Any, numbers: _Numbers, known: list[tf.Tensor]
             ) -> tuple[_Fields, _Fields, Any]:
                 self.trace_count += 1
-                with invariants.scope(dict(zip(invariant, known, strict=True))):
+                with invariants.scope(dict(zip(invariant, known, strict=True))), halves.wanted(in_xla):
                     return self._loop(length, record, needed, keys, now, nan_found, numbers)
 
             compiled_loop = tf.function(loop, jit_compile=True if in_xla else None, autograph=False)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import checks, samplers
+from recsys_po_rl import checks, halves, samplers
 
 # Terms that `entropy` may sum: the product over all slots but the last, times D. 4 Mi terms take a few tens of ms.
 MAX_EXACT_ENTROPY_TERMS = 1 << 22
@@ -109,7 +109,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     @property
     def nan_witness(self) -> tf.Tensor:
         """Sums of rows: one is NaN if a logit is; under XLA cheaper than `is_nan` of all logits."""
-        witness = tf.reduce_sum(self._logits, axis=-1)
+        witness = tf.concat([tf.reduce_sum(part, axis=-1) for part in halves.of_rows(self._logits)], axis=0)
         if self._unavailable is None:
             return witness
         pool = self._unavailable[0]  # NaN if one is
@@ -263,12 +263,15 @@ def _draw(logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tenso
     """
     shape = tf.shape(uniforms)
     logits, uniforms = _rows(logits), _rows(uniforms)
-    places, least_mass = _draw_in_blocks(logits, uniforms, unavailable)
+    parts = list(zip(halves.of_rows(logits), halves.of_rows(uniforms)))
+    drawn = [_draw_in_blocks(*part, unavailable) for part in parts]
+    places, least_mass = (tf.concat(of_parts, axis=0) for of_parts in zip(*drawn))
     # NaN rows, whose slates are never looked at, compare as not below.
     underflow = tf.reduce_any(least_mass < _LEAST_MASS.get(logits.dtype, 1e-4))
 
     def slot_by_slot() -> tf.Tensor:
-        return _draw_slot_by_slot(logits if unavailable is None else logits + unavailable, uniforms)
+        whole = tf.concat([of_part for of_part, _ in parts], axis=0)
+        return _draw_slot_by_slot(whole if unavailable is None else whole + unavailable, uniforms)
 
     places = tf.cond(underflow, slot_by_slot, lambda: places)
     return tf.reshape(places, shape)
@@ -295,7 +298,7 @@ def _rows(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _draw_in_blocks(
-    logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tensor]
+    logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tensor] = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Slates of rows [N, D], and the least mass [N] that a slot was drawn from, relative to the largest document's."""
     num_docs = int(logits.shape[-1])
@@ -326,7 +329,7 @@ def _draw_slot_by_slot(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
     slots = int(uniforms.shape[-1])
 
     def body(slot: tf.Tensor, logits: tf.Tensor, places: tf.Tensor) -> Any:
-        drawn, _ = _draw_in_blocks(logits, tf.gather(uniforms, [slot], axis=1), None)
+        drawn, _ = _draw_in_blocks(logits, tf.gather(uniforms, [slot], axis=1))
         place = drawn[:, 0]
         places = tf.where(tf.range(slots) == slot, place[:, tf.newaxis], places)
         return slot + 1, _without(logits, place), places

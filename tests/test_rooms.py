@@ -27,7 +27,7 @@ FLOORS = [
     ["draws"],
     ["samplers"],
     ["artifacts"],
-    ["memory"],
+    ["memory", "halves"],
     ["gin_config"],
     ["checks"],
     ["version"],

@@ -4,7 +4,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config, invariants
+from recsys_po_rl import checks, gin_config, halves, invariants
 from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
 
 HIDDEN_UNITS = 32
@@ -103,7 +103,7 @@ class CollabFilteringModel(HistoryScorer):
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Scores of all documents; see the class."""
         first, *others = self._net.layers
-        if invariants.in_loop() and self.num_docs < FOLDING_LIMIT * (doc_ids.shape[0] or 0):
+        if invariants.in_loop() and self.num_docs < FOLDING_LIMIT * halves.whole_rows(doc_ids):
             hidden = self._folded_first_layer(doc_ids, times)
         else:
             hidden = first(self._flat_history(doc_ids, times))
