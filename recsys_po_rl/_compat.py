@@ -99,10 +99,10 @@ def _import_edward2() -> None:
     if "edward2" in sys.modules:
         return
     # Whoever imports edward2.numpy later meets SciPy's own error.
-    with _hidden("edward2.numpy") if _scipy_breaks_edward2() else contextlib.nullcontext():
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="NumPy backend for Edward2 is not available")
-            importlib.import_module("edward2")
+    without_numpy = _hidden("edward2.numpy") if _scipy_breaks_edward2() else contextlib.nullcontext()
+    with without_numpy, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="NumPy backend for Edward2 is not available")
+        importlib.import_module("edward2")
 
 
 def _import_gym() -> None:

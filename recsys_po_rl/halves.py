@@ -1,8 +1,8 @@
 """Rows in two halves, so that XLA has something to compute side by side.
 
-A step of a rollout is a chain of operations, each of which waits for the one before: XLA's programs on CPU keep one core
-busy, whatever the number of threads. Scores and slates of different users do not wait for each other: computed for the
-users in two halves they are two chains, which XLA runs on two cores (benchmarks/NOTES.md).
+A step of a rollout is a chain of operations, each of which waits for the one before: on CPU XLA's programs keep one
+core busy, whatever the number of threads. Scores and slates of different users do not wait for each other: computed for
+the users in two halves they are two chains, which XLA runs on two cores (benchmarks/NOTES.md).
 """
 
 import contextlib

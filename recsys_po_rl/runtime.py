@@ -25,8 +25,11 @@ POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
 WORLD_VARIABLES = (fields.CORPUS_STATE, fields.AVAILABLE_DOCS)
 
 _SOMEWHERE = np.iinfo(np.int32).max
-# Uniform numbers of a run that may be held at once, 64 MB of float32; a run with more draws them step by step.
-MAX_NUMBERS_AHEAD = 1 << 24
+# Under XLA a run's uniform numbers are drawn before its loop, outside of XLA, which is 20 kernels less to compile: if a
+# step has enough of them (an operation for each step and draw takes longer than XLA otherwise), and a run not more than
+# 64 MB of float32.
+MIN_NUMBERS_AHEAD_OF_STEP = 1 << 11
+MAX_NUMBERS_AHEAD_OF_RUN = 1 << 24
 
 _Fields = dict[str, dict[str, tf.Tensor]]  # by variable, by field
 _Numbers = dict[str, dict[int, tf.Tensor]]  # by variable, by place of the draw
@@ -362,12 +365,10 @@ class SeededRuntime(runtime.Runtime):
         }
 
     def _numbers_ahead(self, length: int, keys: Keys, names: Sequence[str]) -> _Numbers:
-        """The uniform numbers of all steps' draws, [T, ...] each, if they are not too many."""
-        needed = {
-            (name, place): numbers for name in names for place, numbers in self.flow(name).numbers.items()
-        }
+        """The uniform numbers of all steps' draws, [T, ...] each; none where they are to be drawn step by step."""
+        needed = {(name, place): numbers for name in names for place, numbers in self.flow(name).numbers.items()}
         total = sum(math.prod(numbers.shape) for numbers in needed.values())
-        if not needed or length * total > MAX_NUMBERS_AHEAD:
+        if total < MIN_NUMBERS_AHEAD_OF_STEP or length * total > MAX_NUMBERS_AHEAD_OF_RUN:
             return {}
 
         step_keys = {name: samplers.fold_in_each(self._key_of(name, keys), length) for name, _ in needed}

@@ -205,7 +205,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
 
 def _place_of(columns: tf.Tensor, num_columns: int) -> tf.Tensor:
-    """For each column its place in a pool, int32 [D]; -1 for those outside. Of a pool that is none, fewer are inside."""
+    """For each column its place in a pool, int32 [D]; -1 for those outside. If the pool is none, fewer are inside."""
     places = tf.range(1, int(columns.shape[0]) + 1)
     return tf.scatter_nd(columns[:, tf.newaxis], places, [num_columns]) - 1
 

@@ -142,7 +142,7 @@ class SlateReplay:
         return tf.add_n(log_probs), tf.add_n(entropies)
 
     def invariants(self) -> dict[Any, tf.Tensor]:
-        """What the slate's law computes from weights alone, by key; nothing where the recommender's state is carried."""
+        """What the slate's law computes from weights alone, by key; nothing where a recommender's state is carried."""
         return {} if self.carries_state else {key: compute() for key, compute in self._invariants.items()}
 
     def gradients(
