@@ -61,5 +61,5 @@ def test_the_folded_first_layer_scores_as_the_layer_does(mask):
     expected = model(ids, times)
     with invariants.scope() as scope:
         folded = model(ids, times)
-    assert {name for _, name in scope.computations} == {"slot table", "proposals"}
+    assert {name for _, name in scope.computations} == {"slot table", "time weights", "proposals"}
     np.testing.assert_allclose(folded, expected, rtol=1e-5, atol=1e-5)

@@ -14,6 +14,7 @@ from recsim_ng.lib.tensorflow import field_spec
 from tensorflow.python.framework import func_graph
 
 from recsys_po_rl import baselines, checks, corpus, draws, fields, recommender, scoring, user
+from recsys_po_rl import runtime as runtime_lib
 from recsys_po_rl.runtime import MODES, SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
@@ -122,6 +123,28 @@ def test_one_trace_for_a_length_whatever_the_seed_and_the_weights(network, mode)
         runtime.trajectory(3, keys=draws.make_keys(seed), record={fields.METRICS_STATE: [fields.REWARD]})
         network.trainable_variables[0].assign_add(0.1 * tf.ones_like(network.trainable_variables[0]))
     assert runtime.trace_count == 1
+
+
+@pytest.mark.slow
+def test_numbers_drawn_before_the_loop_are_those_drawn_in_it(network, monkeypatch):
+    def trajectory():
+        runtime = SeededRuntime(network.variables, mode="xla")
+        return runtime, runtime.trajectory(6, keys=draws.make_keys(2))
+
+    _, in_loop = trajectory()
+    monkeypatch.setattr(runtime_lib, "MIN_NUMBERS_AHEAD_OF_STEP", 0)
+    runtime, ahead = trajectory()
+    names = [var.name for var in network.variables]
+    drawn = runtime._numbers_ahead(6, draws.make_keys(2), names)
+    assert {name: sorted(of_name) for name, of_name in drawn.items()} == {
+        fields.SLATE_DOCS: [0],
+        fields.USER_RESPONSE: [0],
+    }
+    for name, value in in_loop.items():
+        for field, tensor in value.as_dict.items():
+            np.testing.assert_array_equal(ahead[name].get(field), tensor, err_msg=f"{name} {field}")
+    monkeypatch.setattr(runtime_lib, "MAX_NUMBERS_AHEAD_OF_RUN", 10)
+    assert runtime._numbers_ahead(6, draws.make_keys(2), names) == {}
 
 
 def test_continuing_from_a_value_keeps_its_state(runtimes):

@@ -426,6 +426,19 @@ def test_masked_documents_are_never_drawn(masked, mode):
     assert (np.diff(np.sort(drawn, axis=-1), axis=-1) > 0).all()
 
 
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gap", [3.0, 400.0])
+def test_a_pool_is_drawn_from_whatever_the_score_of_documents_outside(gap, mode):
+    logits = np.array([0.0, 1.0, gap, 2.0, 0.5, 2.0 * gap], np.float32)
+    columns = [3, 0, 4, 1]
+    draw = compiled(lambda: slates.TopKPlackettLuce(logits, 2, columns=columns).sample(40_000, seed=(3, 5)), mode)
+    inside = slates.TopKPlackettLuce(logits[columns], 2)
+    pairs = np.array(list(itertools.permutations(range(4), 2)), np.int32)
+    drawn = draw().numpy()
+    seen = np.array([(drawn == pair).all(axis=-1).mean() for pair in pairs])
+    np.testing.assert_allclose(seen, np.exp(inside.log_prob(pairs)), atol=4 * 0.5 / np.sqrt(40_000))
+
+
 @pytest.mark.parametrize("uniform", [0.0, np.nextafter(np.float32(1), np.float32(0)), 1.0])
 def test_the_ends_of_the_uniform_numbers_pick_documents_with_mass(uniform):
     # 1.0 itself is not drawn, but uniform * total may round up to the total, which has the same effect.

@@ -298,15 +298,21 @@ class SideBySideGradient:
         if mode != "eager":
             self._part = tf.function(self._one_part, jit_compile=jit_compile, autograph=False)
 
-    def __call__(self, recordings: Sequence[Recording], others: Sequence[Sequence[tf.Tensor]]) -> ReplayGradient:
+    def __call__(
+        self,
+        recordings: Sequence[Recording],
+        others: Sequence[Sequence[tf.Tensor]],
+        programs: int = PROGRAMS_AT_ONCE,
+    ) -> ReplayGradient:
         """The sum over batches.
 
         Args:
           recordings: of each batch, with T steps or more.
           others: for each batch tensors [T, U].
+          programs: parts that there shall be at least, where batches can be cut.
         """
         horizon = int(others[0][0].shape[0])
-        num_parts = 1 if self._replay.carries_state else max(1, PROGRAMS_AT_ONCE // len(recordings))
+        num_parts = 1 if self._replay.carries_state else max(1, programs // len(recordings))
         bounds = [part * horizon // num_parts for part in range(num_parts + 1)]
         # Once for all parts, and not in what XLA has to compile.
         with tf.GradientTape() as tape:
