@@ -12,7 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-LEAST_ROWS = 1000  # with fewer, what is gained is little, and there is twice as much to compile
+LEAST_ROWS = 1000  # fewer are meant to be batches that run side by side; and there is twice as much to compile
+MOST_DOCS = 512  # with more, operations are large enough for XLA to share out each among threads
 
 
 class _Wanted(threading.local):
@@ -35,22 +36,28 @@ def wanted(halve: bool = True) -> Iterator[None]:
         _wanted.halve = before
 
 
-def of_rows(tensor: tf.Tensor) -> list[tf.Tensor]:
-    """A tensor [B, ...] in two halves, where they are wanted and there are enough rows; else the tensor alone."""
+def of_rows(tensor: tf.Tensor, num_docs: int) -> list[tf.Tensor]:
+    """A tensor [B, ...] in two halves, where they are wanted and help; else the tensor alone.
+
+    Args:
+      tensor: of a batch whose scores are [B, D].
+      num_docs: D.
+    """
     rows = tensor.shape[0]
-    if not _wanted.halve or _wanted.inside or rows is None or rows < LEAST_ROWS:
+    if not _wanted.halve or _wanted.inside or rows is None or rows < LEAST_ROWS or num_docs > MOST_DOCS:
         return [tensor]
     return [tensor[: rows // 2], tensor[rows // 2 :]]
 
 
-def by_rows(function: Callable[..., tf.Tensor], *tensors: Any) -> tf.Tensor:
-    """`function(*tensors)`, in halves where they are wanted and there are enough rows.
+def by_rows(function: Callable[..., tf.Tensor], *tensors: Any, num_docs: int) -> tf.Tensor:
+    """`function(*tensors)`, in halves where they are wanted and help.
 
     Args:
       function: of whose result each row depends on the same row of each tensor alone.
       *tensors: [B, ...], or structures of them.
+      num_docs: D, as in `of_rows`.
     """
-    parts = [of_rows(tensor) for tensor in tf.nest.flatten(tensors)]
+    parts = [of_rows(tensor, num_docs) for tensor in tf.nest.flatten(tensors)]
     if len(parts[0]) == 1:
         return function(*tensors)
     _wanted.inside = True

@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-SECONDS_BETWEEN = 0.02
+SECONDS_BETWEEN = 0.1
 
 
 def _glibc_trim() -> Optional[Callable[[int], int]]:

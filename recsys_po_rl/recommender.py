@@ -258,13 +258,13 @@ class CollabFilteringRecommender(HistoryRecommender):
         """float32 [U, D]."""
         if self._carries_state:
             state = previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict
-            return halves.by_rows(self._model.score_state, state)
+            return halves.by_rows(self._model.score_state, state, num_docs=self._num_docs)
         histories = [
             tf.convert_to_tensor(previous_state.get(name)) for name in (fields.DOC_HISTORY, fields.CTIME_HISTORY)
         ]
         if not isinstance(self._model, HistoryScorer):  # whose rows are independent
             return self._model(*histories)
-        return halves.by_rows(self._model, *histories)
+        return halves.by_rows(self._model, *histories, num_docs=self._num_docs)
 
     @property
     def model(self) -> Any:

@@ -109,7 +109,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     @property
     def nan_witness(self) -> tf.Tensor:
         """Sums of rows: one is NaN if a logit is; under XLA cheaper than `is_nan` of all logits."""
-        witness = tf.concat([tf.reduce_sum(part, axis=-1) for part in halves.of_rows(self._logits)], axis=0)
+        parts = halves.of_rows(self._logits, self._num_columns)
+        witness = tf.concat([tf.reduce_sum(part, axis=-1) for part in parts], axis=0)
         if self._unavailable is None:
             return witness
         pool = self._unavailable[0]  # NaN if one is
@@ -263,7 +264,8 @@ def _draw(logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tenso
     """
     shape = tf.shape(uniforms)
     logits, uniforms = _rows(logits), _rows(uniforms)
-    parts = list(zip(halves.of_rows(logits), halves.of_rows(uniforms)))
+    num_docs = int(logits.shape[-1])
+    parts = list(zip(halves.of_rows(logits, num_docs), halves.of_rows(uniforms, num_docs)))
     drawn = [_draw_in_blocks(*part, unavailable) for part in parts]
     places, least_mass = (tf.concat(of_parts, axis=0) for of_parts in zip(*drawn))
     # NaN rows, whose slates are never looked at, compare as not below.

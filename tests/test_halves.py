@@ -24,19 +24,20 @@ def squares(sizes, tensor, other):
 
 
 @pytest.mark.parametrize(
-    ("rows", "wanted", "expected"),
+    ("rows", "docs", "wanted", "expected"),
     [
-        (5, True, [(2, 4), (3, 6)]),  # the whole is taken for twice a half
-        (6, True, [(3, 6), (3, 6)]),
-        (4, True, [(4, 4)]),
-        (6, False, [(6, 6)]),
+        (5, 512, True, [(2, 4), (3, 6)]),  # the whole is taken for twice a half
+        (6, 100, True, [(3, 6), (3, 6)]),
+        (4, 100, True, [(4, 4)]),
+        (6, 513, True, [(6, 6)]),
+        (6, 100, False, [(6, 6)]),
     ],
 )
-def test_there_are_halves_where_they_are_wanted_and_rows_enough(sizes, rows, wanted, expected):
+def test_there_are_halves_where_they_are_wanted_and_help(sizes, rows, docs, wanted, expected):
     tensor = tf.range(float(rows))
     with halves.wanted(wanted):
-        found = halves.by_rows(functools.partial(squares, sizes), tensor, {"more": tensor})
-        assert len(halves.of_rows(tensor)) == len(expected)
+        found = halves.by_rows(functools.partial(squares, sizes), tensor, {"more": tensor}, num_docs=docs)
+        assert len(halves.of_rows(tensor, docs)) == len(expected)
     np.testing.assert_array_equal(found, np.arange(rows) ** 2 + np.arange(rows))
     assert sizes == expected
 
@@ -47,15 +48,15 @@ def test_halves_are_not_halved_again(sizes):
         return tensor
 
     with halves.wanted():
-        halves.by_rows(lambda tensor: halves.by_rows(inner, tensor), tf.zeros(20))
+        halves.by_rows(lambda tensor: halves.by_rows(inner, tensor, num_docs=9), tf.zeros(20), num_docs=9)
     assert sizes == [10, 10]
 
 
 def test_nothing_is_halved_unless_it_is_wanted(sizes):
-    assert len(halves.of_rows(tf.zeros(20))) == 1
+    assert len(halves.of_rows(tf.zeros(20), 9)) == 1
     with pytest.raises(ValueError, match="inside"), halves.wanted():
         raise ValueError("inside")
-    assert len(halves.of_rows(tf.zeros(20))) == 1
+    assert len(halves.of_rows(tf.zeros(20), 9)) == 1
 
 
 @pytest.mark.slow
@@ -73,7 +74,7 @@ def test_a_run_in_halves_shows_the_same_slates(monkeypatch, model):
     first = SeededRuntime(network.variables, mode="xla").trajectory(12, keys=draws.make_keys(4), record=record)
     monkeypatch.setattr(halves, "LEAST_ROWS", 5)
     monkeypatch.setattr(
-        halves, "of_rows", lambda tensor, before=halves.of_rows: scored.append(len(before(tensor))) or before(tensor)
+        halves, "of_rows", lambda *given, before=halves.of_rows: scored.append(len(before(*given))) or before(*given)
     )
     again = SeededRuntime(network.variables, mode="xla").trajectory(12, keys=draws.make_keys(4), record=record)
     assert 2 in scored
