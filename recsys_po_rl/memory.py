@@ -2,7 +2,7 @@
 
 XLA's compiler allocates and frees a few hundred MB from several threads, and glibc keeps what it is given back in an
 arena for each of them: at the end of a first training step a fifth of a process was memory that nobody used
-(benchmarks/NOTES.md). Handing it back every now and then keeps the peak that much lower and takes 0.1 s.
+(benchmarks/NOTES.md). Handing it back every now and then keeps the peak that much lower and takes about 0.1 s.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-SECONDS_BETWEEN = 0.1
+SECONDS_BETWEEN = 0.05
 
 
 def _glibc_trim() -> Optional[Callable[[int], int]]:
