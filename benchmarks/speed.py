@@ -1,6 +1,6 @@
 """Speed and memory side by side with recsim_ng's own application: writes RESULTS.md and scaling.png beside this file.
 
-    python benchmarks/speed.py            # everything, about 25 minutes
+    python benchmarks/speed.py            # everything, about 10 minutes
     python benchmarks/speed.py --quick    # the table alone, without scaling and the million users
 
 Warm calls: one process, ours and upstream's in turn, medians of 7. First call and peak memory: fresh processes.
@@ -396,7 +396,7 @@ def report(quick: bool) -> str:
     )
     lines += [
         "",
-        f"`import recsys_po_rl`: {imports[1]:.1f} s, of which TensorFlow and TFP {imports[0]:.1f} s. "
+        f"`import recsys_po_rl`: {imports[1]:.1f} s; TensorFlow and TFP alone, which load JAX too: {imports[0]:.1f} s. "
         f"`run_simulation.py --help`: {help_seconds:.2f} s.",
     ]
     if not quick:
