@@ -66,4 +66,6 @@ class LeanFirstCall:
 
     def __getattr__(self, name: str) -> Any:
         """That of `function`."""
+        if name == "_function":  # of an object that is being copied, and has nothing yet
+            raise AttributeError(name)
         return getattr(self._function, name)

@@ -220,7 +220,6 @@ class SeededRuntime(runtime.Runtime):
         if signature not in self._compiled:
             needed = self._needed(record, with_last)
             kept = needed.carried | frozenset(_wanted(record))
-
             in_xla = self._mode == "xla"
             names = sorted({name for name, _ in needed.computed})
             invariant = {key: compute for name in names for key, compute in self.flow(name).invariants.items()}
@@ -237,7 +236,7 @@ class SeededRuntime(runtime.Runtime):
             def run(keys: Keys, start: Optional[_Fields] = None) -> Run:
                 keys = self._resolved(keys)
                 now, nan_steps = self._first_value(keys, start)
-                # Outside of XLA, which would take as long to compile these as the loop.
+                # Outside of XLA, which has less to compile then.
                 known = [compute() for compute in invariant.values()]
                 numbers = self._numbers_ahead(length, keys, names) if in_xla else {}
                 nan_found = self._no_nan(names) if in_xla else nan_steps
@@ -356,11 +355,21 @@ class SeededRuntime(runtime.Runtime):
 
     def _no_nan(self, names: Sequence[str]) -> dict[str, list[tf.Tensor]]:
         """By variable, for each witness of its draws, bool: where there was a NaN; nowhere yet."""
-        return {name: [tf.zeros(spec.shape, tf.bool) for spec in self.flow(name).nan_witnesses] for name in names}
+        return {
+            name: [
+                tf.zeros(spec.shape if spec.shape.is_fully_defined() else [], tf.bool)
+                for spec in self.flow(name).nan_witnesses
+            ]
+            for name in names
+        }
 
     def _nan_so_far(self, before: dict[str, list[tf.Tensor]]) -> dict[str, list[tf.Tensor]]:
+        def either(was: tf.Tensor, witness: tf.Tensor) -> tf.Tensor:
+            now = tf.math.is_nan(witness)
+            return was | (now if was.shape.rank else tf.reduce_any(now))
+
         return {
-            name: [was | tf.math.is_nan(witness) for was, witness in zip(flags, self._drawn[name].nan_witnesses)]
+            name: [either(was, witness) for was, witness in zip(flags, self._drawn[name].nan_witnesses, strict=True)]
             for name, flags in before.items()
         }
 

@@ -29,8 +29,6 @@ class CollabFilteringModel(HistoryScorer):
     Weights (float32, in this order): P [D+1, E], Q [D+1, E], W1 [H(E+1), 32], b1 [32], W2 [32, E], b2 [E].
     """
 
-    nan_times_give_nan = True
-
     def __init__(
         self,
         num_users: int,
@@ -93,6 +91,11 @@ class CollabFilteringModel(HistoryScorer):
             ],
             name="recs",
         )
+
+    @property
+    def nan_times_give_nan(self) -> bool:
+        """Whether times that are NaN make all scores of their row NaN; a subclass may score in its own way."""
+        return type(self).score_histories is CollabFilteringModel.score_histories
 
     def build_layers(self) -> None:
         """Makes the six weights."""

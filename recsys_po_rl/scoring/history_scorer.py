@@ -32,8 +32,6 @@ class HistoryScorer(tf.keras.Model):
     """
 
     carries_state = False
-    # Whether a row with a document in each slot whose times are NaN always gets NaN for all its scores.
-    nan_times_give_nan = False
 
     def __init__(
         self,
@@ -70,6 +68,11 @@ class HistoryScorer(tf.keras.Model):
             setattr(self, key, size)
         # Of either input: Keras checks the first argument of a call against it, `_inputs` checks both.
         self.input_spec = tf.keras.layers.InputSpec(ndim=2, axes={-1: self.history_length})
+
+    @property
+    def nan_times_give_nan(self) -> bool:
+        """Whether a row with a document in each slot and times that are NaN always gets NaN for all its scores."""
+        return False
 
     # For subclasses.
 

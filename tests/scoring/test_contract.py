@@ -112,6 +112,25 @@ def test_bad_rows_are_refused_and_nan_under_xla(model, ids, times, message):
     np.testing.assert_array_equal(scores[others], compiled(tf.constant(IDS), tf.constant(TIMES)).numpy()[others])
 
 
+class TimelessModel(scoring.CollabFilteringModel):
+    """A subclass that looks at nothing."""
+
+    def score_histories(self, doc_ids, times, training):
+        return tf.zeros((tf.shape(doc_ids)[0], self.num_docs))
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_null_documents": True}])
+@pytest.mark.parametrize("scorer", [scoring.CollabFilteringModel, TimelessModel])
+def test_a_bad_row_is_nan_under_xla_whatever_a_model_does_with_times(scorer, options):
+    model = scorer(B, D, E, H, **options)
+    compiled = tf.function(model, jit_compile=True)
+    ids = IDS.copy()
+    ids[2, 0] = -1
+    scores = compiled(ids, TIMES).numpy()
+    assert np.isnan(scores[2]).all()
+    assert np.isfinite(np.delete(scores, 2, axis=0)).all()
+
+
 def test_config_and_weights_round_trip(model, tmp_path):
     config = model.get_config()
     assert json.loads(json.dumps(config)) == config
