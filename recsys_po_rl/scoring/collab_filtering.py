@@ -94,8 +94,9 @@ class CollabFilteringModel(HistoryScorer):
 
     @property
     def nan_times_give_nan(self) -> bool:
-        """Whether times that are NaN make all scores of their row NaN; a subclass may score in its own way."""
-        return type(self).score_histories is CollabFilteringModel.score_histories
+        """Whether times that are NaN always make all scores of their row NaN: in a masked slot, they do not count."""
+        in_its_own_way = type(self).score_histories is not CollabFilteringModel.score_histories
+        return not (in_its_own_way or self.mask_null_documents)
 
     def build_layers(self) -> None:
         """Makes the six weights."""

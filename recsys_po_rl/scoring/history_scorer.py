@@ -71,7 +71,7 @@ class HistoryScorer(tf.keras.Model):
 
     @property
     def nan_times_give_nan(self) -> bool:
-        """Whether a row with a document in each slot and times that are NaN always gets NaN for all its scores."""
+        """Whether a row with times that are NaN always gets NaN for all its scores, whatever its ids."""
         return False
 
     # For subclasses.
@@ -204,11 +204,11 @@ class HistoryScorer(tf.keras.Model):
         # What an error would say is computed only if there is one.
         checked = tf.cond(tf.reduce_all(known), lambda: True, lambda: self._refuse(doc_ids, times, is_id, is_time))
         with tf.control_dependencies([checked]):
-            doc_ids = tf.clip_by_value(doc_ids, 0, self.num_docs)
+            # XLA bounds look-ups itself; a bound of our own in each of them is a fourteenth of a rollout.
+            doc_ids = tf.identity(doc_ids) if self.nan_times_give_nan else tf.clip_by_value(doc_ids, 0, self.num_docs)
         nan = tf.cast(float("nan"), self.compute_dtype)
         if self.nan_times_give_nan:
             # Of H numbers a row, not of all its scores.
-            doc_ids = tf.where(known, doc_ids, tf.ones_like(doc_ids))
             return self.score_histories(doc_ids, tf.where(known, times, nan), training)
         return tf.where(known, self.score_histories(doc_ids, times, training), nan)
 
