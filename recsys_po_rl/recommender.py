@@ -12,6 +12,7 @@ from recsim_ng.entities.recommendation import recommender
 from recsim_ng.entities.state_models import dynamic, state
 
 from recsys_po_rl import checks, fields, gin_config, halves, slates
+from recsys_po_rl.scoring import calling
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.history_scorer import HistoryScorer
 from recsys_po_rl.scoring.interest import InterestModel
@@ -199,23 +200,25 @@ class CollabFilteringRecommender(HistoryRecommender):
         Args:
           config: as in `HistoryRecommender`.
           model_ctor: called with (U, D, doc_embed_dim, H) by position; returns a scorer, called with the two
-            histories, int32 and float32 [U, H], that returns scores [U, D]. It is called once here, so that its
-            weights exist; what it returns then is not looked at.
+            histories, int32 and float32 [U, H], that returns scores [U, D]. A Keras model whose `call` takes one
+            argument, such as a functional model with two inputs, is called with the list of both. It is called once
+            here, so that its weights exist; what it returns then is not looked at.
           name: name of the entity.
           doc_embed_dim: E, embedding size handed to the scorer.
           greedy: whether to show the S best-scored documents, best first, instead of drawing; can be set on the
             entity until a network with it is run.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds.
+          checks.InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
         """
         super().__init__(config, name=name)
         self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
         embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
         checks.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
-        self._model = model_ctor(self._num_users, self._num_docs, embed_dim, self._history_length)
+        model = model_ctor(self._num_users, self._num_docs, embed_dim, self._history_length)
+        self._model = calling.scorer(type(self).__name__, model)
         shape = (self._num_users, self._history_length)
-        self._model(tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
+        calling.scores(self._model, tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
 
     @property
     def _carries_state(self) -> bool:
@@ -263,7 +266,7 @@ class CollabFilteringRecommender(HistoryRecommender):
             tf.convert_to_tensor(previous_state.get(name)) for name in (fields.DOC_HISTORY, fields.CTIME_HISTORY)
         ]
         if not isinstance(self._model, HistoryScorer):  # whose rows are independent
-            return self._model(*histories)
+            return calling.scores(self._model, *histories)
         return halves.by_rows(self._model, *histories, num_docs=self._num_docs)
 
     @property
@@ -326,15 +329,16 @@ class FullInformationRecommender(HistoryRecommender):
           greedy: whether to show the S best-scored documents, best first, instead of drawing.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds.
+          checks.InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
         """
         super().__init__(config, name=name)
         self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
         num_topics = checks.config_value(config, "num_topics", 1, type(self).__name__)
         embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
         checks.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
-        self._model = model_ctor(num_topics, self._num_docs, embed_dim)
-        self._model(tf.zeros((self._num_users, num_topics)), self._no_steps())
+        model = model_ctor(num_topics, self._num_docs, embed_dim)
+        self._model = calling.scorer(type(self).__name__, model)
+        calling.scores(self._model, tf.zeros((self._num_users, num_topics)), self._no_steps())
 
     def _no_steps(self) -> tf.Tensor:
         return tf.zeros((self._num_users,), tf.int32)
@@ -368,7 +372,7 @@ class FullInformationRecommender(HistoryRecommender):
             raise checks.InvalidInputError(
                 f"{type(self).__name__} needs a network with full_information = True: users hide their interest"
             )
-        scores = self._model(user_obs.get(fields.OBSERVED_INTEREST), previous_state.get(fields.STEP))
+        scores = calling.scores(self._model, user_obs.get(fields.OBSERVED_INTEREST), previous_state.get(fields.STEP))
         columns = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)) - 1
         if self.greedy:
             return slates.TopKPlackettLuce(scores, self._slate_size, columns=columns).mode()

@@ -1,21 +1,20 @@
 """The learned policy as a file, and back as parts of a network of one's own."""
 
-import json
 import os
 import tempfile
 import warnings
-import zipfile
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 from recsim_ng.core.value import Config
 
 from recsys_po_rl import checks
-from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.artifacts import policy_file, run_dir
 from recsys_po_rl.recommender import CollabFilteringRecommender
+from recsys_po_rl.scoring import keras_parts, rebuilding
 
-_KERAS = ("keras", "tf_keras", "builtins")  # packages whose classes a saved model may name; others must be registered
+_COMPILED = ("optimizer", "metrics", "compiled_loss", "compiled_metrics", "loss", "_loss_tracker", "_metrics")
 
 
 class TrainedPolicy(NamedTuple):
@@ -27,6 +26,8 @@ class TrainedPolicy(NamedTuple):
 
 def save(folder: str, recommender: Any) -> None:
     """Writes policy.keras, whole, where the recommender has a scorer that Keras can save.
+
+    A warning names a scorer that cannot be saved, and one that `load_policy` would refuse, with the remedy.
 
     Args:
       folder: the run folder.
@@ -40,41 +41,80 @@ def save(folder: str, recommender: Any) -> None:
         try:
             model.save(path)
         except (NotImplementedError, TypeError, ValueError) as error:  # a user's own, without `get_config` for one
-            why = " ".join(str(error).split())[:200]
-            warnings.warn(f"{run_dir.POLICY} is left out: {type(model).__name__} cannot be saved ({why})", stacklevel=2)
+            warnings.warn(
+                f"{run_dir.POLICY} is left out: {type(model).__name__} cannot be saved ({_one_line(error)})",
+                stacklevel=2,
+            )
             return
+        reason = _reason_not_to_load(path, model)
+        if reason is not None:
+            warnings.warn(f"{run_dir.POLICY} is written, but load_policy cannot load it: {reason}", stacklevel=2)
         with open(path, "rb") as file:
             run_dir.write_bytes(folder, run_dir.POLICY, file.read())
 
 
-def load_policy(
-    folder: str, recommender_ctor: Callable[..., Any] = CollabFilteringRecommender, **options: Any
-) -> TrainedPolicy:
-    """Reads what a run has learned, for a network of the user's own.
+def _reason_not_to_load(path: str, model: tf.keras.Model) -> Optional[str]:
+    """The reason why `load_policy` would refuse a saved model, with the remedy; None if it would not."""
+    classes = {tf.keras.utils.get_registered_name(type(part)): type(part) for part in (model, *model.submodules)}
+    registered = {name: part for name, part in classes.items() if tf.keras.utils.get_registered_object(name) is part}
+    try:
+        content = policy_file.read(path)
+        rebuilding.recipe_of(content.config, registered)
+    except keras_parts.UnknownClassError as error:
+        return (
+            f"{error.class_name} is not registered with Keras: write "
+            '@tf.keras.utils.register_keras_serializable(package="my_package") above the class, '
+            "and define get_config and, if needed, build"
+        )
+    except ValueError as error:
+        return _one_line(error)
+    if _num_model_arrays(content) != len(model.variables):
+        return (
+            f"Keras saved {_num_model_arrays(content)} of {len(model.variables)} variables: "
+            "make them with add_weight, or in layers that are attributes of the model"
+        )
+    return None
 
-    The network needs as many documents, and a history as long, as that of the run; users, topics, slates and all laws
+
+def load_policy(
+    folder: str,
+    recommender_ctor: Callable[..., Any] = CollabFilteringRecommender,
+    custom_objects: Optional[Mapping[str, Any]] = None,
+    **options: Any,
+) -> TrainedPolicy:
+    """Reads the policy that a run has learned, for a network of the user's own.
+
+    The network needs as many documents, and a history as long, as that of the run; users, topics, slates and dynamics
     may be others:
 
         policy = recsys_po_rl.load_policy("runs/20310203-040506")
         network = create_interest_evolution_simulation_network(recommender_ctor=policy.recommender_ctor, ...)
 
+    The file may come from elsewhere: nothing that it names is imported, resolved or executed. Its architecture is
+    rebuilt from this project's scorers, Keras layers of a fixed list, and the classes in `custom_objects`; weights are
+    read as arrays.
+
     Args:
       folder: the run folder; that of one seed, if the run has several.
       recommender_ctor: a recommender that takes a scorer's constructor as `model_ctor`.
-      **options: passed to it, such as greedy.
+      custom_objects: the user's own classes and activations that the file may name, by the name under which they are
+        registered with Keras, such as {"my_package>MyScorer": MyScorer}.
+      **options: passed to the recommender, such as greedy.
 
     Returns:
       The scorer, and a constructor of recommenders that each have a copy of it.
 
     Raises:
-      checks.InvalidInputError: if there is no such folder, or no policy in it, or it is no model that was saved by
-        Keras from classes that are registered with it; one line.
+      checks.InvalidInputError: if there is no such folder, or no policy in it, or it names a class that is neither
+        allowed nor given, or it is damaged or was never a policy; one line.
+      checks.InvalidTypeError: if an argument has the wrong type.
     """
     path = _path_of(folder)
     checks.constructor("load_policy: recommender_ctor", recommender_ctor)
+    given = _custom_objects(custom_objects)
 
     def scorer(*sizes: Any) -> Any:
-        loaded = _read(path)
+        loaded = _read(path, given)
         wanted = {"num_docs": sizes[1], "history_length": sizes[3]} if len(sizes) == 4 else {}
         for name, size in wanted.items():
             if getattr(loaded, name, size) != size:
@@ -86,7 +126,17 @@ def load_policy(
     def construct(config: Config) -> Any:
         return recommender_ctor(config, model_ctor=scorer, **options)
 
-    return TrainedPolicy(_read(path), construct)
+    return TrainedPolicy(_read(path, given), construct)
+
+
+def _custom_objects(custom_objects: Any) -> dict[str, Any]:
+    given = {} if custom_objects is None else custom_objects
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) and callable(given[key]) for key in given):
+        raise checks.InvalidTypeError(
+            'load_policy: custom_objects must be a dict such as {"my_package>MyScorer": MyScorer}, '
+            f"got {keras_parts.shown(custom_objects)}"
+        )
+    return dict(given)
 
 
 def _path_of(folder: Any) -> str:
@@ -105,27 +155,36 @@ def _path_of(folder: Any) -> str:
     return path
 
 
-def _read(path: str) -> Any:
+def _read(path: str, given: Mapping[str, Any]) -> Any:
     try:
-        with zipfile.ZipFile(path) as archive:
-            _raise_if_unknown(json.loads(archive.read("config.json")))
-        return tf.keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # of whatever kind a file that somebody else wrote leads to
-        why = " ".join(str(error).split())[:200]
-        raise checks.InvalidInputError(f"load_policy: {path!r} is no policy that can be read: {why}") from error
+        content = policy_file.read(path)
+        model = rebuilding.build(
+            rebuilding.recipe_of(content.config, given), sum(array.size for array in content.arrays.values())
+        )
+        _set_weights(model, content)
+    except Exception as error:  # a hostile file may lead zipfile, h5py and constructors to an exception of any kind
+        raise checks.InvalidInputError(
+            f"load_policy: {path!r} is no policy that can be read: {_one_line(error)}"
+        ) from error
+    return model
 
 
-def _raise_if_unknown(config: Any) -> None:
-    """Refuses a model that names other people's modules, which Keras would import and call."""
-    if isinstance(config, list):
-        for item in config:
-            _raise_if_unknown(item)
-    if not isinstance(config, dict):
-        return
-    module = config.get("module")
-    if isinstance(module, str) and module.split(".")[0] not in _KERAS:
-        name = config.get("registered_name")
-        if not isinstance(name, str) or tf.keras.utils.get_registered_object(name) is None:
-            raise ValueError(f"it names {module}.{config.get('class_name')}, which is not registered with Keras")
-    for item in config.values():
-        _raise_if_unknown(item)
+def _set_weights(model: tf.keras.Model, content: policy_file.PolicyFile) -> None:
+    """Sets all weights of a model by Keras's own rules, from a new file that holds plain arrays alone."""
+    if _num_model_arrays(content) != len(model.variables):
+        raise policy_file.DamagedPolicyError(
+            f"it holds {_num_model_arrays(content)} weights, its architecture has {len(model.variables)}"
+        )
+    with tempfile.TemporaryDirectory() as elsewhere:
+        path = os.path.join(elsewhere, "policy.weights.h5")
+        policy_file.write_weights(path, content.arrays)
+        model.load_weights(path)
+
+
+def _num_model_arrays(content: policy_file.PolicyFile) -> int:
+    """Arrays of the model itself; a compiled one has others beside."""
+    return sum(name.split("/")[0] not in _COMPILED for name in content.arrays)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

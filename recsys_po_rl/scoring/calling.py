@@ -1,0 +1,53 @@
+"""Calls of scorers, the user's own included: with two tensors, or with a pair where the model takes one argument."""
+
+import inspect
+from typing import Any
+
+import tensorflow as tf
+
+from recsys_po_rl import checks
+
+_OF_KERAS = ("training", "mask")  # arguments of `call` that are not inputs
+
+
+def scorer(owner: str, model: Any) -> Any:
+    """Returns what a constructor of scorers returned, if it can be called here.
+
+    Args:
+      owner: name of the recommender, for the message.
+      model: a callable.
+
+    Raises:
+      checks.InvalidTypeError: if the model cannot be called, or is one of Keras 3.
+    """
+    if not callable(model):
+        raise checks.InvalidTypeError(f"{owner}: model_ctor must return a scorer, got {type(model).__name__}")
+    packages = {base.__module__.split(".")[0] for base in type(model).__mro__}
+    if "keras" in packages and not isinstance(model, tf.keras.layers.Layer):
+        raise checks.InvalidTypeError(
+            f"{owner}: model_ctor returned a {type(model).__name__} made with Keras 3: use tf.keras of this process"
+        )
+    return model
+
+
+def scores(model: Any, first: Any, second: Any) -> tf.Tensor:
+    """Returns the scores of all documents.
+
+    Args:
+      model: any callable of two tensors, or a Keras layer or model whose `call` takes one argument, such as a
+        functional model with two inputs or a subclass with `call(self, inputs)`: those get the list of both.
+      first: the first input, such as the ids of the histories.
+      second: the second input, such as their times.
+    """
+    return model([first, second]) if _takes_one_argument(model) else model(first, second)
+
+
+def _takes_one_argument(model: Any) -> bool:
+    if not isinstance(model, tf.keras.layers.Layer):
+        return False
+    kinds = inspect.Parameter
+    parameters = inspect.signature(model.call).parameters.values()
+    if any(parameter.kind is kinds.VAR_POSITIONAL for parameter in parameters):
+        return False
+    positional = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    return sum(item.kind in positional and item.name not in _OF_KERAS for item in parameters) == 1

@@ -1,0 +1,459 @@
+"""Allow-list of what a saved architecture may name of Keras: layers, their arguments, activations, initialisers.
+
+Each function here turns a parsed JSON value into a value that is safe to hand to a constructor, or refuses it. A name
+is a key of a table of this module, or of the objects that the user gives; no name is looked up anywhere else. What is
+constructed is a `Recipe`, so that a whole architecture is validated before its first part exists.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+MAX_INTEGER = 2**31 - 1
+MAX_LENGTH = 1000  # of a list in a configuration
+MAX_CHARACTERS = 200  # of a name
+_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*")  # TensorFlow's for scopes
+
+Given = Mapping[str, Any]  # classes and functions that the user gives, by registered name
+Reader = Callable[[Any, str, Given], Any]  # (value, its place for messages, given) -> value for a constructor
+
+
+class RefusedError(ValueError):
+    """An architecture holds a value that is not allowed; the message is one line."""
+
+
+class UnknownClassError(RefusedError):
+    """An architecture names a class that is neither in the tables nor given by the user."""
+
+    def __init__(self, registered_name: str, class_name: str) -> None:
+        """Makes the error.
+
+        Args:
+          registered_name: name in the file; a user's class can be given under it.
+          class_name: the class's own name, for the message.
+        """
+        self.registered_name = registered_name
+        self.class_name = class_name
+        example = f"custom_objects={{{shown(registered_name)}: THE_CLASS}}"
+        super().__init__(
+            f"it names the class {shown(registered_name)}, which this project does not load by itself; "
+            f"if it is yours, register it with Keras and write load_policy(..., {example})"
+        )
+
+
+class Recipe(NamedTuple):
+    """A constructor from the allow-list, with validated arguments; made by `make`."""
+
+    constructor: Callable[..., Any]
+    arguments: dict[str, Any]  # plain values, recipes, and lists or dicts of both
+
+
+def make(value: Any) -> Any:
+    """Returns a validated value with each recipe in it replaced by the object that it describes."""
+    if isinstance(value, Recipe):
+        return value.constructor(**{name: make(argument) for name, argument in value.arguments.items()})
+    if isinstance(value, list):
+        return [make(item) for item in value]
+    if isinstance(value, dict):
+        return {key: make(item) for key, item in value.items()}
+    return value
+
+
+def shown(value: Any) -> str:
+    """Returns `repr`, on one line and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def refuse(where: str, allowed: str, value: Any) -> Any:
+    """Raises the error that names a place, what is allowed there, and the value."""
+    raise RefusedError(f"{where} must be {allowed}, got {shown(value)}")
+
+
+# Plain values.
+
+
+def boolean(value: Any, where: str, given: Given) -> Any:
+    """True or False."""
+    del given
+    return value if isinstance(value, bool) else refuse(where, "true or false", value)
+
+
+def false(value: Any, where: str, given: Given) -> Any:
+    """False: what the argument would switch on is not loaded."""
+    del given
+    return value if value is False else refuse(where, "false", value)
+
+
+def integer(value: Any, where: str, given: Given) -> Any:
+    """An integer of 32 bits."""
+    del given
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_INTEGER:
+        return refuse(where, "an integer of 32 bits", value)
+    return value
+
+
+def few(value: Any, where: str, given: Given) -> Any:
+    """A number of layers: time and memory grow with it, whatever the weights are."""
+    return value if 1 <= integer(value, where, given) <= 200 else refuse(where, "an integer from 1 to 200", value)
+
+
+def integers(value: Any, where: str, given: Given) -> Any:
+    """An integer, a list of them, or None."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [integer(item, where, given) for item in bounded(value, where)]
+    return integer(value, where, given)
+
+
+def dot_axes(value: Any, where: str, given: Given) -> Any:
+    """Axes of `Dot`: an integer, or a tuple of two, as Keras demands."""
+    axes = integers(value, where, given)
+    return tuple(axes) if isinstance(axes, list) else axes
+
+
+def seed(value: Any, where: str, given: Given) -> Any:
+    """None or an integer of 64 bits."""
+    del given
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
+        return value
+    return refuse(where, "null or an integer of 64 bits", value)
+
+
+def number(value: Any, where: str, given: Given) -> Any:
+    """A finite number; Keras writes some as arrays without axes."""
+    del given
+    if isinstance(value, dict) and value.get("class_name") == "__numpy__" and isinstance(value.get("config"), dict):
+        value = value["config"].get("value")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return refuse(where, "a number", value)
+    if abs(value) > 1e38 or not math.isfinite(value):
+        return refuse(where, "a finite number", value)
+    return value
+
+
+def optional_number(value: Any, where: str, given: Given) -> Any:
+    """None or a finite number."""
+    return None if value is None else number(value, where, given)
+
+
+def numbers(value: Any, where: str, given: Given) -> Any:
+    """A list of finite numbers."""
+    if not isinstance(value, list):
+        return refuse(where, "a list of numbers", value)
+    return [number(item, where, given) for item in bounded(value, where)]
+
+
+def shape(value: Any, where: str, given: Given) -> Any:
+    """A tuple of sizes, None for unknown ones; None: no shape."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > 8:
+        return refuse(where, "a list of at most 8 sizes", value)
+    sizes = tuple(None if size is None else integer(size, where, given) for size in value)
+    if math.prod(size or 1 for size in sizes) > MAX_INTEGER or any(size is not None and size < 0 for size in sizes):
+        return refuse(where, "a shape of at most 2 ** 31 numbers", value)
+    return sizes
+
+
+def name(value: Any, where: str, given: Given) -> Any:
+    """A layer's name; None: Keras makes one."""
+    del given
+    if value is None or (isinstance(value, str) and len(value) <= MAX_CHARACTERS and _NAME.fullmatch(value)):
+        return value
+    return refuse(where, "the name of a layer", value)
+
+
+def bounded(values: list[Any], where: str) -> list[Any]:
+    """Returns a list of allowed length."""
+    return values if len(values) <= MAX_LENGTH else refuse(where, f"at most {MAX_LENGTH} values", len(values))
+
+
+def choice(*allowed: Any) -> Reader:
+    """Returns the reader of an argument with few allowed values."""
+
+    def read(value: Any, where: str, given: Given) -> Any:
+        del given
+        same = [option for option in allowed if type(option) is type(value) and option == value]
+        return same[0] if same else refuse(where, f"one of {', '.join(map(repr, allowed))}", value)
+
+    return read
+
+
+_FLOATING = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+_OTHER_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+
+
+def dtype(value: Any, where: str, given: Given) -> Any:
+    """Name of a dtype or of a dtype policy."""
+    del given
+    if isinstance(value, dict) and value.get("class_name") == "Policy" and isinstance(value.get("config"), dict):
+        value = value["config"].get("name")
+    known = isinstance(value, str) and value in (*_FLOATING, *_OTHER_DTYPES)
+    return value if known or value is None else refuse(where, "the name of a dtype", value)
+
+
+# Functions and small objects, by public name.
+
+ACTIVATIONS = {
+    "elu": tf.keras.activations.elu,
+    "exponential": tf.keras.activations.exponential,
+    "gelu": tf.keras.activations.gelu,
+    "hard_sigmoid": tf.keras.activations.hard_sigmoid,
+    "linear": tf.keras.activations.linear,
+    "mish": tf.keras.activations.mish,
+    "relu": tf.keras.activations.relu,
+    "selu": tf.keras.activations.selu,
+    "sigmoid": tf.keras.activations.sigmoid,
+    "softmax": tf.keras.activations.softmax,
+    "softplus": tf.keras.activations.softplus,
+    "softsign": tf.keras.activations.softsign,
+    "swish": tf.keras.activations.swish,
+    "tanh": tf.keras.activations.tanh,
+}
+
+
+def activation(value: Any, where: str, given: Given) -> Any:
+    """A public activation by its name, or a function that the user gives."""
+    if isinstance(value, dict) and value.get("class_name") == "function":
+        registered = value.get("registered_name")
+        if isinstance(registered, str) and registered in given:
+            return given[registered]
+        value = value.get("config") if value.get("module") == "builtins" else registered
+    if value is None or (isinstance(value, str) and value in ACTIVATIONS):
+        return None if value is None else ACTIVATIONS[value]
+    return refuse(where, "the name of a Keras activation", value)
+
+
+_SEEDED: dict[str, Reader] = {"seed": seed}
+_INITIALIZERS: dict[str, tuple[Any, dict[str, Reader]]] = {
+    "Zeros": (tf.keras.initializers.Zeros, {}),
+    "Ones": (tf.keras.initializers.Ones, {}),
+    "Constant": (tf.keras.initializers.Constant, {"value": number}),
+    "Identity": (tf.keras.initializers.Identity, {"gain": number}),
+    "Orthogonal": (tf.keras.initializers.Orthogonal, {"gain": number, **_SEEDED}),
+    "RandomNormal": (tf.keras.initializers.RandomNormal, {"mean": number, "stddev": number, **_SEEDED}),
+    "RandomUniform": (tf.keras.initializers.RandomUniform, {"minval": number, "maxval": number, **_SEEDED}),
+    "TruncatedNormal": (tf.keras.initializers.TruncatedNormal, {"mean": number, "stddev": number, **_SEEDED}),
+    "VarianceScaling": (
+        tf.keras.initializers.VarianceScaling,
+        {
+            "scale": number,
+            "mode": choice("fan_in", "fan_out", "fan_avg"),
+            "distribution": choice("truncated_normal", "untruncated_normal", "uniform"),
+            **_SEEDED,
+        },
+    ),
+    "GlorotNormal": (tf.keras.initializers.GlorotNormal, _SEEDED),
+    "GlorotUniform": (tf.keras.initializers.GlorotUniform, _SEEDED),
+    "HeNormal": (tf.keras.initializers.HeNormal, _SEEDED),
+    "HeUniform": (tf.keras.initializers.HeUniform, _SEEDED),
+    "LecunNormal": (tf.keras.initializers.LecunNormal, _SEEDED),
+    "LecunUniform": (tf.keras.initializers.LecunUniform, _SEEDED),
+}
+_REGULARIZERS: dict[str, tuple[Any, dict[str, Reader]]] = {
+    "L1": (tf.keras.regularizers.L1, {"l1": number}),
+    "L2": (tf.keras.regularizers.L2, {"l2": number}),
+    "L1L2": (tf.keras.regularizers.L1L2, {"l1": number, "l2": number}),
+    "OrthogonalRegularizer": (
+        tf.keras.regularizers.OrthogonalRegularizer,
+        {"factor": number, "mode": choice("rows", "columns")},
+    ),
+}
+_CONSTRAINTS: dict[str, tuple[Any, dict[str, Reader]]] = {
+    "MaxNorm": (tf.keras.constraints.MaxNorm, {"max_value": number, "axis": integers}),
+    "MinMaxNorm": (
+        tf.keras.constraints.MinMaxNorm,
+        {"min_value": number, "max_value": number, "rate": number, "axis": integers},
+    ),
+    "NonNeg": (tf.keras.constraints.NonNeg, {}),
+    "UnitNorm": (tf.keras.constraints.UnitNorm, {"axis": integers}),
+}
+
+
+def arguments(config: Any, readers: Mapping[str, Reader], where: str, given: Given) -> dict[str, Any]:
+    """Returns validated keyword arguments.
+
+    Args:
+      config: a parsed JSON object.
+      readers: allowed arguments.
+      where: place for messages.
+      given: objects of the user.
+
+    Raises:
+      RefusedError: if an argument is unknown, or its value not allowed.
+    """
+    if not isinstance(config, dict):
+        return dict(refuse(where, "an object", config))
+    unknown = sorted(set(config) - set(readers))
+    if unknown:
+        raise RefusedError(f"{where} has an argument that is not allowed: {shown(unknown[0])}")
+    return {key: readers[key](value, f"{where}.{key}", given) for key, value in config.items()}
+
+
+def part_of(table: Mapping[str, tuple[Any, dict[str, Reader]]], kind: str, module: str) -> Reader:
+    """Returns the reader of a small Keras object: None, or a class of a table with its arguments."""
+
+    def read(value: Any, where: str, given: Given) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, dict) or value.get("module") != module:
+            return refuse(where, f"a Keras {kind}", value)
+        class_name = value.get("class_name")
+        if not isinstance(class_name, str) or class_name not in table:
+            return refuse(where, f"a Keras {kind}", class_name)
+        constructor, readers = table[class_name]
+        return Recipe(constructor, arguments(value.get("config"), readers, where, given))
+
+    return read
+
+
+initializer = part_of(_INITIALIZERS, "initializer", "keras.initializers")
+regularizer = part_of(_REGULARIZERS, "regularizer", "keras.regularizers")
+constraint = part_of(_CONSTRAINTS, "constraint", "keras.constraints")
+
+# Layers.
+
+COMMON: dict[str, Reader] = {"name": name, "trainable": boolean, "dtype": dtype, "batch_input_shape": shape}
+_DATA_FORMAT = choice("channels_last", "channels_first", None)
+
+
+def _weights(*names: str) -> dict[str, Reader]:
+    """Initializer, regularizer and constraint of each weight."""
+    kinds = {"initializer": initializer, "regularizer": regularizer, "constraint": constraint}
+    return {f"{weight}_{kind}": reader for weight in names for kind, reader in kinds.items()}
+
+
+_DENSE = {"use_bias": boolean, "activity_regularizer": regularizer, **_weights("kernel", "bias")}
+_RECURRENT: dict[str, Reader] = {
+    "units": integer,
+    "activation": activation,
+    "use_bias": boolean,
+    "dropout": number,
+    "recurrent_dropout": number,
+    "return_sequences": boolean,
+    "return_state": boolean,
+    "go_backwards": boolean,
+    "stateful": false,
+    "unroll": false,  # a loop over as many steps as the file says
+    "time_major": boolean,
+    "activity_regularizer": regularizer,
+    **_weights("kernel", "recurrent", "bias"),
+}
+_GATED: dict[str, Reader] = {**_RECURRENT, "recurrent_activation": activation, "implementation": choice(1, 2)}
+_NORMALIZATION: dict[str, Reader] = {
+    "axis": integers,
+    "epsilon": number,
+    "center": boolean,
+    "scale": boolean,
+    **_weights("beta", "gamma"),
+}
+_POOLING: dict[str, Reader] = {
+    "pool_size": integers,
+    "strides": integers,
+    "padding": choice("valid", "same"),
+    "data_format": _DATA_FORMAT,
+}
+_GLOBAL_POOLING: dict[str, Reader] = {"data_format": _DATA_FORMAT, "keepdims": boolean}
+_DROPOUT: dict[str, Reader] = {"rate": number, "noise_shape": integers, "seed": seed}
+_layers = tf.keras.layers
+EMBEDDING: dict[str, Reader] = {
+    "input_dim": integer,
+    "output_dim": integer,
+    "mask_zero": boolean,
+    "input_length": integers,
+    "activity_regularizer": regularizer,
+    **_weights("embeddings"),
+}
+# `Lambda`, layers of TensorFlow's operations and those that read vocabularies are left out on purpose.
+LAYERS: dict[str, tuple[Any, dict[str, Reader]]] = {
+    "InputLayer": (_layers.InputLayer, {"sparse": false, "ragged": false, "optional": false}),
+    "Dense": (_layers.Dense, {"units": integer, "activation": activation, **_DENSE}),
+    "Embedding": (_layers.Embedding, EMBEDDING),
+    "Activation": (_layers.Activation, {"activation": activation}),
+    "LeakyReLU": (_layers.LeakyReLU, {"alpha": number}),
+    "PReLU": (_layers.PReLU, {"shared_axes": integers, **_weights("alpha")}),
+    "ELU": (_layers.ELU, {"alpha": number}),
+    "ReLU": (_layers.ReLU, {"max_value": optional_number, "negative_slope": number, "threshold": number}),
+    "ThresholdedReLU": (_layers.ThresholdedReLU, {"theta": number}),
+    "Softmax": (_layers.Softmax, {"axis": integers}),
+    "Dropout": (_layers.Dropout, _DROPOUT),
+    "SpatialDropout1D": (_layers.SpatialDropout1D, _DROPOUT),
+    "GaussianNoise": (_layers.GaussianNoise, {"stddev": number, "seed": seed}),
+    "GaussianDropout": (_layers.GaussianDropout, {"rate": number, "seed": seed}),
+    "AlphaDropout": (_layers.AlphaDropout, _DROPOUT),
+    "LayerNormalization": (_layers.LayerNormalization, _NORMALIZATION),
+    "BatchNormalization": (
+        _layers.BatchNormalization,
+        {
+            **_NORMALIZATION,
+            "momentum": number,
+            "moving_mean_initializer": initializer,
+            "moving_variance_initializer": initializer,
+        },
+    ),
+    "GroupNormalization": (_layers.GroupNormalization, {"groups": integer, **_NORMALIZATION}),
+    "UnitNormalization": (_layers.UnitNormalization, {"axis": integers}),
+    "Concatenate": (_layers.Concatenate, {"axis": integer}),
+    "Add": (_layers.Add, {}),
+    "Subtract": (_layers.Subtract, {}),
+    "Multiply": (_layers.Multiply, {}),
+    "Average": (_layers.Average, {}),
+    "Maximum": (_layers.Maximum, {}),
+    "Minimum": (_layers.Minimum, {}),
+    "Dot": (_layers.Dot, {"axes": dot_axes, "normalize": boolean}),
+    "Flatten": (_layers.Flatten, {"data_format": _DATA_FORMAT}),
+    "Reshape": (_layers.Reshape, {"target_shape": integers}),
+    "Permute": (_layers.Permute, {"dims": integers}),
+    "RepeatVector": (_layers.RepeatVector, {"n": integer}),
+    "Masking": (_layers.Masking, {"mask_value": number}),
+    "UpSampling1D": (_layers.UpSampling1D, {"size": integer}),
+    "GlobalAveragePooling1D": (_layers.GlobalAveragePooling1D, _GLOBAL_POOLING),
+    "GlobalMaxPooling1D": (_layers.GlobalMaxPooling1D, _GLOBAL_POOLING),
+    "AveragePooling1D": (_layers.AveragePooling1D, _POOLING),
+    "MaxPooling1D": (_layers.MaxPooling1D, _POOLING),
+    "SimpleRNN": (_layers.SimpleRNN, _RECURRENT),
+    "GRU": (_layers.GRU, {**_GATED, "reset_after": boolean}),
+    "LSTM": (_layers.LSTM, {**_GATED, "unit_forget_bias": boolean}),
+    "Conv1D": (
+        _layers.Conv1D,
+        {
+            "filters": integer,
+            "kernel_size": integers,
+            "strides": integers,
+            "padding": choice("valid", "same", "causal"),
+            "data_format": _DATA_FORMAT,
+            "dilation_rate": integers,
+            "groups": integer,
+            "activation": activation,
+            **_DENSE,
+        },
+    ),
+    "Attention": (
+        _layers.Attention,
+        {"use_scale": boolean, "score_mode": choice("dot", "concat"), "dropout": number},
+    ),
+    "AdditiveAttention": (_layers.AdditiveAttention, {"use_scale": boolean, "dropout": number}),
+    "MultiHeadAttention": (
+        _layers.MultiHeadAttention,
+        {
+            "num_heads": integer,
+            "key_dim": integer,
+            "value_dim": integers,
+            "dropout": number,
+            "output_shape": integers,
+            "attention_axes": integers,
+            "softmax_robust_masking": boolean,
+            **_DENSE,
+        },
+    ),
+    "Rescaling": (_layers.Rescaling, {"scale": number, "offset": number}),
+    "CategoryEncoding": (
+        _layers.CategoryEncoding,
+        {"num_tokens": integer, "output_mode": choice("multi_hot", "one_hot", "count"), "sparse": false},
+    ),
+}

@@ -1,0 +1,445 @@
+"""Rebuilding of a saved scorer's architecture from an allow-list: nothing that a file names is imported or resolved.
+
+A configuration is validated as a whole and turned into a `keras_parts.Recipe`; only then are constructors called. They
+are those of this project's scorers, of the Keras layers in `keras_parts.LAYERS`, and of classes that the user gives.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from recsys_po_rl.scoring import calling
+from recsys_po_rl.scoring import keras_parts as parts
+from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
+from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
+from recsys_po_rl.scoring.dot_product import DocumentBias
+from recsys_po_rl.scoring.gru import GRUModel
+from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer
+from recsys_po_rl.scoring.interest import InterestModel
+from recsys_po_rl.scoring.keras_parts import Given, Reader, Recipe, RefusedError
+from recsys_po_rl.scoring.self_attention import SelfAttentionModel
+
+MAX_DEPTH = 30  # of models and values in each other
+MAX_CALLS = 1000  # of layers in a functional model
+SPARE_NUMBERS = 10_000  # variables of Keras that files do not hold, such as counters
+
+_SIZES: dict[str, Reader] = {
+    "num_users": parts.integer,
+    "num_docs": parts.integer,
+    "doc_embed_dim": parts.integer,
+    "history_length": parts.integer,
+}
+_NAMED: dict[str, Reader] = {"name": parts.name, "trainable": parts.boolean, "dtype": parts.dtype}
+_SCORER = {**_SIZES, **_NAMED, "proposal_stddev": parts.number}
+_INTEREST: dict[str, Reader] = {
+    **_NAMED,
+    "num_topics": parts.integer,
+    "num_docs": parts.integer,
+    "doc_embed_dim": parts.integer,
+    "hidden_units": parts.integer,
+    "proposal_stddev": parts.number,
+}
+_ATTENTION: dict[str, Reader] = {"num_blocks": parts.few, "num_heads": parts.integer, "dropout": parts.number}
+OWN: dict[str, tuple[Any, dict[str, Reader]]] = {
+    "recsys_po_rl>CollabFilteringModel": (CollabFilteringModel, {**_SCORER, "mask_null_documents": parts.boolean}),
+    "recsys_po_rl>AveragedHistoryModel": (AveragedHistoryModel, {**_SCORER, "decays": parts.numbers}),
+    "recsys_po_rl>GRUModel": (GRUModel, {**_SCORER, "units": parts.integer}),
+    "recsys_po_rl>SelfAttentionModel": (SelfAttentionModel, {**_SCORER, **_ATTENTION}),
+    "recsys_po_rl>InterestModel": (InterestModel, _INTEREST),
+    "recsys_po_rl>DocumentBias": (DocumentBias, {**parts.COMMON, "num_docs": parts.integer}),
+    "recsys_po_rl>Embedding": (Embedding, {**parts.COMMON, **parts.EMBEDDING}),
+}
+_FUNCTIONAL_KEYS = {"layers", "input_layers", "output_layers"}
+_KERAS_MODULES = ("keras", "keras.layers", "keras.models")
+_FUNCTIONAL_MODULES = (*_KERAS_MODULES, "keras.src.engine.functional", "tf_keras.src.engine.functional")
+
+
+def recipe_of(config: Any, given: Given) -> Recipe:
+    """Validates a saved architecture; nothing is constructed.
+
+    Args:
+      config: parsed JSON, as Keras 2 writes it into `.keras` files.
+      given: the user's own classes and activations, by the names under which they are registered with Keras.
+
+    Returns:
+      The recipe of the model.
+
+    Raises:
+      keras_parts.UnknownClassError: if a class is neither on the allow-list nor given.
+      keras_parts.RefusedError: if the configuration has another form, or holds anything that is not allowed.
+    """
+    return _object(config, "config", given)
+
+
+def build(recipe: Recipe, num_weights: int) -> tf.keras.Model:
+    """Constructs a model and its weights.
+
+    Args:
+      recipe: what `recipe_of` returned.
+      num_weights: numbers that the file holds as weights; a larger model is refused before memory is taken.
+
+    Returns:
+      The model, with initial weights.
+
+    Raises:
+      keras_parts.RefusedError: if the model is larger, or the architecture is a layer, not a model.
+      Exception: of any kind that constructors raise for arguments that do not fit together.
+    """
+    left = num_weights + SPARE_NUMBERS
+
+    def bounded(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+        nonlocal left
+        left -= _size_of(kwargs)
+        if left < 0:
+            raise RefusedError(f"its architecture has more weights than the {num_weights} numbers that it holds")
+        return next_creator(**kwargs)
+
+    with tf.variable_creator_scope(bounded):
+        model = parts.make(recipe)
+    if not isinstance(model, tf.keras.Model):
+        raise RefusedError(f"it is a {type(model).__name__}, not a model")
+    return model
+
+
+def _size_of(kwargs: Mapping[str, Any]) -> int:
+    """Numbers in a variable that is about to be created."""
+    shape, value = kwargs.get("shape"), kwargs.get("initial_value")
+    if shape is None:
+        shape = getattr(value, "shape", ())
+    shape = tf.TensorShape(shape)
+    return math.prod(shape.as_list()) if shape.is_fully_defined() else 1
+
+
+# Objects: classes with their configuration.
+
+
+def _object(value: Any, where: str, given: Given) -> Recipe:
+    """The recipe of a layer or model."""
+    if where.count(".") > 2 * MAX_DEPTH:
+        raise RefusedError(f"its architecture is nested more than {MAX_DEPTH} deep")
+    if not isinstance(value, dict):
+        parts.refuse(where, "a layer or a model", value)
+    class_name, registered, module = (value.get(key) for key in ("class_name", "registered_name", "module"))
+    config = value.get("config")
+    if not isinstance(class_name, str) or not isinstance(registered, (str, type(None))):
+        parts.refuse(where, "a layer or a model", class_name)
+    if registered in OWN:
+        constructor, readers = OWN[registered]
+        return Recipe(_built, {"constructor": constructor, "arguments": _arguments(config, readers, where, given)})
+    if registered in given:
+        constructor = given[registered]
+        shape = _build_shape(value.get("build_config"), f"{where}.build_config", given)
+        return Recipe(_users_own, {"constructor": constructor, "config": _plain(config, where, given), "shape": shape})
+    if class_name == "Functional" and registered in (None, "Functional") and module in _FUNCTIONAL_MODULES:
+        return _functional_recipe(config, where, given)
+    of_keras = isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras")
+    if not of_keras or registered not in (None, class_name):
+        raise parts.UnknownClassError(registered or class_name, class_name)
+    if class_name == "Sequential" and module in _KERAS_MODULES:
+        return _sequential_recipe(config, where, given)
+    table = {**parts.LAYERS, **_WRAPPERS}
+    if class_name not in table or module not in _KERAS_MODULES:
+        raise RefusedError(
+            f"it names the Keras class {parts.shown(class_name)}, which is not among those that are loaded "
+            "(docs/security.md lists them): write a class of your own in its place"
+        )
+    constructor, readers = table[class_name]
+    return Recipe(constructor, _arguments(config, {**parts.COMMON, **readers}, where, given))
+
+
+def _arguments(config: Any, readers: Mapping[str, Reader], where: str, given: Given) -> dict[str, Any]:
+    return parts.arguments(config, readers, where, given)
+
+
+def _attention(query_shape: Any = None, key_shape: Any = None, value_shape: Any = None, **arguments: Any) -> Any:
+    """`MultiHeadAttention`; the shapes are for building, which its call does."""
+    del query_shape, key_shape, value_shape
+    return tf.keras.layers.MultiHeadAttention(**arguments)
+
+
+_ATTENTION_SHAPES: dict[str, Reader] = {name: parts.shape for name in ("query_shape", "key_shape", "value_shape")}
+_WRAPPERS: dict[str, tuple[Any, dict[str, Reader]]] = {
+    "Bidirectional": (
+        tf.keras.layers.Bidirectional,
+        {
+            "layer": _object,
+            "backward_layer": _object,
+            "merge_mode": parts.choice("sum", "mul", "concat", "ave", None),
+        },
+    ),
+    "TimeDistributed": (tf.keras.layers.TimeDistributed, {"layer": _object}),
+    "MultiHeadAttention": (_attention, {**parts.LAYERS["MultiHeadAttention"][1], **_ATTENTION_SHAPES}),
+}
+
+
+def _built(constructor: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """An object of this project, a scorer with its weights."""
+    model = constructor(**arguments)
+    if isinstance(model, HistoryScorer):
+        model.build((None, model.history_length))
+    return model
+
+
+# Classes of the user.
+
+
+def _plain(value: Any, where: str, given: Given) -> Any:
+    """The configuration of a user's class: JSON values, in which layers, initialisers and such are rebuilt."""
+    if where.count(".") > 2 * MAX_DEPTH:
+        raise RefusedError(f"its architecture is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, list):
+        return [_plain(item, f"{where}.{index}", given) for index, item in enumerate(parts.bounded(value, where))]
+    if isinstance(value, dict):
+        if "class_name" in value or "module" in value:
+            return _nested(value, where, given)
+        if set(value) >= _FUNCTIONAL_KEYS:
+            raise RefusedError(f"{where} is a subclass of a functional model, which is not loaded")
+        return {key: _plain(item, f"{where}.{key}", given) for key, item in value.items()}
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return parts.number(value, where, given)
+    return value
+
+
+def _nested(value: dict[str, Any], where: str, given: Given) -> Any:
+    readers: dict[Any, Reader] = {
+        "keras.initializers": parts.initializer,
+        "keras.regularizers": parts.regularizer,
+        "keras.constraints": parts.constraint,
+    }
+    by_class: dict[Any, Reader] = {"function": parts.activation, "Policy": parts.dtype, "__numpy__": parts.number}
+    module, class_name = value.get("module"), value.get("class_name")
+    if isinstance(module, str) and module in readers:
+        return readers[module](value, where, given)
+    if isinstance(class_name, str) and class_name in by_class:
+        return by_class[class_name](value, where, given)
+    return _object(value, where, given)
+
+
+def _build_shape(value: Any, where: str, given: Given) -> Any:
+    """Shape of the first call's inputs, or the shapes of several; None where the file has none."""
+    shape = value.get("input_shape") if isinstance(value, dict) else None
+    if isinstance(shape, list) and any(isinstance(item, list) for item in shape):
+        return [parts.shape(item, where, given) for item in parts.bounded(shape, where)]
+    return parts.shape(shape, where, given)
+
+
+def _users_own(constructor: Any, config: Any, shape: Any) -> Any:
+    """An object of a class that the user gives; weights are made by its `build`, else by a call with empty histories.
+
+    Raises:
+      RefusedError: if the class has no `from_config`.
+    """
+    if not hasattr(constructor, "from_config"):
+        raise RefusedError(f"{getattr(constructor, '__name__', constructor)} of custom_objects has no from_config")
+    made = constructor.from_config(config)
+    if not isinstance(made, tf.keras.Model) or made.built:
+        return made
+    first = shape[0] if isinstance(shape, list) and shape else shape
+    if isinstance(made, HistoryScorer):
+        made.build((None, made.history_length))
+    elif shape is not None and type(made).build is not tf.keras.Model.build:
+        made.build(shape)
+    elif first:
+        history = (1, first[-1] or 1)
+        calling.scores(made, tf.zeros(history, tf.int32), tf.zeros(history))
+    return made
+
+
+# Models of layers.
+
+
+def _layers(value: Any, where: str, given: Given) -> list[Recipe]:
+    if not isinstance(value, list) or not value:
+        parts.refuse(where, "a list of layers", value)
+    return [_object(layer, f"{where}.{index}", given) for index, layer in enumerate(parts.bounded(value, where))]
+
+
+def _sequential_recipe(config: Any, where: str, given: Given) -> Recipe:
+    readers: dict[str, Reader] = {**_NAMED, "layers": _layers, "build_input_shape": parts.shape}
+    return Recipe(_sequential, _arguments(config, readers, where, given))
+
+
+def _sequential(
+    layers: list[Any], name: Any = None, trainable: bool = True, dtype: Any = None, build_input_shape: Any = None
+) -> tf.keras.Model:
+    del dtype  # of its layers
+    model = tf.keras.Sequential(layers, name=name)
+    if not model.built and build_input_shape is not None:
+        model.build(build_input_shape)
+    return _frozen(model, trainable)
+
+
+class _Tensor(NamedTuple):
+    """An output of a call of a layer, in a functional model."""
+
+    layer: str
+    call: int
+    output: int
+
+
+class _Call(NamedTuple):
+    """A call of a layer, in a functional model."""
+
+    layer: str
+    inputs: Any  # a tensor, or a list or dict of them
+    arguments: dict[str, Any]  # plain values, tensors, and lists of both
+
+
+def _functional_recipe(config: Any, where: str, given: Given) -> Recipe:
+    """The recipe of a functional model: layers in the order of the file, and their calls."""
+    if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+        parts.refuse(where, "a functional model", config)
+    settings = {key: value for key, value in config.items() if key not in _FUNCTIONAL_KEYS}
+    arguments = _arguments(settings, _NAMED, where, given)
+    layers = dict(zip(_layer_names(config["layers"], where), _layers(config["layers"], f"{where}.layers", given)))
+    calls = [call for layer in config["layers"] for call in _calls(layer["name"], layer.get("inbound_nodes"), where)]
+    if len(calls) > MAX_CALLS:
+        raise RefusedError(f"{where} calls layers more than {MAX_CALLS} times")
+    return Recipe(
+        _functional,
+        {
+            **arguments,
+            "layers": layers,
+            "calls": tuple(calls),
+            "inputs": _tensors(config.get("input_layers"), f"{where}.input_layers"),
+            "outputs": _tensors(config.get("output_layers"), f"{where}.output_layers"),
+        },
+    )
+
+
+def _layer_names(layers: list[Any], where: str) -> list[str]:
+    names = [layer.get("name") if isinstance(layer, dict) else None for layer in layers]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        parts.refuse(where, "layers of different names", names)
+    return [str(name) for name in names]
+
+
+def _calls(layer: str, nodes: Any, where: str) -> list[_Call]:
+    place = f"{where}.{layer}.inbound_nodes"
+    if not isinstance(nodes, list):
+        parts.refuse(place, "a list of calls", nodes)
+    calls = []
+    for node in nodes:
+        inputs = _tensors(node, place)
+        # The arguments of a call stand beside each of its tensors.
+        first = node
+        while isinstance(first, (dict, list)) and not _is_tensor(first):
+            first = next(iter(first.values() if isinstance(first, dict) else first), None)
+        given = first[3] if isinstance(first, list) and len(first) == 4 else {}
+        if not isinstance(given, dict) or not all(name.isidentifier() and name[0] != "_" for name in given):
+            parts.refuse(place, "a call with named arguments", given)
+        if isinstance(inputs, list) and len(inputs) == 1:
+            inputs = inputs[0]
+        calls.append(_Call(layer, inputs, {name: _argument(value, place) for name, value in given.items()}))
+    return calls
+
+
+def _is_tensor(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and all(type(index) is int and 0 <= index <= MAX_CALLS for index in value[1:3])
+    )
+
+
+def _tensors(value: Any, where: str) -> Any:
+    """A tensor of a functional model, or a list or dict of them."""
+    if _is_tensor(value):
+        return _Tensor(*value[:3])
+    if isinstance(value, list) and value and all(map(_is_tensor, parts.bounded(value, where))):
+        return [_Tensor(*item[:3]) for item in value]
+    if isinstance(value, dict) and value and all(map(_is_tensor, value.values())):
+        return {key: _Tensor(*item[:3]) for key, item in value.items()}
+    return parts.refuse(where, "tensors of the model", value)
+
+
+def _argument(value: Any, where: str) -> Any:
+    if _is_tensor(value):
+        return _Tensor(*value[:3])
+    if isinstance(value, list):
+        return [_argument(item, where) for item in parts.bounded(value, where)]
+    if value is None or isinstance(value, bool):
+        return value
+    return parts.number(value, where, {})
+
+
+def _functional(
+    layers: dict[str, Any],
+    calls: tuple[_Call, ...],
+    inputs: Any,
+    outputs: Any,
+    name: Any = None,
+    trainable: bool = True,
+    dtype: Any = None,
+) -> tf.keras.Model:
+    """Calls layers as the file says, and makes the model of the results."""
+    del dtype  # of its layers
+    tensors: dict[_Tensor, Any] = {}
+    # Keras does not count the call that a nested model makes of itself when it is constructed.
+    made = {key: int(isinstance(layer, tf.keras.Model) and _has_inputs(layer)) for key, layer in layers.items()}
+    for key, layer in layers.items():
+        if isinstance(layer, tf.keras.layers.InputLayer):
+            tensors[_Tensor(key, 0, 0)] = layer.output
+    pending = list(calls)
+    while pending:
+        waiting: list[_Call] = []
+        for call in pending:
+            earlier = any(other.layer == call.layer for other in waiting)
+            if earlier or not all(needed in tensors for needed in _needed(call)):
+                waiting.append(call)
+                continue
+            results = layers[call.layer](_resolved(call.inputs, tensors), **_resolved(call.arguments, tensors))
+            for output, result in enumerate(tf.nest.flatten(results)):
+                _raise_if_large(result.shape, call.layer)
+                tensors[_Tensor(call.layer, made[call.layer], output)] = result
+            made[call.layer] += 1
+        if len(waiting) == len(pending):
+            raise RefusedError(f"the layer {parts.shown(waiting[0].layer)} needs tensors that no layer makes")
+        pending = waiting
+    model = tf.keras.Model(_resolved(inputs, tensors), _resolved(outputs, tensors), name=name)
+    return _frozen(model, trainable)
+
+
+def _has_inputs(model: tf.keras.Model) -> bool:
+    """Whether a nested model was made of symbolic tensors, as functional and most sequential ones are."""
+    return not isinstance(model, (HistoryScorer, InterestModel)) and bool(getattr(model, "inputs", None))
+
+
+def _needed(call: _Call) -> list[_Tensor]:
+    needed: list[_Tensor] = []
+    pending = [call.inputs, call.arguments]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, _Tensor):
+            needed.append(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return needed
+
+
+def _resolved(value: Any, tensors: Mapping[_Tensor, Any]) -> Any:
+    if isinstance(value, _Tensor):
+        if value not in tensors:
+            raise RefusedError(f"there is no output {value.output} of the layer {parts.shown(value.layer)}")
+        return tensors[value]
+    if isinstance(value, dict):
+        return {key: _resolved(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item, tensors) for item in value]
+    return value
+
+
+def _raise_if_large(shape: tf.TensorShape, layer: str) -> None:
+    if shape.rank is not None and math.prod(size or 1 for size in shape.as_list()) > parts.MAX_INTEGER:
+        raise RefusedError(f"the layer {parts.shown(layer)} has an output of more than 2 ** 31 numbers")
+
+
+def _frozen(model: tf.keras.Model, trainable: bool) -> tf.keras.Model:
+    if not trainable:  # True would thaw layers that are frozen by themselves
+        model.trainable = False
+    return model
