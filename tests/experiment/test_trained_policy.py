@@ -129,7 +129,7 @@ def test_a_model_that_names_other_modules_is_refused_before_they_are_imported(ru
         config.update(module="antigravity", class_name="fly", registered_name="fly")
 
     rewritten(pathlib.Path(run.run_dir, run_dir.POLICY), tmp_path / run_dir.POLICY, change)
-    with pytest.raises(checks.InvalidInputError, match=r"it names antigravity.fly, which is not registered with Keras"):
+    with pytest.raises(checks.InvalidInputError, match=r"it names the class 'fly', which this project does not load"):
         recsys_po_rl.load_policy(tmp_path)
     assert "antigravity" not in sys.modules
 
