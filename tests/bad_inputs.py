@@ -6,6 +6,7 @@ Read by test_bad_inputs.py, which tries each, and by docs/make_bad_inputs.py, wh
 import json
 import pathlib
 import shutil
+import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -412,6 +413,25 @@ def write(name: str, content: bytes) -> Change:
     return lambda run: (run / name).write_bytes(content)
 
 
+def rezip(members: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED) -> Change:
+    """Writes policy.keras anew, with some members replaced or added."""
+
+    def change(run: pathlib.Path) -> None:
+        with zipfile.ZipFile(run / "policy.keras") as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(run / "policy.keras", "w", compression) as archive:
+            for name, data in {**content, **(members or {})}.items():
+                archive.writestr(name, data)
+
+    return change
+
+
+def _keras_class(name: str, module: str = "keras.layers", registered_name: str | None = None) -> bytes:
+    """An architecture that names a class."""
+    named = {"module": module, "class_name": name, "registered_name": registered_name, "config": {}}
+    return json.dumps(named).encode()
+
+
 def cut(name: str) -> Change:
     """Leaves the first half of a file."""
     return lambda run: (run / name).write_bytes((run / name).read_bytes()[: (run / name).stat().st_size // 2])
@@ -537,4 +557,14 @@ POLICIES = [
            write("policy.keras", b"hello")),
     BadRun("load_policy(RUN), policy.keras a pickle", "is no policy that can be read", ("{run}",),
            write("policy.keras", b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.")),
+    BadRun("load_policy(RUN), policy.keras compressed", "must be stored, not compressed", ("{run}",),
+           rezip(compression=zipfile.ZIP_DEFLATED)),
+    BadRun("load_policy(RUN), policy.keras with another file in it", "must hold metadata.json, config.json and",
+           ("{run}",), rezip({"assets/x": b""})),
+    BadRun("load_policy(RUN), policy.keras of a Lambda layer", "names the Keras class 'Lambda', which is not among",
+           ("{run}",), rezip({"config.json": _keras_class("Lambda")})),
+    BadRun("load_policy(RUN), policy.keras of a class that is not given", r"custom_objects=\{'mine>Scorer': THE_CLASS",
+           ("{run}",), rezip({"config.json": _keras_class("Scorer", "mine", "mine>Scorer")})),
+    BadRun("load_policy(RUN), policy.keras without an architecture", "config must be a layer or a model", ("{run}",),
+           rezip({"config.json": b"[]"})),
 ]  # fmt: skip

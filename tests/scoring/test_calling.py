@@ -70,7 +70,7 @@ FromKeras3.__module__ = "keras.src.models.functional"
 )
 def test_what_is_no_scorer_is_refused_by_name(model, says):
     config = {"num_users": 2, "num_docs": DOCS, "slate_size": 2, "history_length": HISTORY}
-    with pytest.raises(checks.InvalidTypeError, match=f"CollabFilteringRecommender: model_ctor .*{says}$"):
+    with pytest.raises(checks.InvalidTypeError, match=f"CollabFilteringRecommender: model_ctor .*{says}\\b"):
         CollabFilteringRecommender(config, model_ctor=lambda *sizes: model)
 
 
