@@ -15,6 +15,7 @@ import recsys_po_rl
 from recsys_po_rl import checks
 from recsys_po_rl.artifacts import policy_file, run_dir
 from recsys_po_rl.experiment import trained_policy
+from recsys_po_rl.scoring import keras_parts, rebuilding
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
 from tests.experiment import hostile_policies as hostile
@@ -338,3 +339,9 @@ def test_the_example_of_a_scorer_is_loaded_again(tmp_path):
     given = {"examples>MeanHistoryScorer": MeanHistoryScorer}
     loaded = recsys_po_rl.load_policy(tmp_path, custom_objects=given).scorer
     np.testing.assert_array_equal(loaded(IDS, TIMES).numpy(), model(IDS, TIMES).numpy())
+
+
+def test_the_page_lists_the_layers_that_are_loaded(root):
+    page = (root / "docs" / "security.md").read_text(encoding="utf-8")
+    listed = re.search(r"Keras layers that are loaded: ([\w, ]+);", page).group(1).split(", ")
+    assert sorted(listed) == sorted({*keras_parts.LAYERS, *rebuilding._WRAPPERS})
