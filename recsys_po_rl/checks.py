@@ -6,9 +6,18 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+MAX_SHOWN = 200  # characters of a value in a message
+MAX_PATH_SHOWN = 400
+MAX_MESSAGE = 2000
+MAX_INTEGER = 2**63 - 1  # what a tensor can hold
+
 
 class InvalidInputError(ValueError):
     """A value handed in by the user is impossible; the message is one line and names the argument."""
+
+    def __init__(self, message: str = "") -> None:
+        """Keeps the message; of one with more than `MAX_MESSAGE` characters both ends."""
+        super().__init__(cut(message, MAX_MESSAGE))
 
 
 class InvalidTypeError(InvalidInputError, TypeError):
@@ -25,13 +34,17 @@ def integer(name: str, value: Any, minimum: int) -> int:
 
     Raises:
       InvalidTypeError: if `value` is no integer.
-      InvalidInputError: if it is below `minimum`.
+      InvalidInputError: if it is below `minimum`, or above `MAX_INTEGER`.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise InvalidTypeError(f"{name} must be an integer of at least {minimum}, got {_shown(value)}")
+        raise InvalidTypeError(f"{name} must be an integer of at least {minimum}, got {shown(value)}")
     as_int = int(value)
     if as_int < minimum:
-        raise InvalidInputError(f"{name} must be an integer of at least {minimum}, got {value}")
+        raise InvalidInputError(f"{name} must be an integer of at least {minimum}, got {_number_shown(value)}")
+    if as_int > MAX_INTEGER:
+        raise InvalidInputError(
+            f"{name} must be an integer of at least {minimum} and below 2**63, got {_number_shown(value)}"
+        )
     return as_int
 
 
@@ -53,14 +66,14 @@ def number(
     """
     allowed = _bounds(minimum, maximum, exclusive_minimum)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise InvalidTypeError(f"{name} must be a finite number{allowed}, got {_shown(value)}")
+        raise InvalidTypeError(f"{name} must be a finite number{allowed}, got {shown(value)}")
     try:
         as_float = float(value)
     except OverflowError:  # an integer or a fraction beyond the largest float; it is refused whatever its sign
         as_float = math.inf
     too_low = as_float <= minimum if exclusive_minimum else as_float < minimum
     if not math.isfinite(as_float) or too_low or as_float > maximum:
-        raise InvalidInputError(f"{name} must be a finite number{allowed}, got {value}")
+        raise InvalidInputError(f"{name} must be a finite number{allowed}, got {_number_shown(value)}")
     return as_float
 
 
@@ -71,7 +84,7 @@ def boolean(name: str, value: Any) -> bool:
       InvalidTypeError: if it is not.
     """
     if not isinstance(value, bool):
-        raise InvalidTypeError(f"{name} must be True or False, got {_shown(value)}")
+        raise InvalidTypeError(f"{name} must be True or False, got {shown(value)}")
     return value
 
 
@@ -82,7 +95,7 @@ def constructor(name: str, value: Any) -> Any:
       InvalidTypeError: if it cannot.
     """
     if not callable(value):
-        raise InvalidTypeError(f"{name} must be a constructor (in gin: @recsys_po_rl.Name), got {_shown(value)}")
+        raise InvalidTypeError(f"{name} must be a constructor (in gin: @recsys_po_rl.Name), got {shown(value)}")
     return value
 
 
@@ -94,7 +107,7 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """
     known = sorted(allowed)
     if not isinstance(value, str) or value not in known:
-        raise InvalidInputError(f"{name} must be one of {', '.join(known)}, got {_shown(value)}{nearest(value, known)}")
+        raise InvalidInputError(f"{name} must be one of {', '.join(known)}, got {shown(value)}{nearest(value, known)}")
     return value
 
 
@@ -121,9 +134,33 @@ def nearest(value: Any, known: Iterable[str]) -> str:
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
-def _shown(value: Any) -> str:
-    """`repr`, on one line: that of an array or a tensor has several."""
-    return " ".join(repr(value).split())
+def shown(value: Any, max_length: int = MAX_SHOWN) -> str:
+    """Returns the `repr` of a value on one line, cut to a length.
+
+    Args:
+      value: any object; the `repr` of an array or a tensor has several lines.
+      max_length: the most characters that are kept.
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        text = f"{type(value).__name__} that Python does not write"
+    return cut(" ".join(text.split()), max_length)
+
+
+def cut(text: str, max_length: int = MAX_SHOWN) -> str:
+    """Returns a text of at most `max_length` characters: of a longer one both ends, with an ellipsis between them."""
+    if len(text) <= max_length:
+        return text
+    head = (max_length - 3 + 1) // 2
+    return f"{text[:head]}...{text[len(text) - (max_length - 3 - head) :]}"
+
+
+def _number_shown(value: Any) -> str:
+    try:
+        return cut(str(value))
+    except ValueError:  # as in `shown`
+        return "a number of more than 4300 digits"
 
 
 def _bounds(minimum: float, maximum: float, exclusive_minimum: bool) -> str:

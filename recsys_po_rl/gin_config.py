@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import gin
 
-from recsys_po_rl import checks
+from recsys_po_rl import checks, regular_files
 
 MODULE = "recsys_po_rl"
 
@@ -115,9 +115,8 @@ def _raise_if_no_text(path: str) -> None:
     """Refuses a NUL, which some Pythons' tokenizers take for the end of a line."""
     for base in ("", configs_dir()):
         if os.path.isfile(os.path.join(base, path)):
-            with open(os.path.join(base, path), "rb") as file:
-                if b"\0" in file.read():
-                    raise checks.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
+            if b"\0" in regular_files.content(os.path.join(base, path), regular_files.MAX_GIN_BYTES):
+                raise checks.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
             return
 
 

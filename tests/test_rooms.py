@@ -29,6 +29,7 @@ FLOORS = [
     ["artifacts"],
     ["memory", "halves"],
     ["gin_config"],
+    ["regular_files"],
     ["checks"],
     ["version"],
     ["_compat"],

@@ -1,12 +1,13 @@
 """Checkpoints of a training run: all that it depends on besides its configuration.
 
 A checkpoint is TensorFlow's files `ckpt-STEP.*` and beside them `ckpt-STEP.json`, written last: the run that it belongs
-to, the SHA-256 of each file, and what is no variable. One without the latter was cut off while it was written.
+to, the SHA-256 of each file, what is no variable, and as `seal` the SHA-256 of all that. One without this file was cut
+off while it was written. Version 0.1.0 wrote no seal: a file with exactly the other keys is accepted if each has its
+form.
 """
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,13 +19,15 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl import checks
-from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.artifacts import readers, run_dir
 
 CHECKPOINTS_KEPT = 3
 _NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also what a cut off one leaves
 _LIST = "checkpoint"  # TensorFlow's of the checkpoints in a folder
 _HALF_A_LIST = re.compile(r"checkpoint\.tmp\w+")
 _COMPLETE = ("run", "step", "sha256", "state")  # keys of ckpt-STEP.json
+_SEAL = "seal"  # its last key
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Found(NamedTuple):
@@ -168,7 +171,7 @@ class Checkpoints:
                 run_dir.sync(file)
             run_dir.sync(self._path)
             content = {"run": self._run, "step": step, "sha256": _digests(prefix), "state": dict(state or {})}
-            run_dir.write_json(self._path, os.path.basename(prefix) + ".json", content)
+            run_dir.write_json(self._path, os.path.basename(prefix) + ".json", {**content, _SEAL: _seal(content)})
             _remove_all_but(self._path, [_step_of(kept) for kept in self._manager.checkpoints])
             self._saved_step = step
         return str(self._manager.latest_checkpoint)
@@ -184,16 +187,47 @@ class _BrokenError(Exception):
 
 
 def _sidecar(prefix: str) -> dict[str, Any]:
+    name = f"{os.path.basename(prefix)}.json"
     try:
-        with open(prefix + ".json", encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise _BrokenError(f"{os.path.basename(prefix)}.json cannot be read") from error
-    if not isinstance(content, dict) or any(key not in content for key in _COMPLETE):
-        raise _BrokenError(f"{os.path.basename(prefix)}.json lacks {' or '.join(_COMPLETE)}")
-    if content["step"] != _step_of(prefix) or not all(isinstance(content[key], dict) for key in ("sha256", "state")):
-        raise _BrokenError(f"{os.path.basename(prefix)}.json is not about it")
+        content = readers.json_object(f"{prefix}.json")
+    except (FileNotFoundError, checks.InvalidInputError) as error:
+        raise _BrokenError(f"{name} cannot be read") from error
+    if any(key not in content for key in _COMPLETE):
+        raise _BrokenError(f"{name} lacks {' or '.join(_COMPLETE)}")
+    seal = content.pop(_SEAL, None)
+    if len(content) > len(_COMPLETE) if seal is None else seal != _seal(content):
+        raise _BrokenError(f"{name} is not as it was written")
+    step, digests = content["step"], content["sha256"]
+    if not isinstance(content["run"], str) or isinstance(step, bool) or step != _step_of(prefix):
+        raise _BrokenError(f"{name} is not about it")
+    if not isinstance(digests, dict) or not all(
+        isinstance(of, str) and _SHA256.fullmatch(of) for of in digests.values()
+    ):
+        raise _BrokenError(f"{name} does not hold the SHA-256 of each file")
+    if not _is_state(content["state"], step):
+        raise _BrokenError(f"{name} does not hold the state of a run")
     return content
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a sidecar holds besides; floats are written so that they read back equal."""
+    return hashlib.sha256(run_dir.compact_json(content).encode()).hexdigest()
+
+
+def _is_state(state: Any, step: int) -> bool:
+    """Whether it may be empty or of a best policy: no later than the checkpoint, with a finite reward."""
+    if not isinstance(state, dict):
+        return False
+    best_step, best_mean = state.get("best_step"), state.get("best_mean_reward")
+    if best_step is None and best_mean is None:
+        return True
+    return (
+        isinstance(best_step, int)
+        and not isinstance(best_step, bool)
+        and 0 <= best_step <= step
+        and isinstance(best_mean, (int, float))
+        and not isinstance(best_mean, bool)
+    )
 
 
 def _raise_if_foreign(prefix: str, content: Mapping[str, Any], run: str) -> None:

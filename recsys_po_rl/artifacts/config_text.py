@@ -7,7 +7,7 @@ from typing import Any
 
 from gin import config_parser
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import checks, gin_config, regular_files
 
 MACRO = "macro"  # in place of a parameter's name, where a macro is bound
 
@@ -51,10 +51,10 @@ def bindings(text: str, search_path: Sequence[str] = ()) -> dict[str, str]:
                 found.update(file_bindings(statement.filename, search_path))
             elif isinstance(statement, config_parser.BindingStatement):
                 found[_name(statement)] = repr(statement.value)
-    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, OSError) as error:
+    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
         if isinstance(error, checks.InvalidInputError):
             raise
-        raise checks.InvalidInputError(f"not gin text: {' '.join(str(error).split())}") from error
+        raise checks.InvalidInputError(f"not gin text: {checks.cut(' '.join(str(error).split()))}") from error
     return found
 
 
@@ -63,8 +63,7 @@ def file_bindings(path: str, search_path: Sequence[str]) -> dict[str, str]:
     for folder in search_path:
         candidate = os.path.join(folder, path)
         if os.path.isfile(candidate):
-            with open(candidate, encoding="utf-8") as file:
-                return bindings(file.read(), search_path)
+            return bindings(regular_files.text(candidate), search_path)
     raise checks.InvalidInputError(f"no gin file {path!r}")
 
 

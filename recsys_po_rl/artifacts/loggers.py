@@ -5,6 +5,8 @@ import io
 import os
 from typing import Any, Optional
 
+from recsys_po_rl.artifacts import readers
+
 
 class CsvLogger:
     """A CSV file whose rows are visible as soon as they are written, and never half."""
@@ -65,13 +67,19 @@ class CsvLogger:
 
 
 def whole_rows(path: str) -> list[dict[str, str]]:
-    """The rows of a table that are whole lines, as text; none if there is no file.
+    """Returns the rows of a table up to the first line that is no whole row, as text; none if there is no file.
 
     Args:
       path: the file.
+
+    Raises:
+      checks.InvalidInputError: one line, if it is no regular file.
     """
-    columns, lines = _lines(path)
-    return [dict(zip(columns, cells)) for cells, _ in lines]
+    try:
+        found = readers.table(path)
+    except FileNotFoundError:
+        return []
+    return found.rows[: found.num_intact]
 
 
 def cut(path: str, last_step: int) -> Optional[list[str]]:
@@ -83,44 +91,26 @@ def cut(path: str, last_step: int) -> Optional[list[str]]:
 
     Returns:
       The columns, if a row is left.
+
+    Raises:
+      checks.InvalidInputError: one line, if it is no regular file.
     """
-    if not os.path.exists(path):
+    try:
+        found = readers.table(path)
+    except FileNotFoundError:
         return None
-    columns, rows = _lines(path)
     end = 0
-    for cells, at in rows:
-        step = dict(zip(columns, cells)).get("step", "")
-        if not step.isdecimal() or int(step) > last_step:
+    for row, row_end in zip(found.rows[: found.num_intact], found.ends):
+        step = readers.step_in(row)
+        if step is None or step > last_step:
             break
-        end = at
+        end = row_end
     if not end:
         os.unlink(path)
         return None
     if end < os.path.getsize(path):
         os.truncate(path, end)
-    return columns
-
-
-def _lines(path: str) -> tuple[list[str], list[tuple[list[str], int]]]:
-    """The header's cells, and for each whole row its cells and the place where it ends, up to what is no row."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        return [], []
-    columns: list[str] = []
-    rows: list[tuple[list[str], int]] = []
-    end = 0
-    for line in content.splitlines(keepends=True):
-        end += len(line)
-        cells = next(csv.reader([line.decode("utf-8", errors="replace")]), [])
-        if not line.endswith(b"\n") or (columns and len(cells) != len(columns)):
-            break
-        if columns:
-            rows.append((cells, end))
-        else:
-            columns = cells
-    return columns, rows
+    return found.columns
 
 
 def _text(cell: Any) -> str:

@@ -2,14 +2,13 @@
 
 import io
 import os
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from recsys_po_rl import checks
-from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.artifacts import readers, run_dir
 
 FILE = "per_user.npz"
 _POLICIES, _TOTALS = "policies", "totals"
@@ -42,16 +41,23 @@ def load(folder: str) -> dict[str, np.ndarray]:
       By policy float32 [N].
 
     Raises:
-      checks.InvalidInputError: one line, if the file is not there, or is not one that `save` wrote.
+      checks.InvalidInputError: one line, if the file is not there, or is not one that `save` wrote; if it has no
+        users, or a total that is not finite.
     """
     path = os.path.join(folder, FILE)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            policies, totals = arrays[_POLICIES], arrays[_TOTALS]
+        policies, totals = readers.arrays(path, (_POLICIES, _TOTALS))
     except FileNotFoundError:
         raise checks.InvalidInputError(f"{folder!r} has no {FILE}: it does not say what each user brought") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise checks.InvalidInputError(f"{path!r} cannot be read: {' '.join(str(error).split())}") from error
+    refused = f"{checks.shown(path, checks.MAX_PATH_SHOWN)} cannot be read"
     if policies.ndim != 1 or totals.ndim != 2 or len(policies) != len(totals) or totals.dtype != np.float32:
-        raise checks.InvalidInputError(f"{path!r} cannot be read: it does not hold totals by policy and user")
-    return dict(zip(policies.tolist(), totals))
+        raise checks.InvalidInputError(f"{refused}: it does not hold totals by policy and user")
+    try:
+        names = [str(name) for name in policies.tolist()] if policies.dtype.kind == "U" else []
+    except ValueError as error:  # numbers that are no letters
+        raise checks.InvalidInputError(f"{refused}: a policy's name is no text") from error
+    if not totals.size or not names or len(set(names)) < len(names):
+        raise checks.InvalidInputError(f"{refused}: it holds no policies with different names, or no users")
+    if not np.isfinite(totals).all():
+        raise checks.InvalidInputError(f"{refused}: a total is no finite number")
+    return dict(zip(names, totals))

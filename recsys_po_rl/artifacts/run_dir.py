@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from recsys_po_rl import checks
+from recsys_po_rl.artifacts import evaluation_form, readers
 from recsys_po_rl.version import __version__
 
 METRICS = "metrics.csv"
@@ -160,17 +161,20 @@ def write_json(folder: str, name: str, content: Any) -> None:
 
 def write_compact_json(folder: str, name: str, content: Any) -> None:
     """Writes JSON that only programs read: as `write_json`, on one line."""
-    write_text(folder, name, json.dumps(_finite(content), allow_nan=False, separators=(",", ":")) + "\n")
+    write_text(folder, name, compact_json(content) + "\n")
+
+
+def compact_json(content: Any) -> str:
+    """Returns JSON on one line; see `write_json` for infinite and undefined numbers."""
+    return json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
 
 
 def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
-    """The content of a file that `write_json` wrote; None if there is none, or it is no JSON object."""
+    """The content of a file that `write_json` wrote; None if there is none, or it is damaged."""
     try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
+        return readers.json_object(os.path.join(folder, name))
+    except (FileNotFoundError, checks.InvalidInputError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def sync(path: str) -> None:
@@ -205,10 +209,14 @@ def mark_finished(folder: str) -> None:
 
 
 def is_finished(folder: str) -> bool:
-    """Whether a run is done and has all of its files, evaluation.json whole."""
+    """Whether a run is done and has all of its files, evaluation.json whole and of the form that is written."""
     content = read_json(folder, ENVIRONMENT) or {}
     files = content.get("files")
-    if not content.get("finished") or not isinstance(files, list) or read_json(folder, EVALUATION) is None:
+    if not content.get("finished") or not isinstance(files, list):
+        return False
+    try:
+        evaluation_form.read(os.path.join(folder, EVALUATION))
+    except (FileNotFoundError, checks.InvalidInputError):
         return False
     return all(os.path.isfile(os.path.join(folder, str(name))) for name in files)
 

@@ -107,7 +107,9 @@ def unpaired_difference(one: Estimate, other: Estimate, confidence: float = CONF
         ((of.high - of.low) / 2 / t_quantile(0.5 + confidence / 2, of.num_units - 1)) ** 2 for of in (one, other)
     ]
     total = sum(squares)
-    if total == 0.0:  # all values are the same within each sample
+    if not np.isfinite(total):
+        return Estimate(mean, -np.inf, np.inf, num_units)
+    if total**2 == 0.0:  # all values are the same within each sample, as far as can be told
         return Estimate(mean, mean, mean, num_units)
     freedom = total**2 / sum(square**2 / (of.num_units - 1) for square, of in zip(squares, (one, other)))
     half_width = t_quantile(0.5 + confidence / 2, freedom) * np.sqrt(total)

@@ -8,8 +8,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
-from recsys_po_rl.artifacts import checkpoints, config_text, run_dir
+from recsys_po_rl import checks, gin_config, regular_files
+from recsys_po_rl.artifacts import checkpoints, config_text, evaluation_form, run_dir
 from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
 from recsys_po_rl.experiment.seed_run import Plan, Trained
 from recsys_po_rl.reporting import figures
@@ -143,7 +143,7 @@ def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
         own = one["learned_where_it_was_trained"]
         seed = f"seed {one['trained_seed']}: " if "per_seed" in evaluation else ""
         if own is not None:
-            low, high = own["interval95"]
+            low, high = (float("nan") if bound is None else bound for bound in own["interval95"])
             here = one["policies"][seed_run.LEARNED]
             lines.append(
                 f"{seed}learned reaches {here['mean']:.2f} here, and {own['mean']:.2f} [{low:.2f}, {high:.2f}] over "
@@ -155,13 +155,14 @@ def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
 def _sources(run: str) -> list[_Source]:
     """The policies in a run folder, in the order of its seeds."""
     if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
-        raise checks.InvalidInputError(f"there is no run folder {run!r}")
+        raise checks.InvalidInputError(f"there is no run folder {checks.shown(run, checks.MAX_PATH_SHOWN)}")
     environment = _environment(run)
     seeds = environment["seeds"]
     folders = [run] if len(seeds) == 1 else [os.path.join(run, f"seed_{seed}") for seed in seeds]
     found = []
     for folder, seed in zip(folders, seeds):
         own = environment if folder == run else _environment(folder)
+        _own_evaluation(folder)  # damaged, it is refused before anything is built
         name = f"{folder!r}: {run_dir.ENVIRONMENT}: corpus_seed"
         world_seed = checks.integer(name, own.get("corpus_seed", seed), 0)
         found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
@@ -180,15 +181,16 @@ def _environment(folder: str) -> dict[str, Any]:
 
 def _read(folder: str, name: str) -> str:
     try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
+        return regular_files.text(os.path.join(folder, name))
+    except (FileNotFoundError, checks.InvalidInputError) as error:
         raise checks.InvalidInputError(f"{folder!r} is no run folder: {name} cannot be read") from error
 
 
 def _raise_if_not_bound(run: str) -> None:
     """A run that was started from Python can have arguments that its config.gin lacks."""
     given = (run_dir.read_json(run, run_dir.ENVIRONMENT) or {}).get("arguments") or {}
+    if not isinstance(given, dict):
+        raise checks.InvalidInputError(f"{run!r} is no run folder: {run_dir.ENVIRONMENT} has no arguments by name")
     known = arguments.checked(arguments.bound(train_and_evaluate.experiment)).plan.arguments
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
@@ -263,18 +265,26 @@ def _which_is_which(
     source: _Source, found: Mapping[str, Any], changed: Sequence[Mapping[str, Any]], trained: Trained
 ) -> dict[str, Any]:
     """What evaluation.json has beyond that of a training."""
-    own = run_dir.read_json(source.folder, run_dir.EVALUATION) or {}
-    learned = own.get("policies", {}).get(seed_run.LEARNED)
-    if learned is not None:
-        learned = {name: learned[name] for name in ("mean", "interval95", "num_users")} | {"horizon": own["horizon"]}
+    own = _own_evaluation(source.folder)
+    known = {**own.get("policies", {}).get(seed_run.LEARNED, {}), "horizon": own.get("horizon")}
+    keys = ("mean", "interval95", "num_users", "horizon")
+    learned = {key: known[key] for key in keys} if all(known.get(key) is not None for key in keys) else None
     return {
         "trained_seed": source.seed,
-        "trained_in": {**own.get("world", {}), "corpus_seed": source.world_seed},
+        "trained_in": {**(own.get("world") or {}), "corpus_seed": source.world_seed},
         "evaluated_in": {**found["world"], "corpus_seed": found["corpus_seed"]},
         "changed": list(changed),
         "learned_where_it_was_trained": learned,
         "best_step": trained.best_step,
     }
+
+
+def _own_evaluation(folder: str) -> dict[str, Any]:
+    """The evaluation at the end of the training; empty if that was not reached."""
+    try:
+        return evaluation_form.read(os.path.join(folder, run_dir.EVALUATION))
+    except FileNotFoundError:
+        return {}
 
 
 def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, Any]]:

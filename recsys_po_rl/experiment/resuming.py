@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from recsys_po_rl import checks, gin_config
-from recsys_po_rl.artifacts import checkpoints, config_text, loggers, run_dir
+from recsys_po_rl import checks, gin_config, regular_files
+from recsys_po_rl.artifacts import checkpoints, config_text, loggers, readers, run_dir
+from recsys_po_rl.training import trainer
 
 # Bindings that may differ: they change what is shown or when it is saved, not what a run gives.
 FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
@@ -93,12 +94,13 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
       tables: names of CSV files, and whether one has rows for a step. A checkpoint is of use only if they are there.
 
     Raises:
-      checks.InvalidInputError: if there is a checkpoint of another run.
+      checks.InvalidInputError: if there is a checkpoint of another run, or a table is no regular file.
     """
     environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
     search = checkpoints.find(folder, str(environment.get("run", "")))
     notes = list(search.broken)
     steps = {name: _steps_in(os.path.join(folder, name)) for name in tables}
+    loggers.whole_rows(os.path.join(folder, run_dir.ALARMS))  # a pipe in its place is refused here, before training
     keep = []
     for found in search.whole:
         lacking = [
@@ -145,9 +147,22 @@ def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _steps_in(path: str) -> set[int]:
-    """Steps that a table has rows of."""
-    steps = (row.get("step", "") for row in loggers.whole_rows(path))
-    return {int(step) for step in steps if step.isdecimal()}
+    """Steps that a table has rows of, up to the first row that cannot be read."""
+    steps = set()
+    for row in loggers.whole_rows(path):
+        step = readers.step_in(row)
+        if step is None or (os.path.basename(path) == run_dir.METRICS and not _is_training_row(row)):
+            break
+        steps.add(step)
+    return steps
+
+
+def _is_training_row(row: Mapping[str, str]) -> bool:
+    try:
+        trainer.row_from_text(row)
+    except checks.InvalidInputError:
+        return False
+    return True
 
 
 def _holds_steps(folder: str) -> bool:
@@ -159,13 +174,12 @@ def _differences(
 ) -> list[str]:
     """One text for each key that differs, with both values."""
     try:
-        with open(os.path.join(folder, run_dir.CONFIG), encoding="utf-8") as file:
-            theirs = _bindings(file.read())
+        theirs = _bindings(regular_files.text(os.path.join(folder, run_dir.CONFIG)))
     except FileNotFoundError as error:
         if not environment:
             return []
         raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} is missing") from error
-    except (OSError, UnicodeDecodeError, checks.InvalidInputError) as error:
+    except checks.InvalidInputError as error:
         why = " ".join(str(error).split())
         raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} cannot be read ({why})") from error
     found = _unequal(theirs, _bindings(gin_config.config_text()))
@@ -175,7 +189,9 @@ def _differences(
             found[SEEDS] = (environment.get("seeds"), list(seeds))
         else:
             found.pop(SEEDS, None)  # one seed of several has the configuration of all
-    return [f"{name} was {_shown(before)}, is {_shown(now)}" for name, (before, now) in sorted(found.items())]
+    return [
+        f"{checks.cut(name)} was {_shown(before)}, is {_shown(now)}" for name, (before, now) in sorted(found.items())
+    ]
 
 
 def _bindings(text: str) -> dict[str, str]:
@@ -191,7 +207,7 @@ _MISSING = object()
 
 
 def _shown(value: Any) -> str:
-    return "not bound" if value is _MISSING else str(value)
+    return "not bound" if value is _MISSING else checks.cut(str(value))
 
 
 def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ()) -> dict[str, tuple[Any, Any]]:

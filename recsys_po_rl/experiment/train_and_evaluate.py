@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks, gin_config
-from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl import checks, gin_config, regular_files
+from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
 from recsys_po_rl.experiment import policies as policies_lib
@@ -180,6 +180,7 @@ def _finished(plan: Plan, seeds: list[int], folder: str) -> ExperimentResult:
 def _show(plan: Plan, result: ExperimentResult) -> None:
     if plan.quiet:
         return
+    evaluation_form.raise_if_not_shown(result.evaluation, os.path.join(result.run_dir, run_dir.EVALUATION))
     print(f"\n{console.policy_table(result.evaluation, plan.horizon)}", flush=True)
     price_of = console.price_lines(result.evaluation)
     print(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}", flush=True)
@@ -192,8 +193,8 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
         return ExperimentResult(only.history, only.evaluation, folder, results)
     tables = []
     for result in results:
-        with open(os.path.join(result.run_dir, run_dir.METRICS), encoding="utf-8") as file:
-            tables.append(file.read().splitlines(keepends=True))
+        text = regular_files.text(os.path.join(result.run_dir, run_dir.METRICS), readers.MAX_TABLE_BYTES)
+        tables.append(text.splitlines(keepends=True))
     run_dir.write_text(folder, run_dir.METRICS, "".join(tables[0][:1] + [line for one in tables for line in one[1:]]))
     evaluation = pooled([result.evaluation for result in results])
     run_dir.write_json(folder, run_dir.EVALUATION, evaluation)

@@ -1,15 +1,15 @@
 """Runs beside each other: differences with intervals, paired where users and their luck are the same."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from recsys_po_rl import checks
-from recsys_po_rl.artifacts import per_user, run_dir
+from recsys_po_rl.artifacts import evaluation_form, per_user, run_dir
 from recsys_po_rl.evaluation import price, statistics
 from recsys_po_rl.evaluation.statistics import Estimate
-from recsys_po_rl.reporting.numbers import is_number
 from recsys_po_rl.reporting.run_files import RunFiles
 
 LEARNED = "learned"
@@ -61,18 +61,12 @@ def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
     """
     if len(runs) < 2:
         raise checks.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
-    try:
-        measured = [_measured(run, name) for run, name in zip(runs, _names(runs))]
-        several = any(len(one.evaluations) > 1 for one in measured)
-        if not unpaired:
-            for other in measured[1:]:
-                _raise_if_worlds_differ(measured[0], other)
-        return _by_seed(measured, unpaired) if several else _by_user(measured, unpaired)
-    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise checks.InvalidInputError(
-            f"{run_dir.EVALUATION} of a run has not the form that this project writes ({reason})"
-        ) from error
+    measured = [_measured(run, name) for run, name in zip(runs, _names(runs))]
+    several = any(len(one.evaluations) > 1 for one in measured)
+    if not unpaired:
+        for other in measured[1:]:
+            _raise_if_worlds_differ(measured[0], other)
+    return _by_seed(measured, unpaired) if several else _by_user(measured, unpaired)
 
 
 def _names(runs: Sequence[RunFiles]) -> list[str]:
@@ -84,18 +78,23 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 
 
 def _measured(run: RunFiles, name: str) -> _Measured:
+    for part in (run, *run.seeds):
+        if part.evaluation_problem is not None:
+            raise checks.InvalidInputError(f"{part.folder!r}: {part.evaluation_problem}")
     missing = [part.name for part in run.parts if part.evaluation is None]
     if missing or (run.seeds and run.evaluation is None):
         of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
         raise checks.InvalidInputError(f"{run.folder!r} is not finished: there is no {run_dir.EVALUATION}{of_seeds}")
-    # Policies of several seeds may have been evaluated on the users of one.
-    seeds = [int((part.evaluation or {}).get("trained_seed", (part.evaluation or {})["seed"])) for part in run.parts]
-    evaluations = {seed: part.evaluation for seed, part in zip(seeds, run.parts) if part.evaluation}
-    folders = {seed: part.folder for seed, part in zip(seeds, run.parts)}
-    for evaluation in evaluations.values():
-        for entry in evaluation["policies"].values():
-            if not is_number(entry["mean"]):
-                raise TypeError(f"a mean must be a number, got {entry['mean']!r}")
+    evaluations: dict[int, Mapping[str, Any]] = {}
+    folders: dict[int, str] = {}
+    for part in run.parts:
+        evaluation = part.evaluation or {}
+        evaluation_form.raise_if_not_comparable(evaluation, os.path.join(part.folder, run_dir.EVALUATION))
+        # Policies of several seeds may have been evaluated on the users of one.
+        seed = evaluation.get("trained_seed", evaluation["seed"])
+        if seed in evaluations:
+            raise checks.InvalidInputError(f"{run.folder!r}: {run_dir.EVALUATION} of two seeds is of seed {seed}")
+        evaluations[seed], folders[seed] = evaluation, part.folder
     return _Measured(name, run, evaluations, folders)
 
 
@@ -114,7 +113,10 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
                 )
         keys = world_differences(evaluation, other.evaluations[seed])
         if keys:
-            shown = ", ".join(f"{key} ({first} and {second})" for key, first, second in keys[:MAX_KEYS])
+            shown = ", ".join(
+                f"{checks.cut(key)} ({checks.cut(str(first), 100)} and {checks.cut(str(second), 100)})"
+                for key, first, second in keys[:MAX_KEYS]
+            )
             more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
             raise checks.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
 
@@ -161,7 +163,7 @@ def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
         values = None if unpaired else [of.get(policy) for of in totals]
         rows.append(Row(policy, means, _differences(means, values)))
     if unpaired:
-        num_units = [int(of["policies"][LEARNED]["num_users"]) for of in evaluations]
+        num_units = [next(iter(of["policies"].values()))["num_users"] for of in evaluations]
     else:
         num_users = [len(next(iter(of.values()))) for of in totals]
         num_units = [num_users[0], *(min(num_users[0], of) for of in num_users[1:])]

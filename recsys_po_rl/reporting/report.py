@@ -10,6 +10,7 @@ from recsys_po_rl.reporting.numbers import as_number, estimate, fixed, is_number
 from recsys_po_rl.reporting.run_files import RunFiles
 
 DEFAULT_EXPERIMENT = "experiments/default.gin"
+_DAMAGED = f"This cannot be shown: {run_dir.EVALUATION} cannot be read, see above."
 
 
 def page(run: RunFiles) -> str:
@@ -22,7 +23,8 @@ def page(run: RunFiles) -> str:
     there = [part for part in run.parts if part.portrait is not None]
     portraits, names = [part.portrait or {} for part in there], [part.name for part in there]
     sections: dict[str, Html] = {}
-    no_evaluation = element("p", "There is no evaluation yet.")
+    damaged = any(part.evaluation_problem for part in (run, *run.seeds))
+    no_evaluation = element("p", _DAMAGED if damaged else "There is no evaluation yet.")
 
     def add(title: str, make: Callable[[], Any], needed: bool = True, otherwise: Any = None) -> None:
         sections[title] = markup.section(title, markup.guarded(make) if needed else otherwise)
@@ -55,7 +57,7 @@ def _verdict(evaluation: Mapping[str, Any]) -> Html:
 
 def _lead(run: RunFiles, of_seed: Optional[str]) -> list[Html]:
     parts = [element("p", markup.guarded(lambda: _summary(run)), class_="muted")]
-    if run.evaluation is None:
+    if run.evaluation is None and run.evaluation_problem is None:
         parts.append(element("p", markup.guarded(lambda: _progress(run)), class_="warn"))
     if of_seed is not None:
         parts.append(element("p", f"Figures of policies are those of {of_seed} alone.", class_="warn"))

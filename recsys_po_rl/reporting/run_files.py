@@ -1,16 +1,13 @@
 """What a run folder holds, read for people: whatever is missing or broken is said, not raised."""
 
-import csv
 import dataclasses
-import io
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks
-from recsys_po_rl.artifacts import config_text, run_dir
+from recsys_po_rl import checks, regular_files
+from recsys_po_rl.artifacts import config_text, evaluation_form, readers, run_dir
 from recsys_po_rl.reporting.numbers import as_number
 
 Row = Mapping[str, str]
@@ -46,6 +43,11 @@ class RunFiles:
     def name(self) -> str:
         """The folder's name."""
         return os.path.basename(os.path.abspath(self.folder))
+
+    @property
+    def evaluation_problem(self) -> Optional[str]:
+        """Why the run's own evaluation.json cannot be read; None if it can, or is missing."""
+        return next((line for line in self.problems if line.startswith(run_dir.EVALUATION)), None)
 
     @property
     def parts(self) -> Sequence["RunFiles"]:
@@ -147,58 +149,50 @@ def curve(rows: Sequence[Row], column: str) -> Optional[Curve]:
 def _seed_folders(folder: str) -> list[str]:
     found = [match for name in os.listdir(folder) if (match := _SEED_FOLDER.fullmatch(name))]
     there = [match for match in found if os.path.isdir(os.path.join(folder, match.group()))]
-    return [match.group() for match in sorted(there, key=lambda match: int(match.group(1)))]
-
-
-def _text(folder: str, name: str, problems: list[str]) -> Optional[str]:
-    try:
-        with open(os.path.join(folder, name), encoding="utf-8", newline="") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{name} cannot be read: {' '.join(str(error).split())}")
-        return None
+    return [match.group() for match in sorted(there, key=lambda match: (len(match.group(1)), match.group(1)))]
 
 
 def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any]]:
-    text = _text(folder, name, problems)
-    if text is None:
-        return None
+    path = os.path.join(folder, name)
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        problems.append(f"{name} is no JSON, perhaps it was cut off: {error}")
+        return evaluation_form.read(path) if name == run_dir.EVALUATION else readers.json_object(path)
+    except FileNotFoundError:
         return None
-    if not isinstance(content, dict):
-        problems.append(f"{name} is not what this project writes: no object on the top")
+    except checks.InvalidInputError as error:
+        problems.append(_problem(folder, name, error))
         return None
-    return content
 
 
 def _config(folder: str, problems: list[str]) -> Optional[dict[str, str]]:
-    text = _text(folder, run_dir.CONFIG, problems)
-    if text is None:
+    name = run_dir.CONFIG
+    try:
+        text = regular_files.text(os.path.join(folder, name))
+    except FileNotFoundError:
+        return None
+    except checks.InvalidInputError as error:
+        problems.append(_problem(folder, name, error))
         return None
     try:
         return config_text.bindings(text)
     except checks.InvalidInputError as error:
-        problems.append(f"{run_dir.CONFIG}: {error}")
+        problems.append(f"{name}: {error}")
         return None
 
 
 def _rows(folder: str, name: str, problems: list[str]) -> list[dict[str, str]]:
     """Whole rows: a last line without its end does not count, and lines of another length are left out."""
-    text = _text(folder, name, problems)
-    if not text:
-        return []
     try:
-        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
-    except csv.Error as error:
-        problems.append(f"{name} is no table: {error}")
+        table = readers.table(os.path.join(folder, name))
+    except FileNotFoundError:
         return []
-    header = lines[0] if lines else []
-    whole = [dict(zip(header, cells)) for cells in lines[1:] if len(cells) == len(header)]
-    if len(whole) < len(lines) - 1:
-        problems.append(f"{name}: {len(lines) - 1 - len(whole)} rows have not as many cells as the header: left out")
-    return whole
+    except checks.InvalidInputError as error:
+        problems.append(_problem(folder, name, error))
+        return []
+    problems += table.problems
+    return table.rows
+
+
+def _problem(folder: str, name: str, error: checks.InvalidInputError) -> str:
+    """A message that names a file by its path, with the name alone: where the folder is stands elsewhere."""
+    shown = checks.shown(os.path.join(folder, name), checks.MAX_PATH_SHOWN)
+    return str(error).replace(shown, name)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from recsys_po_rl import draws
+from recsys_po_rl import checks, draws
 from recsys_po_rl.training.learner import StepResult
 
 
@@ -25,9 +25,24 @@ class TrainingRow(NamedTuple):
 
 
 def row_from_text(cells: Mapping[str, str]) -> TrainingRow:
-    """A row as metrics.csv has it; exactly the one that was written."""
+    """Returns a row as metrics.csv has it; exactly the one that was written.
+
+    Args:
+      cells: by column.
+
+    Raises:
+      checks.InvalidInputError: one line, if a column is missing, or a cell is no number.
+    """
     types = TrainingRow.__annotations__
-    return TrainingRow(**{name: types[name](cells[name]) for name in TrainingRow._fields})
+    values = {}
+    for name in TrainingRow._fields:
+        try:
+            values[name] = types[name](cells[name])
+        except (KeyError, ValueError) as error:
+            raise checks.InvalidInputError(
+                f"metrics.csv: a row cannot be read, its {name} is {checks.shown(cells.get(name, ''), 60)}"
+            ) from error
+    return TrainingRow(**values)
 
 
 def keys_of_step(seed: int, step: int, num_shards: int, path: str = "training") -> list[draws.Keys]:

@@ -1,0 +1,243 @@
+"""Readers of JSON, CSV and npz files: one for each format, with limits; nothing in a file is executed or unpickled.
+
+A file is whole and within the limits, or one line says what is wrong with it, as `checks.InvalidInputError`.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from recsys_po_rl import checks, regular_files
+
+MAX_JSON_BYTES = 64 << 20  # portrait.json of a large study has about one MiB
+MAX_JSON_DEPTH = 40  # evaluation.json has eight levels
+MAX_JSON_DIGITS = 30  # of an integer; 64 bits have twenty
+MAX_JSON_NUMBER = 1e60  # magnitude; sums of fourth powers are finite
+MAX_TABLE_BYTES = 1 << 30  # a million training steps have about 200 MiB
+MAX_CELL = 10_000  # characters of a cell; an alarm's message has about a hundred
+MAX_STEP_DIGITS = 18  # steps fit into 64 bits
+MAX_ARRAYS_BYTES = 1 << 30  # as stored, and unpacked for each array: ten policies and ten million users have 400 MiB
+MAX_HEADER = 10_000  # characters of an array's header, as in NumPy
+
+
+def json_object(path: str) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Its content: every number is finite and at most `MAX_JSON_NUMBER`, every key stands once in its object.
+
+    Raises:
+      FileNotFoundError: if nothing is there.
+      checks.InvalidInputError: one line, if it is no such file.
+    """
+    name = os.path.basename(path)
+    content = regular_files.content(path, MAX_JSON_BYTES)
+    try:
+        found = json.loads(
+            content.decode(),
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_no_constant,
+            object_pairs_hook=_without_duplicates,
+        )
+    except UnicodeDecodeError as error:
+        raise checks.InvalidInputError(f"{name} cannot be read: byte {error.start + 1} is not utf-8") from error
+    except RecursionError as error:
+        raise checks.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep") from error
+    except ValueError as error:
+        why = "" if isinstance(error, _ContentError) else ", perhaps it was cut off"
+        raise checks.InvalidInputError(f"{name} is no JSON{why}: {error}") from error
+    if not isinstance(found, dict):
+        raise checks.InvalidInputError(f"{name} is not what this project writes: no object on the top")
+    if _nests_deeper(found, MAX_JSON_DEPTH):
+        raise checks.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep")
+    return found
+
+
+class Table(NamedTuple):
+    """A CSV file."""
+
+    columns: list[str]  # the header's cells
+    rows: list[dict[str, str]]  # those with as many cells as the header
+    ends: list[int]  # by row: bytes of the file up to its end
+    num_intact: int  # rows before the first line that is no row
+    problems: list[str]  # a line for each kind of damage; a last line without its end is none
+
+
+def table(path: str) -> Table:
+    """Reads a CSV file with a header; lines that are no rows are passed over.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Its rows up to the first byte that is no text, or the first cell with more than `MAX_CELL` characters.
+
+    Raises:
+      FileNotFoundError: if nothing is there.
+      checks.InvalidInputError: one line, if it is no regular file, or too large.
+    """
+    name = os.path.basename(path)
+    lines = _Lines(regular_files.content(path, MAX_TABLE_BYTES))
+    columns: list[str] = []
+    rows: list[dict[str, str]] = []
+    ends: list[int] = []
+    problems: list[str] = []
+    num_intact, num_unequal, num_records = -1, 0, 0
+    records = csv.reader(lines)
+    while True:
+        try:
+            cells = next(records, None)
+            if cells is None:
+                break
+            num_records += 1
+            _raise_if_too_long(cells)
+        except (csv.Error, _ContentError) as error:
+            problems.append(f"{name} cannot be read from line {lines.number} on: {error}")
+            num_intact = len(rows) if num_intact < 0 else num_intact
+            break
+        if not columns:
+            columns = cells
+            if len(set(columns)) < len(columns):
+                problems.append(f"{name} is no table: two columns have one name")
+                return Table([], [], [], 0, problems)
+        elif len(cells) == len(columns):
+            rows.append(dict(zip(columns, cells)))
+            ends.append(lines.end)
+        else:
+            num_unequal += 1
+            num_intact = len(rows) if num_intact < 0 else num_intact
+    if num_unequal:
+        problems.append(f"{name}: {num_unequal} rows have not as many cells as the header: left out")
+    return Table(columns, rows, ends, len(rows) if num_intact < 0 else num_intact, problems)
+
+
+def step_in(row: dict[str, str]) -> Optional[int]:
+    """Returns the cell `step` of a row of a table, None if it is no integer of at most `MAX_STEP_DIGITS` digits."""
+    cell = row.get("step", "")
+    return int(cell) if cell.isascii() and cell.isdecimal() and len(cell) <= MAX_STEP_DIGITS else None
+
+
+def arrays(path: str, names: Sequence[str]) -> list[np.ndarray]:
+    """Reads arrays out of an npz file, without objects.
+
+    Args:
+      path: the file.
+      names: of the arrays; others in the file are not looked at.
+
+    Returns:
+      The arrays, in the order of the names.
+
+    Raises:
+      FileNotFoundError: if nothing is there.
+      checks.InvalidInputError: one line, if it is no such file, or an array is larger than `MAX_ARRAYS_BYTES`, or has
+        fewer or more values than its header says.
+    """
+    content = regular_files.content(path, MAX_ARRAYS_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's parser, about a damaged header
+            return [_array(archive, f"{name}.npy") for name in names]
+    # zipfile, zlib and NumPy's reader of headers (which parses Python's syntax) raise a dozen kinds of errors for
+    # damaged bytes: BadZipFile, zlib.error, struct.error, RuntimeError, SyntaxError, TokenError, MemoryError, ...
+    except Exception as error:
+        why = checks.cut(" ".join(str(error).split()) or type(error).__name__)
+        raise checks.InvalidInputError(f"{checks.shown(path, checks.MAX_PATH_SHOWN)} cannot be read: {why}") from error
+
+
+class _ContentError(ValueError):
+    """A value in a file is not one that this project writes."""
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_JSON_DIGITS:  # before it is made a number: that takes the square of its length
+        raise _ContentError(f"the number {checks.cut(digits, 20)} has {len(digits)} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not abs(value) <= MAX_JSON_NUMBER:
+        raise _ContentError(f"the number {checks.cut(digits, 20)} is too large")
+    return value
+
+
+def _no_constant(text: str) -> float:
+    raise _ContentError(f"{text} is no number of JSON")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _ContentError(f"the key {checks.shown(twice)} stands twice")
+    return found
+
+
+def _nests_deeper(content: Any, depth: int) -> bool:
+    """Goes down level by level, without recursion."""
+    level = [content]
+    for _ in range(depth):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        level = [inner for of in containers for inner in (of.values() if isinstance(of, dict) else of)]
+    return any(isinstance(item, (dict, list)) for item in level)
+
+
+class _Lines:
+    """Iterates over the whole lines of a file as text, and knows where the last one ends."""
+
+    def __init__(self, content: bytes) -> None:
+        self.end = 0  # bytes up to the end of the last line that was given
+        self.number = 0  # its number, from 1
+        self._content = content
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        end = self._content.find(b"\n", self.end) + 1
+        if not end:
+            raise StopIteration
+        line, self.end = self._content[self.end : end], end
+        self.number += 1
+        if b"\0" in line:
+            raise _ContentError("it holds a NUL")
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise _ContentError("it is not utf-8") from error
+
+
+def _raise_if_too_long(cells: Sequence[str]) -> None:
+    longest = max(map(len, cells), default=0)
+    if longest > MAX_CELL:
+        raise _ContentError(f"a cell has {longest} characters, at most {MAX_CELL} are allowed")
+
+
+def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    information = archive.getinfo(member)
+    if information.file_size > MAX_ARRAYS_BYTES:
+        raise _ContentError(f"{member} has more than {MAX_ARRAYS_BYTES} bytes")
+    with archive.open(information) as stream:
+        content = io.BytesIO(stream.read())
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise _ContentError(f"{member} is no array of format 1.0")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(content, max_header_size=MAX_HEADER)
+    values = content.read()
+    if dtype.hasobject or dtype.kind not in "iufU" or fortran_order:
+        raise _ContentError(f"{member} holds neither numbers nor texts")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(values) or not dtype.itemsize:
+        raise _ContentError(f"{member} has {len(values)} bytes of values, its header says another size")
+    return np.frombuffer(values, dtype).reshape(shape).copy()
