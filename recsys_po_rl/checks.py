@@ -130,7 +130,7 @@ def config_value(config: Mapping[str, Any], key: str, minimum: int, owner: str) 
 
 def nearest(value: Any, known: Iterable[str]) -> str:
     """Returns ' (did you mean X?)' for the known string nearest to `value`, or ''."""
-    matches = difflib.get_close_matches(str(value), list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(value if isinstance(value, str) else shown(value), list(known), n=1, cutoff=0.5)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 

@@ -77,6 +77,7 @@ def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
                 _raise_if_lacking(f"{lead}policies.{checks.shown(policy)}.{part}", entry[part], ("mean",))
     price = content.get("price_of_partial_observability")
     if price:
+        _raise_if_lacking(f"{lead}it", content, ("horizon",))
         _raise_if_lacking(f"{lead}price_of_partial_observability", price, ("policies", "unit", "num_units"))
         for policy, entry in price["policies"].items():
             _raise_if_lacking(f"{lead}the price of {checks.shown(policy)}", entry, ("label", "mean", "interval95"))

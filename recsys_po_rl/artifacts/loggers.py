@@ -99,12 +99,12 @@ def cut(path: str, last_step: int) -> Optional[list[str]]:
         found = readers.table(path)
     except FileNotFoundError:
         return None
-    end = 0
+    end, previous = 0, 0
     for row, row_end in zip(found.rows[: found.num_intact], found.ends):
         step = readers.step_in(row)
-        if step is None or step > last_step:
+        if step is None or not previous <= step <= last_step:
             break
-        end = row_end
+        end, previous = row_end, step
     if not end:
         os.unlink(path)
         return None

@@ -147,12 +147,16 @@ def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _steps_in(path: str) -> set[int]:
-    """Steps that a table has rows of, up to the first row that cannot be read."""
-    steps = set()
+    """Steps that a table has rows of, up to the first row that cannot be read or whose step does not increase."""
+    steps: set[int] = set()
+    last = 0
     for row in loggers.whole_rows(path):
         step = readers.step_in(row)
         if step is None or (os.path.basename(path) == run_dir.METRICS and not _is_training_row(row)):
             break
+        if step <= last:
+            break
+        last = step
         steps.add(step)
     return steps
 
@@ -207,7 +211,10 @@ _MISSING = object()
 
 
 def _shown(value: Any) -> str:
-    return "not bound" if value is _MISSING else checks.cut(str(value))
+    if value is _MISSING:
+        return "not bound"
+    # A file can have been edited: control characters and line ends are escaped.
+    return checks.cut(value) if isinstance(value, str) and value.isprintable() else checks.shown(value)
 
 
 def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ()) -> dict[str, tuple[Any, Any]]:

@@ -62,7 +62,7 @@ def test_cells_may_hold_commas_quotes_and_line_breaks(tmp_path):
         ("portrait.json", b"\xff\xfe", "portrait.json cannot be read"),
         ("environment.json", b"[" * 100_000, "environment.json is no JSON"),
         ("config.gin", b"a.b.c = ", "config.gin: not gin text"),
-        ("metrics.csv", b"\xff", "metrics.csv cannot be read"),
+        ("metrics.csv", b"\xff\n", "metrics.csv cannot be read"),
     ],
 )
 def test_broken_files_are_named_and_the_others_read(tmp_path, name, content, said):
