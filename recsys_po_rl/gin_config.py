@@ -4,14 +4,15 @@ import ast
 import contextlib
 import functools
 import inspect
-import logging
+import io
 import os
 import re
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Optional, TypeVar
 
 import gin
+from gin import config_parser
 
 from recsys_po_rl import checks, regular_files
 
@@ -46,58 +47,133 @@ def configs_dir() -> str:
     raise checks.InvalidInputError(f"the gin files that ship with {MODULE} are missing beside {package}")
 
 
-@functools.cache
-def add_search_path() -> None:
-    """Puts the folder of the shipped gin files on gin's search path, once."""
-    gin.add_config_file_search_path(configs_dir())
+def locate(path: str, folders: Sequence[str], including: Optional[str] = None) -> str:
+    """The first file of a name in some folders, then in that of the file that includes it.
+
+    Args:
+      path: the name, with folders or without.
+      folders: where to look, in order; "" is the working directory.
+      including: path of the file that includes it.
+
+    Raises:
+      checks.InvalidInputError: if there is none; one line that says where it was looked for.
+    """
+    beside = [] if including is None else [os.path.dirname(including)]
+    for folder in (*folders, *beside):
+        if os.path.isfile(os.path.join(folder, path)):
+            return os.path.join(folder, path)
+    known = [
+        os.path.relpath(os.path.join(folder, file), configs_dir())
+        for folder, _, files in os.walk(configs_dir())
+        for file in files
+    ]
+    names = {"": "here", configs_dir(): "in configs/"}
+    where = [names.get(folder, f"in {folder!r}") for folder in folders]
+    where += [] if including is None else [f"beside {os.path.basename(including)!r}, which includes it"]
+    shown = f" {' or '.join(where)}" if where else ""
+    raise checks.InvalidInputError(f"no gin file {path!r}{shown}{checks.nearest(path, known)}")
 
 
 def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
     """Reads gin files in order, then bindings; later ones win. Unlocks and keeps whatever was bound before.
 
     Args:
-      gin_files: paths, or paths relative to the shipped `configs/`.
+      gin_files: paths, or paths relative to the shipped `configs/`. What they include is looked for in the working
+        directory, in `configs/`, and beside the file that includes it.
       gin_bindings: lines such as `recsys_po_rl.experiment.horizon = 50`.
 
     Raises:
       checks.InvalidInputError: one line that names a missing file, an unknown name or parameter (and the nearest known
         one), or text that gin cannot read.
     """
-    add_search_path()
-    for path in gin_files:
-        if not any(os.path.isfile(os.path.join(base, path)) for base in ("", configs_dir())):
-            known = [
-                os.path.relpath(os.path.join(folder, file), configs_dir())
-                for folder, _, files in os.walk(configs_dir())
-                for file in files
-            ]
-            raise checks.InvalidInputError(f"no gin file {path!r} here or in configs/{checks.nearest(path, known)}")
+    located = [locate(path, ("", configs_dir())) for path in gin_files]
     try:
-        with gin.unlock_config(), _search_without_complaint():
-            for path in gin_files:
-                _raise_if_no_text(path)
-                gin.parse_config_file(path)
+        with gin.unlock_config():
+            for path in located:
+                _parse_file(path)
             for binding in gin_bindings:
                 if not binding.strip():
                     raise checks.InvalidInputError("a binding is empty, something like 'a.b = 1' is needed")
-                gin.parse_config(binding)
+                _parse(binding)
             _raise_if_unused_macro(gin_bindings)
             gin.finalize()  # refuses macros without a value; the lock that it sets ends with this block
     except checks.InvalidInputError:
         raise
     except (RecursionError, MemoryError) as error:
-        raise checks.InvalidInputError(
-            "gin: files include one another in a circle, or a value nests too deep"
-        ) from error
+        raise checks.InvalidInputError("gin: a value nests too deep") from error
     except (ValueError, TypeError, SyntaxError, ImportError, OSError, AttributeError, tokenize.TokenError) as error:
         raise checks.InvalidInputError(_one_line(error)) from error
 
 
 def parse_text(text: str) -> None:
     """Reads what `config_text` gave in another process, also nothing at all."""
-    add_search_path()
     with gin.unlock_config():
         gin.parse_config(text)
+
+
+class _NamedText(io.StringIO):
+    """Text of a file, whose name gin then has in its messages."""
+
+    def __init__(self, text: str, name: Optional[str]) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class _AnyName(config_parser.ParserDelegate):
+    """Accepts every reference and macro."""
+
+    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> None:
+        del scoped_configurable_name, evaluate
+
+    def macro(self, macro_name: str) -> None:
+        del macro_name
+
+
+def _parse_file(path: str, including: Sequence[str] = ()) -> None:
+    """Reads a gin file and what it includes.
+
+    Args:
+      path: the file.
+      including: real paths of the files that include it, directly or not.
+    """
+    if os.path.realpath(path) in including:
+        raise checks.InvalidInputError(f"gin: files include one another in a circle: {path!r}")
+    text = regular_files.content(path, regular_files.MAX_GIN_BYTES).decode()
+    if "\0" in text:  # some Pythons' tokenizers take it for the end of a line
+        raise checks.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
+    _parse(text, path, including)
+
+
+def _parse(text: str, path: Optional[str] = None, including: Sequence[str] = ()) -> None:
+    """Reads gin text in the order of its lines, included files where they stand.
+
+    Gin itself knows no folder of the including file. It is given the lines between two includes at a time, at their
+    places in the file, and the imports before them, which can be needed to read them.
+
+    Args:
+      text: of a gin file, or a binding.
+      path: of the file; None: there is none.
+      including: real paths of the files that include it, directly or not.
+    """
+    lines = io.StringIO(text).readlines()
+    statements = list(config_parser.ConfigParser(_NamedText(text, path), _AnyName()))
+    starts = [statement.location.line_num - 1 for statement in statements]
+    imports: set[int] = set()  # numbers of the lines that hold imports, so far
+    first = 0
+
+    def parse_up_to(end: int) -> None:
+        kept = (line if first <= at < end or at in imports else "\n" for at, line in enumerate(lines))
+        gin.parse_config(_NamedText("".join(kept), path))
+
+    for statement, start, following in zip(statements, starts, [*starts[1:], len(lines)]):
+        if isinstance(statement, config_parser.ImportStatement):
+            imports.update(range(start, following))
+        if isinstance(statement, config_parser.IncludeStatement):
+            parse_up_to(start)
+            included = locate(statement.filename, ("", configs_dir()), path)
+            _parse_file(included, [*including, *([] if path is None else [os.path.realpath(path)])])
+            first = following
+    parse_up_to(len(lines))
 
 
 def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
@@ -111,38 +187,10 @@ def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
                 )
 
 
-def _raise_if_no_text(path: str) -> None:
-    """Refuses a NUL, which some Pythons' tokenizers take for the end of a line."""
-    for base in ("", configs_dir()):
-        if os.path.isfile(os.path.join(base, path)):
-            if b"\0" in regular_files.content(os.path.join(base, path), regular_files.MAX_GIN_BYTES):
-                raise checks.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
-            return
-
-
-@contextlib.contextmanager
-def _search_without_complaint() -> Iterator[None]:
-    """Gin logs an error for every place where a file is not, also when the next place has it."""
-    root, mute = logging.getLogger(), logging.NullHandler()
-
-    def is_no_search(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Path not found")
-
-    root.addHandler(mute)  # a root logger without handlers would be given one that prints
-    root.addFilter(is_no_search)
-    try:
-        yield
-    finally:
-        root.removeFilter(is_no_search)
-        root.removeHandler(mute)
-
-
 def _one_line(error: Exception) -> str:
     """Gin's message with its place in a file, on one line, with the nearest known name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = re.sub(r"\s+", " ", "; ".join(line for line in lines[:3] if set(line) != {"^"}))
-    # Where gin looks is a list of this machine's folders; an include is looked up where a gin file is.
-    message = re.sub(r"Searched config paths: \[.*?\]\.?", "Searched here and in configs/", message)
     macro = re.search(r"No bindings specified '(\w+)/gin\.macro'", message)
     if macro:
         return f"gin: the macro {macro.group(1)!r} has no value: bind it, as in {macro.group(1)} = 1"

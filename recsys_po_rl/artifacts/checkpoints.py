@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -102,8 +103,9 @@ class Checkpoints:
             best_weights=self._best_weights,
             **parts,
         )
-        self._manager: Any = None
-        self._best: Any = None
+        self._best = tf.train.Checkpoint(recommender=recommender, step=self._step)
+        self._folders: list[int] = []  # descriptors, that of `self._path` first, then that of the best policy
+        self._kept: list[int] = []  # steps, the last at the end
 
     def restore(self, found: Found) -> list[np.ndarray]:
         """Sets everything to what a checkpoint holds; files are only read.
@@ -118,8 +120,8 @@ class Checkpoints:
           checks.InvalidInputError: if it is one of another network or learner.
         """
         try:
-            status = self._checkpoint.restore(found.path)
-            status.assert_existing_objects_matched().assert_consumed()
+            with readable(found.path) as path:
+                self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             why = " ".join(str(error).split())[:200]
             raise checks.InvalidInputError(f"the checkpoint {found.path!r} does not fit this network: {why}") from error
@@ -133,53 +135,107 @@ class Checkpoints:
           keep: checkpoints that stay; what was restored is among them.
           best_step: the step of the best policy so far, which is written anew; None: there is none.
         """
-        best_path = os.path.join(self._path, run_dir.BEST)
-        steps = sorted(found.step for found in keep)
-        for path, of_path in ((self._path, steps), (best_path, [])):
-            _remove_all_but(path, of_path)
-            _list_in(path, of_path)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, self._path, max_to_keep=CHECKPOINTS_KEPT)
-        best = tf.train.Checkpoint(recommender=self._recommender, step=self._step)
-        self._best = tf.train.CheckpointManager(best, best_path, max_to_keep=1)
+        self.close()
+        self._kept = sorted(found.step for found in keep)
+        run_dir.make_subfolder(*os.path.split(self._path))
+        best_path = run_dir.make_subfolder(self._path, run_dir.BEST)
+        for path, steps in ((self._path, self._kept), (best_path, [])):
+            _remove_leftovers(path)
+            self._folders.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+            _remove_all_but(self._folders[-1], steps)
+            _list_in(self._folders[-1], steps)
         if best_step is not None:
             last = [weight.numpy() for weight in self._recommender.variables]
             _assign(self._recommender.variables, self._best_weights)
             self.save_best(best_step)
             _assign(self._recommender.variables, last)
 
-    def save_best(self, step: int) -> str:
+    def save_best(self, step: int) -> None:
         """Saves the weights after `step` training steps as the best so far, in place of those before."""
         _assign(self._best_weights, self._recommender.variables)
         self._step.assign(step)
-        return str(self._best.save(checkpoint_number=step))
+        _write(self._best, self._folders[1], step)
+        _list_in(self._folders[1], [step])
+        _remove_all_but(self._folders[1], [step])
 
-    def save(self, step: int, state: Optional[Mapping[str, Any]] = None) -> str:
-        """Saves everything after `step` training steps, unless it is there already.
+    def save(self, step: int, state: Optional[Mapping[str, Any]] = None) -> None:
+        """Saves everything after `step` training steps, unless it is there already; files are then on disk.
+
+        They go to the folder that `begin` has opened, also when it was renamed since.
 
         Args:
           step: training steps that are done.
           state: what else the run depends on, for JSON.
 
-        Returns:
-          Its path; files are on disk.
+        Raises:
+          OSError: if a file cannot be written; FileNotFoundError where the folder was removed.
         """
         self._last_save = time.monotonic()
-        if self._saved_step != step:
-            self._step.assign(step)
-            prefix = str(self._manager.save(checkpoint_number=step))
-            for file in _files(prefix):
-                run_dir.sync(file)
-            run_dir.sync(self._path)
-            content = {"run": self._run, "step": step, "sha256": _digests(prefix), "state": dict(state or {})}
-            run_dir.write_json(self._path, os.path.basename(prefix) + ".json", {**content, _SEAL: _seal(content)})
-            _remove_all_but(self._path, [_step_of(kept) for kept in self._manager.checkpoints])
-            self._saved_step = step
-        return str(self._manager.latest_checkpoint)
+        if self._saved_step == step:
+            return
+        self._step.assign(step)
+        digests = _write(self._checkpoint, self._folders[0], step)
+        content = {"run": self._run, "step": step, "sha256": digests, "state": dict(state or {})}
+        run_dir.write_json(self._folders[0], f"ckpt-{step}.json", {**content, _SEAL: _seal(content)})
+        self._kept = [*(kept for kept in self._kept if kept != step), step][-CHECKPOINTS_KEPT:]
+        _list_in(self._folders[0], self._kept)
+        _remove_all_but(self._folders[0], self._kept)
+        self._saved_step = step
+
+    def close(self) -> None:
+        """Lets go of the folders; `begin` opens them again."""
+        while self._folders:
+            os.close(self._folders.pop())
 
     @property
     def minutes_since_save(self) -> float:
         """Since the last checkpoint, or since this was made."""
         return (time.monotonic() - self._last_save) / 60.0
+
+
+@contextlib.contextmanager
+def readable(prefix: str) -> Iterator[str]:
+    """A path under which TensorFlow can read a checkpoint, while the block lasts.
+
+    TensorFlow takes the path of what it reads for a glob pattern: that of a checkpoint in the folder `run[1]` leads to
+    the folder `run1`. So it reads a copy in its in-memory file system, under a plain name.
+
+    Args:
+      prefix: path of the checkpoint, as of `Found`.
+    """
+    with _in_memory() as folder:
+        for path in _files(prefix):
+            with open(path, "rb") as file, tf.io.gfile.GFile(f"{folder}/{os.path.basename(path)}", "wb") as copy:
+                shutil.copyfileobj(file, copy)
+        yield f"{folder}/{os.path.basename(prefix)}"
+
+
+@contextlib.contextmanager
+def _in_memory() -> Iterator[str]:
+    """A new folder in TensorFlow's in-memory file system, while the block lasts."""
+    folder = f"ram://{uuid.uuid4().hex}"
+    tf.io.gfile.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        tf.io.gfile.rmtree(folder)
+
+
+def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str, str]:
+    """Writes the files of a checkpoint into an open folder, each whole; returns the SHA-256 of each by its name.
+
+    TensorFlow itself would write by path, and make the folder anew where that was renamed.
+    """
+    checkpoint.save_counter.assign_add(1)  # as tf.train.CheckpointManager does
+    digests = {}
+    with _in_memory() as memory:
+        checkpoint.write(f"{memory}/ckpt-{step}")
+        for name in sorted(tf.io.gfile.listdir(memory)):
+            with tf.io.gfile.GFile(f"{memory}/{name}", "rb") as file:
+                content = file.read()
+            run_dir.write_bytes(folder, name, content)
+            digests[name] = hashlib.sha256(content).hexdigest()
+    return digests
 
 
 class _BrokenError(Exception):
@@ -251,9 +307,10 @@ def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
 
 def _can_be_read(prefix: str) -> bool:
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        with readable(prefix) as path:
+            reader = tf.compat.v1.train.NewCheckpointReader(path)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
     except Exception:  # whatever TensorFlow raises for files that are none of its own
         return False
     return True
@@ -289,33 +346,34 @@ def _assign(targets: Sequence[tf.Variable], sources: Sequence[Any]) -> None:
         target.assign(source)
 
 
-def _remove_all_but(path: str, steps: Sequence[Optional[int]]) -> None:
-    """Removes files of checkpoints of other steps, and whatever a writer that was killed has left."""
-    if not os.path.isdir(path):
-        return
+def _remove_leftovers(path: str) -> None:
+    """Removes from a folder whatever a writer that was killed has left."""
     for name in os.listdir(path):
-        match = _NAME.fullmatch(name)
+        whole = os.path.join(path, name)
         if _HALF_A_LIST.fullmatch(name):
-            os.unlink(os.path.join(path, name))
-        if match and ((match.group(2) or "").startswith("_temp") or int(match.group(1)) not in steps):
-            whole = os.path.join(path, name)
-            if os.path.isdir(whole):
-                shutil.rmtree(whole)
-            else:
-                os.unlink(whole)
+            os.unlink(whole)
+        elif _NAME.fullmatch(name) and os.path.isdir(whole):
+            shutil.rmtree(whole)
     run_dir.remove_leftovers(path)
 
 
-def _list_in(path: str, steps: Sequence[int]) -> None:
-    """Has TensorFlow's list of checkpoints in a folder name these, and no others."""
+def _remove_all_but(folder: int, steps: Sequence[int]) -> None:
+    """Removes files of checkpoints of other steps from an open folder."""
+    for name in os.listdir(folder):
+        if _NAME.fullmatch(name) and _step_of(name) not in steps:
+            os.unlink(name, dir_fd=folder)
+
+
+def _list_in(folder: int, steps: Sequence[int]) -> None:
+    """Has TensorFlow's list of checkpoints in an open folder name these, and no others."""
     if steps:
-        kept = [os.path.join(path, f"ckpt-{step}") for step in steps]
+        kept = [f"ckpt-{step}" for step in steps]
         now = time.time()
-        # With times after the last preserved one they are deleted when their turn comes.
+        # With times after the last preserved one a tf.train.CheckpointManager deletes them when their turn comes.
         proto = tf.compat.v1.train.generate_checkpoint_state_proto(
-            path, kept[-1], kept, all_model_checkpoint_timestamps=[now] * len(kept), last_preserved_timestamp=now - 1.0
+            ".", kept[-1], kept, all_model_checkpoint_timestamps=[now] * len(kept), last_preserved_timestamp=now - 1.0
         )
-        run_dir.write_text(path, _LIST, str(proto))
+        run_dir.write_text(folder, _LIST, str(proto))
     else:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(path, _LIST))
+            os.unlink(_LIST, dir_fd=folder)

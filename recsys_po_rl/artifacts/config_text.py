@@ -1,9 +1,8 @@
 """Reads gin text as text: which parameter is bound to what, without registering, importing or evaluating anything."""
 
-import os
 import tokenize
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 from gin import config_parser
 
@@ -30,12 +29,13 @@ class _AsWritten(config_parser.ParserDelegate):
         return _Named(f"%{macro_name}")
 
 
-def bindings(text: str, search_path: Sequence[str] = ()) -> dict[str, str]:
+def bindings(text: str, search_path: Sequence[str] = (), path: Optional[str] = None) -> dict[str, str]:
     """What gin text binds.
 
     Args:
       text: of a gin file.
       search_path: folders where included files are; later bindings win over included ones, as in gin.
+      path: of the file, in whose folder included ones are looked for at last; None: there is none.
 
     Returns:
       By name (`scope/module.configurable.parameter`) the value, as Python and gin write it on one line.
@@ -48,7 +48,7 @@ def bindings(text: str, search_path: Sequence[str] = ()) -> dict[str, str]:
         parser = config_parser.ConfigParser(text, _AsWritten())
         while (statement := parser.parse_statement()) is not None:
             if isinstance(statement, config_parser.IncludeStatement):
-                found.update(file_bindings(statement.filename, search_path))
+                found.update(file_bindings(statement.filename, search_path, path))
             elif isinstance(statement, config_parser.BindingStatement):
                 found[_name(statement)] = repr(statement.value)
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
@@ -58,13 +58,10 @@ def bindings(text: str, search_path: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
-def file_bindings(path: str, search_path: Sequence[str]) -> dict[str, str]:
-    """What a gin file binds, see `bindings`; it is looked for in the folders of the search path, in order."""
-    for folder in search_path:
-        candidate = os.path.join(folder, path)
-        if os.path.isfile(candidate):
-            return bindings(regular_files.text(candidate), search_path)
-    raise checks.InvalidInputError(f"no gin file {path!r}")
+def file_bindings(path: str, search_path: Sequence[str], including: Optional[str] = None) -> dict[str, str]:
+    """What a gin file binds, see `bindings`; it is looked for as `gin_config.locate` does."""
+    located = gin_config.locate(path, search_path, including)
+    return bindings(regular_files.text(located), search_path, located)
 
 
 def shipped_bindings(path: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams_api
 
+from recsys_po_rl.artifacts import run_dir
+
 FOLDER = "tensorboard"  # under the run folder
 
 HyperParameter = Union[bool, int, float, str]
@@ -27,8 +29,7 @@ class EventWriter:
           after_step: the step that the run goes on from. What was written of later steps is cut off, so that no step is
             there twice; at 0 everything is.
         """
-        path = os.path.join(folder, FOLDER)
-        os.makedirs(path, exist_ok=True)
+        path = run_dir.make_subfolder(folder, FOLDER)
         cut(path, after_step)
         self._writer = tf.summary.create_file_writer(path)
 

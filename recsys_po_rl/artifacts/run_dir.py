@@ -9,10 +9,9 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from recsys_po_rl import checks
 from recsys_po_rl.artifacts import evaluation_form, readers
@@ -43,8 +42,54 @@ _PACKAGES = (
 )  # fmt: skip
 
 # What `write_bytes`, figures and TensorBoard's events write under before they rename.
-_TEMPORARY = re.compile(r"\.(checkpoint|.+\.(gin|json|csv|html|npz|keras|png))\.\w{8}(\.\w+)?|\.cut-\w{8}")
+_TEMPORARY = re.compile(
+    r"\.(checkpoint|.+\.(gin|json|csv|html|npz|keras|png|index|data-[-\w]+))\.\w{8}(\.\w+)?|\.cut-\w{8}"
+)
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+Folder = Union[str, int]  # a path, or the descriptor of a folder that is open: that stays right when it is renamed
+
+
+class FolderMovedError(RuntimeError):
+    """A run folder was renamed, removed or replaced while a run was at work in it; the message is one line."""
+
+
+class Place:
+    """A folder as it stands at one moment, to notice later that its path leads elsewhere."""
+
+    def __init__(self, folder: str) -> None:
+        """Remembers the folder.
+
+        Args:
+          folder: its path.
+
+        Raises:
+          FileNotFoundError: if it does not exist.
+        """
+        self._folder = folder
+        self._status = os.stat(folder)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the folder was renamed, removed or replaced since."""
+        try:
+            return not os.path.samestat(self._status, os.stat(self._folder))
+        except OSError:
+            return True
+
+    def raise_if_moved(self, state: str = "what was written is whole, and can be resumed under its new path") -> None:
+        """Makes sure that the path still leads to the folder.
+
+        Args:
+          state: the end of the message.
+
+        Raises:
+          FolderMovedError: if it does not.
+        """
+        if self.moved:
+            raise FolderMovedError(
+                f"the run folder {self._folder!r} was renamed, removed or replaced while the run was at work: {state}"
+            )
 
 
 def create(output_dir: Optional[str], under: str = "runs", may_hold_a_run: bool = False) -> str:
@@ -129,37 +174,83 @@ def raise_if_no_folder(output_dir: Any) -> str:
     return output_dir
 
 
-def write_text(folder: str, name: str, text: str) -> None:
-    """Writes a file under a temporary name, then renames it: readers see all of it or the one before."""
+def make_subfolder(folder: str, name: str) -> str:
+    """Makes a folder in one that is there, unless it exists; returns its path.
+
+    Args:
+      folder: path of the outer one, which is never made: it would be a second one where the first was renamed.
+      name: of the inner one.
+
+    Raises:
+      FileNotFoundError: if the outer folder does not exist.
+    """
+    path = os.path.join(folder, name)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+    return path
+
+
+@contextlib.contextmanager
+def opened(folder: Folder) -> Iterator[int]:
+    """The descriptor of a folder while the block lasts.
+
+    Args:
+      folder: its path, or a descriptor of it, which stays open.
+    """
+    if isinstance(folder, int):
+        yield folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write_text(folder: Folder, name: str, text: str) -> None:
+    """Writes a file under a temporary name, then renames it: readers see all of it or the one before.
+
+    Args:
+      folder: an existing folder.
+      name: of the file.
+      text: its content.
+
+    Raises:
+      OSError: if it cannot be written, or the folder does not exist; the file is then as it was.
+    """
     write_bytes(folder, name, text.encode())
 
 
-def write_bytes(folder: str, name: str, content: bytes) -> None:
+def write_bytes(folder: Folder, name: str, content: bytes) -> None:
     """Writes a file that is no text, whole; see `write_text`."""
-    os.makedirs(folder, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    temporary = f".{name}.{uuid.uuid4().hex[:8]}"
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
-        os.replace(temporary, os.path.join(folder, name))
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):  # renamed already
-            os.unlink(temporary)
+        with opened(folder) as directory:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):  # renamed already
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+            with contextlib.suppress(OSError):  # not every file system can
+                os.fsync(directory)
+    except OSError as error:
+        if error.errno is not None:  # the system's: in place of the temporary name
+            error.filename = None if isinstance(folder, int) else os.path.join(folder, name)
         raise
-    sync(folder)
 
 
-def write_json(folder: str, name: str, content: Any) -> None:
+def write_json(folder: Folder, name: str, content: Any) -> None:
     """Writes JSON, whole; see `write_text`. Infinite and undefined numbers become null, as JSON has none."""
     write_text(folder, name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
-def write_compact_json(folder: str, name: str, content: Any) -> None:
+def write_compact_json(folder: Folder, name: str, content: Any) -> None:
     """Writes JSON that only programs read: as `write_json`, on one line."""
     write_text(folder, name, compact_json(content) + "\n")
 
@@ -175,16 +266,6 @@ def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
         return readers.json_object(os.path.join(folder, name))
     except (FileNotFoundError, checks.InvalidInputError):
         return None
-
-
-def sync(path: str) -> None:
-    """Makes sure that a file, or what a folder lists, is on disk, where the file system can say so."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_leftovers(folder: str) -> None:
@@ -233,12 +314,15 @@ def errors_of(
 
     Raises:
       checks.InvalidInputError: in place of an OSError of a full, read-only or forbidden disk, or TensorFlow's of such.
+      FolderMovedError: in place of any error, if the folder is no longer there.
     """
+    place = Place(folder)
     try:
         yield
-    except checks.InvalidInputError:
+    except (checks.InvalidInputError, FolderMovedError):
         raise
-    except Exception as error:
+    except Exception as error:  # of whatever kind a path that leads nowhere ends in
+        place.raise_if_moved()
         reason = _refusal(error, folder)
         if reason is None:
             raise

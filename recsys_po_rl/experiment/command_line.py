@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
+from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import modes, stopping
 from recsys_po_rl.experiment.processes import SeedFailedError
 from recsys_po_rl.training.alarms import StoppedByAlarmError
@@ -38,7 +39,7 @@ def run(flags: Any) -> int:
     except RecursionError:
         print("error: gin: a binding refers to itself, or values nest too deep", file=sys.stderr)
         return BAD_INPUT
-    except (StoppedByAlarmError, SeedFailedError) as error:
+    except (StoppedByAlarmError, SeedFailedError, run_dir.FolderMovedError) as error:
         print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as stopped:

@@ -102,10 +102,15 @@ def _evaluate_all(
 ) -> dict[str, Any]:
     """The content of evaluation.json, pooled where there are several policies; writes all files."""
     evaluations = []
+    place = run_dir.Place(folder)
     for source, seed, world_seed, trained in jobs:
         part = folder if len(jobs) == 1 else os.path.join(folder, os.path.basename(os.path.normpath(source.folder)))
+        place.raise_if_moved()
+        if part != folder:
+            run_dir.make_subfolder(*os.path.split(part))
         found = _evaluated(plan, seed, world_seed, trained, part)
         found.update(_which_is_which(source, found, changed, trained))
+        place.raise_if_moved()
         run_dir.write_json(part, run_dir.EVALUATION, found)
         evaluations.append(found)
     evaluation = evaluations[0]
@@ -231,8 +236,9 @@ def _restored(plan: Plan, source: _Source) -> Trained:
     recommender = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=source.world_seed).recommender
     best = [tf.Variable(tf.zeros_like(weight)) for weight in recommender.variables]
     try:
-        status = tf.train.Checkpoint(recommender=recommender, best_weights=best).restore(found.path)
-        status.assert_existing_objects_matched().expect_partial()
+        with checkpoints.readable(found.path) as path:
+            status = tf.train.Checkpoint(recommender=recommender, best_weights=best).restore(path)
+            status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         why = " ".join(str(error).split())[:200]
         raise checks.InvalidInputError(
@@ -247,11 +253,10 @@ def _restored(plan: Plan, source: _Source) -> Trained:
 
 
 def _evaluated(plan: Plan, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
-    """The content of evaluation.json; writes the other files."""
+    """The content of evaluation.json; writes the other files into an existing folder."""
     network = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed)
     study = seed_run.Study(plan, seed, world_seed, network.config)
     timings = seed_run.Timings()
-    os.makedirs(folder, exist_ok=True)
     run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
     run_dir.write_json(folder, run_dir.ENVIRONMENT, {**run_dir.environment([seed]), "corpus_seed": world_seed})
     runtime = study.runtime(network)

@@ -90,7 +90,7 @@ def work() -> None:
         sys.exit(BAD_INPUT)
     except stopping.Stopped as stopped:
         sys.exit(128 + stopped.signum)
-    except StoppedByAlarmError as error:
+    except (StoppedByAlarmError, run_dir.FolderMovedError) as error:
         print(gin_config.first_line(error), file=sys.stderr)
         sys.exit(FAILED)
     except Exception as error:
@@ -108,7 +108,6 @@ def _end_with_parent() -> None:
 
 def _run(plan: seed_run.Plan, job: Job) -> seed_run.SeedResult:
     seed, world_seed, folder = job
-    os.makedirs(folder, exist_ok=True)
     with resuming.alone_in(folder), run_dir.errors_of(folder):
         result = seed_run.run(plan, seed, world_seed, folder)
         if not (plan.resume and run_dir.is_finished(folder)):

@@ -66,6 +66,7 @@ class Recorder:
         self._plan = plan
         self._seed = seed
         self._learner = learner
+        self._place = run_dir.Place(folder)
         environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
         self._saved = checkpoints.Checkpoints(folder, recommender, learner, str(environment.get("run", "")))
         self._best: Optional[tuple[float, int]] = None
@@ -101,11 +102,17 @@ class Recorder:
             self._best = mean_reward, step
             self._saved.save_best(step)
 
+    @property
+    def folder_moved(self) -> bool:
+        """Whether the run folder was renamed, removed or replaced since."""
+        return self._place.moved
+
     def after_step(self, step: int) -> None:
         """To be called when a step and its validation are done.
 
         Raises:
           stopping.Stopped: if a signal has come; the step is saved.
+          run_dir.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
         """
         variances = self._tables.get(run_dir.GRADIENT_VARIANCE)
         if variances is not None and step % self._plan.gradient_variance_every_steps == 0:
@@ -114,10 +121,22 @@ class Recorder:
                 variances.write({"seed": self._seed, "step": step, "baseline": name, "variance": variance})
         minutes = self._plan.checkpoint_every_minutes
         due = step % self._plan.checkpoint_every_steps == 0 or step == self._plan.num_training_steps
+        if self._place.moved:
+            self._leave(step)
         if due or stopping.asked() or (minutes is not None and self._saved.minutes_since_save >= minutes):
             self.save(step)
         if stopping.asked():
             stopping.stop()
+
+    def _leave(self, step: int) -> None:
+        """Saves to the folder, wherever that is now, and stops."""
+        try:
+            self.save(step)
+        except FileNotFoundError:
+            self._place.raise_if_moved(f"training stops after step {step}, and nothing is left of it")
+        self._place.raise_if_moved(
+            f"training stops after step {step}, which is saved; --resume --output_dir with the new path goes on"
+        )
 
     def save(self, step: int) -> None:
         """Saves everything after a step that is done."""
@@ -130,5 +149,6 @@ class Recorder:
 
     def close(self) -> None:
         """Leaves whole tables."""
+        self._saved.close()
         for table in self._tables.values():
             table.close()

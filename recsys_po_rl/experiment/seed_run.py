@@ -231,13 +231,17 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
       plan: the experiment's.
       seed: of the run.
       world_seed: of the corpus.
-      folder: the run folder; made if it is not there. With `plan.resume` what it holds is gone on from.
+      folder: the run folder, which exists. With `plan.resume` what it holds is gone on from.
       prepared: network and learner, if they are made already.
+
+    Raises:
+      run_dir.FolderMovedError: if the folder was renamed, removed or replaced meanwhile.
     """
     if plan.resume and run_dir.is_finished(folder):
         return result_in(folder, seed)
     prepared = prepared or prepare(plan, seed, world_seed)
     describe(plan, folder, [seed], corpus_seed=world_seed)
+    place = run_dir.Place(folder)
     study = Study(plan, seed, world_seed, prepared.network.config)
     timings = Timings()
     network = study.network()
@@ -246,6 +250,7 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
         trained = _train_into(plan, study, prepared, Validation(plan, seed, network, runtime), folder)
     evaluation = evaluate_policies(plan, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
+    place.raise_if_moved()
     trained_policy.save(folder, with_weights(network, trained.best).recommender)
     run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
@@ -255,7 +260,6 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
 
 def describe(plan: Plan, folder: str, seeds: Sequence[int], **more: Any) -> None:
     """Writes config.gin and environment.json, which tells this run from all others; those of a resumed run stay."""
-    os.makedirs(folder, exist_ok=True)
     run_dir.remove_leftovers(folder)
     if plan.resume and run_dir.read_json(folder, run_dir.ENVIRONMENT) is not None:
         return
@@ -303,7 +307,8 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Valida
 
     def on_row(row: trainer.TrainingRow) -> None:
         recorder.on_row(row)
-        watch.on_row(row)
+        if not recorder.folder_moved:  # alarms.csv, made at the first alarm, would be made elsewhere
+            watch.on_row(row)
 
     def on_validation(step: int, outcome: evaluator.Outcome, best: bool) -> None:
         recorder.on_validation(step, float(outcome.total.mean()), best)
@@ -357,6 +362,7 @@ def evaluate_policies(
     full_information: list[str] = []
     details: dict[str, Any] = {}
     files = evaluation_files.EvaluationFiles(study)
+    place = run_dir.Place(folder)
 
     def evaluate(name: str, runtime: SeededRuntime) -> None:
         with timings.of(name):
@@ -398,6 +404,7 @@ def evaluate_policies(
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name]["details"] = more
+    place.raise_if_moved()
     files.write(folder, outcomes)
     # A learner that sees the interest has no price to pay.
     compared = {name: of for name, of in outcomes.items() if name != LEARNED or name not in full_information}

@@ -100,6 +100,8 @@ def experiment(
     Raises:
       checks.InvalidInputError: one line that names an impossible argument, or says why a run cannot be resumed, before
         anything is written or compiled; or that the disk refuses a file.
+      run_dir.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
+        the folder exists.
       stopping.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
         not at a second one.
     """
@@ -140,17 +142,22 @@ def _run_in(
     first: seed_run.Prepared,
 ) -> ExperimentResult:
     """Everything that is written, environment.json's note that it is all there last."""
+    place = run_dir.Place(folder)
     seed_run.describe(plan, folder, seeds, **({"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}))
     if len(seeds) == 1:
         results = [seed_run.run(plan, seeds[0], world_seeds[0], folder, first)]
     else:
-        jobs = list(zip(seeds, world_seeds, _seed_folders(folder, seeds)))
-        results = processes.run_seeds(plan, jobs, num_processes)
+        folders = _seed_folders(folder, seeds)
+        for of_seed in folders:  # all at once: later the folder might be another of the same name
+            run_dir.make_subfolder(*os.path.split(of_seed))
+        results = processes.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
+    place.raise_if_moved()
     result = _merged(folder, results)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
     if result.evaluation["price_of_partial_observability"]["policies"]:
         figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
     report_lib.report(folder)
+    place.raise_if_moved()
     run_dir.mark_finished(folder)
     return result
 

@@ -21,6 +21,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_the_same_totals_give_the_same_bytes(tmp_path):
     contents = []
     for name in ("one", "two"):
+        (tmp_path / name).mkdir()
         per_user.save(str(tmp_path / name), TOTALS)
         contents.append((tmp_path / name / per_user.FILE).read_bytes())
     assert contents[0] == contents[1]
