@@ -215,7 +215,8 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
         """Scores, then shows the same places to everyone: a draw is left out."""
 
         def slate_ranks(self, previous_state: Any, user_obs: Any, available_docs: Any) -> Any:
-            logits = self.slate_distribution(previous_state, available_docs).nan_witness
+            undrawn = tf.zeros((self._num_users, self._slate_size), tf.int32)
+            logits = self.slate_distribution(previous_state, available_docs).nan_witness(undrawn)
             place = tf.cast(tf.clip_by_value(logits, 0.0, 1.0), tf.int32)
             return tf.stack([place, place + 2], axis=1)
 

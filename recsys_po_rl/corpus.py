@@ -11,11 +11,13 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.recommendation import corpus
 from recsim_ng.lib.tensorflow import field_spec
 
-from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl import checks, fields, gin_config, parameters
+from recsys_po_rl.parameters import Scalar
 
 TRASHY_FRACTION = 0.7  # of the topics; SPEC of the world, after recsim_ng's application
 QUALITY_STDDEV = 0.1  # of a document's quality around its topic's mean
 MAX_REFERENCE_SEED = 2**32 - 1  # of NumPy's legacy generator
+_INTEGER_FIELDS = (fields.DOC_ID, fields.DOC_TOPIC)
 FEATURE_STDDEV = 0.7  # of a document's features around the one-hot vector of its topic
 
 
@@ -43,7 +45,8 @@ def topic_mean_qualities(
 class CorpusWithTopicAndQuality(corpus.Corpus):
     """A random corpus that stays as it was drawn.
 
-    Reads num_docs (D) and num_topics (K) from the config.
+    Reads num_docs (D) and num_topics (K) from the config. Real-valued parameters but `trashy_fraction` may be tensors
+    or variables, which are read whenever documents are drawn.
 
     State and available documents have the same fields:
       doc_id: int32 [D], 1..D.
@@ -56,12 +59,12 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
     def __init__(
         self,
         config: Config,
-        topic_min_utility: float = -1.0,
-        topic_max_utility: float = 1.0,
-        video_length: float = 2.0,
+        topic_min_utility: Scalar = -1.0,
+        topic_max_utility: Scalar = 1.0,
+        video_length: Scalar = 2.0,
         trashy_fraction: float = TRASHY_FRACTION,
-        quality_stddev: float = QUALITY_STDDEV,
-        feature_stddev: float = FEATURE_STDDEV,
+        quality_stddev: Scalar = QUALITY_STDDEV,
+        feature_stddev: Scalar = FEATURE_STDDEV,
     ) -> None:
         """Makes the entity.
 
@@ -79,21 +82,34 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
         """
         owner = type(self).__name__
         checks.config_value(config, "num_docs", 1, owner)
-        num_topics = checks.config_value(config, "num_topics", 2, owner)
+        checks.config_value(config, "num_topics", 2, owner)
         super().__init__(config, name="Corpus")
-        self._topic_means = topic_mean_qualities(
-            num_topics,
-            checks.number(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0),
-            checks.number(f"{owner}: topic_max_utility", topic_max_utility, minimum=0.0),
-            checks.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0),
+        self._min_utility = parameters.scalar(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0)
+        self._max_utility = parameters.scalar(f"{owner}: topic_max_utility", topic_max_utility, minimum=0.0)
+        self._trashy_fraction = checks.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0)
+        self._video_length = parameters.scalar(f"{owner}: video_length", video_length, 0.0)
+        self._quality_stddev, self._feature_stddev = (
+            parameters.scalar(f"{owner}: {name}", given, 0.0, exclusive_minimum=True)
+            for name, given in (("quality_stddev", quality_stddev), ("feature_stddev", feature_stddev))
         )
-        self._video_length = checks.number(f"{owner}: video_length", video_length, 0.0)
-        self._quality_stddev = checks.number(f"{owner}: quality_stddev", quality_stddev, 0.0, exclusive_minimum=True)
-        self._feature_stddev = checks.number(f"{owner}: feature_stddev", feature_stddev, 0.0, exclusive_minimum=True)
-        self._warn_without_positive_topic(topic_max_utility)
+        self._warn_without_positive_topic()
 
-    def _warn_without_positive_topic(self, topic_max_utility: float) -> None:
-        if topic_max_utility > 0 and self._topic_means.max() <= 0:
+    def _topic_means(self) -> tf.Tensor:
+        """Return the topics' mean qualities; float32 [K]."""
+        if isinstance(self._min_utility, float) and isinstance(self._max_utility, float):
+            return tf.constant(
+                topic_mean_qualities(self._num_topics, self._min_utility, self._max_utility, self._trashy_fraction)
+            )
+        # Means are linear in both bounds.
+        of_worst, of_best = (
+            topic_mean_qualities(self._num_topics, *bounds, self._trashy_fraction)
+            for bounds in ((1.0, 0.0), (0.0, 1.0))
+        )
+        return of_worst * parameters.read(self._min_utility) + of_best * parameters.read(self._max_utility)
+
+    def _warn_without_positive_topic(self) -> None:
+        has_effect = not isinstance(self._max_utility, float) or self._max_utility > 0
+        if has_effect and topic_mean_qualities(self._num_topics, 0.0, 1.0, self._trashy_fraction).max() <= 0:
             warnings.warn(
                 f"{type(self).__name__}: with num_topics={self._num_topics} no topic has a positive mean quality and "
                 "topic_max_utility has no effect (lower trashy_fraction to change that)",
@@ -103,15 +119,19 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
     def initial_state(self) -> Value:
         """Draws the documents; see the class for the fields."""
         topic = ed.Categorical(logits=tf.zeros((self._num_docs, self._num_topics)))
-        means = tf.constant(self._topic_means)
+        means = self._topic_means()
         one_hot = tf.one_hot(topic, self._num_topics, dtype=tf.float32)
         return Value(
             doc_id=ed.Deterministic(loc=tf.range(1, self._num_docs + 1, dtype=tf.int32)),
             doc_topic=topic,
-            doc_quality=ed.Normal(loc=tf.gather(means, topic), scale=self._quality_stddev),
-            doc_features=ed.Normal(loc=one_hot, scale=self._feature_stddev),
-            doc_length=ed.Deterministic(loc=tf.fill((self._num_docs,), self._video_length)),
+            doc_quality=ed.Normal(loc=tf.gather(means, topic), scale=parameters.read(self._quality_stddev)),
+            doc_features=ed.Normal(loc=one_hot, scale=parameters.read(self._feature_stddev)),
+            doc_length=ed.Deterministic(loc=self._lengths()),
         )
+
+    def _lengths(self) -> tf.Tensor:
+        """Return the length of each document; float32 [D]."""
+        return tf.fill((self._num_docs,), parameters.read(self._video_length))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
         """The previous state: documents do not change."""
@@ -142,14 +162,14 @@ class StaticCorpus(CorpusWithTopicAndQuality):
     Ids need not be 1..D in order: any D different ids that the recommender's scorer knows will do.
     """
 
-    def __init__(self, config: Config, static_state: Value, video_length: Optional[float] = None) -> None:
+    def __init__(self, config: Config, static_state: Value, video_length: Optional[Scalar] = None) -> None:
         """Makes the entity.
 
         Args:
           config: num_docs at least 1, num_topics at least 2.
           static_state: the five document fields, each convertible to a tensor of its shape, ids and topics of
-            integers, the others of numbers; further fields are kept.
-          video_length: if given, the length of every document instead of the state's, at least 0.
+            integers, the others of numbers; further fields are kept. Variables are read whenever the state is.
+          video_length: if given, the length of every document instead of the state's, at least 0; see the base class.
 
         Raises:
           checks.InvalidInputError: if a field is missing, its shape or type does not fit, ids are not different or
@@ -162,25 +182,33 @@ class StaticCorpus(CorpusWithTopicAndQuality):
         with warnings.catch_warnings():  # how the given documents were drawn is not this entity's business
             warnings.simplefilter("ignore")
             super().__init__(config, video_length=2.0 if video_length is None else video_length)
-        state = static_state.map(tf.convert_to_tensor).as_dict
+        state = static_state.map(lambda field: field if parameters.is_read_late(field) else tf.convert_to_tensor(field))
+        state = state.as_dict
         if video_length is not None:
-            state[fields.DOC_LENGTH] = tf.fill((self._num_docs,), self._video_length)
+            state[fields.DOC_LENGTH] = self._lengths()
+        self._reads_length = video_length is not None and not isinstance(self._video_length, float)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(fields.DOC_FIELDS, (self._num_docs,))
         shapes[fields.DOC_FEATURES] = (self._num_docs, self._num_topics)
         for field, shape in shapes.items():
             if field not in state:
                 raise checks.InvalidInputError(f"StaticCorpus: static_state lacks {field!r}, it has {', '.join(state)}")
-            if tuple(state[field].shape) != shape:
+            if not state[field].shape.is_compatible_with(shape):
                 raise checks.InvalidInputError(
                     f"StaticCorpus: static_state's {field!r} must have shape {shape}, got {tuple(state[field].shape)}"
                 )
-            state[field] = _of_type(field, state[field])
-            _check_values(field, tf.get_static_value(state[field]), self._num_topics)
+            _check_type(field, state[field].dtype)
+            if not parameters.is_read_late(state[field]):
+                _check_values(field, tf.get_static_value(_of_type(field, state[field])), self._num_topics)
         self._static_state = Value(**state)
 
     def initial_state(self) -> Value:
-        """The given documents, as plain tensors."""
-        return self._static_state
+        """The given documents, as plain tensors; variables among them with their present values."""
+        state = {
+            field: _of_type(field, tf.convert_to_tensor(given)) for field, given in self._static_state.as_dict.items()
+        }
+        if self._reads_length:
+            state[fields.DOC_LENGTH] = self._lengths()
+        return Value(**state)
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
         """The previous state, as plain tensors."""
@@ -195,17 +223,19 @@ class StaticCorpus(CorpusWithTopicAndQuality):
         return super().specs().union(further.prefixed_with("state").union(further.prefixed_with("available_docs")))
 
 
+def _check_type(field: str, dtype: tf.DType) -> None:
+    """Refuses ids and topics that are no integers, and other document fields that are no numbers."""
+    if field in _INTEGER_FIELDS and not dtype.is_integer:
+        raise checks.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be integers, got {dtype.name}")
+    if not (dtype.is_floating or dtype.is_integer):
+        raise checks.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be numbers, got {dtype.name}")
+
+
 def _of_type(field: str, given: tf.Tensor) -> tf.Tensor:
-    """The field as int32 or float32."""
-    if field in (fields.DOC_ID, fields.DOC_TOPIC):
-        if not given.dtype.is_integer:
-            raise checks.InvalidTypeError(
-                f"StaticCorpus: static_state's {field!r} must be integers, got {given.dtype.name}"
-            )
-        return tf.cast(given, tf.int32)
-    if not (given.dtype.is_floating or given.dtype.is_integer):
-        raise checks.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be numbers, got {given.dtype.name}")
-    return tf.cast(given, tf.float32)
+    """The field as int32 or float32; further fields as they are."""
+    if field not in fields.DOC_FIELDS:
+        return given
+    return tf.cast(given, tf.int32 if field in _INTEGER_FIELDS else tf.float32)
 
 
 def _check_values(field: str, values: Optional[np.ndarray], num_topics: int) -> None:

@@ -96,7 +96,7 @@ class Draws:
         for drawn in self.random_variables:
             witness = getattr(drawn.distribution, "nan_witness", None)
             if witness is not None:
-                found.append(witness)
+                found.append(witness(drawn.value))
             elif not samplers.is_deterministic(drawn.distribution):
                 found.extend(_parameter_tensors(drawn.distribution))
         return found

@@ -56,12 +56,13 @@ def tensor_spec(
       shape: the shape of the field.
       low: smallest value the field can hold, in every component.
       high: largest value the field can hold, in every component.
-      dtype: the dtype of the field, float32 or int32.
+      dtype: the dtype of the field, floating or integer.
 
     Returns:
       A RecSim NG field spec over a gym `Box`. Bounds of integer fields must be finite.
     """
-    numpy_dtype: Any = dtype.as_numpy_dtype
+    # gym knows no bfloat16; every value of it is a float32.
+    numpy_dtype: Any = np.float32 if dtype == tf.bfloat16 else dtype.as_numpy_dtype
     shape = tuple(int(size) for size in shape)
     return field_spec.Space(
         spaces.Box(

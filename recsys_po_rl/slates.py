@@ -21,7 +21,9 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     (Luce 1959; Plackett 1975, "The Analysis of Permutations", stopped after S places). Every normaliser is summed
     over the documents that are left, never as the total minus what was taken: that difference is rounding error as soon
     as one document holds nearly all the mass. A document with logit -inf is unavailable and is never drawn; at least S
-    others must be there. Rows whose logits contain NaN have no law: their `log_prob` is NaN.
+    others must be there: with fewer, `sample`, `mode` and `log_prob` raise (under XLA, where no operation can raise,
+    drawn slates are -1, and `log_prob` NaN or -inf). Rows whose logits contain NaN have no law: their
+    `log_prob` is NaN.
 
     With `columns` the documents on offer are a pool of P, each looked up in its column of the logits: events are places
     in the pool. That costs O(P), where putting the logits themselves in the pool's order costs as much as drawing.
@@ -42,7 +44,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         """Makes the distribution.
 
         Args:
-          logits: float32 or float64 [..., D], unnormalised log-probabilities of the first place; -inf: unavailable.
+          logits: floating [..., D], unnormalised log-probabilities of the first place; -inf: unavailable. Half precision
+            is cast to float32.
           slate_size: S, at least 1 and at most D (or P).
           columns: int32 [P], different numbers from 0 to D-1; None: all documents, in the order of the logits. If they
             are not different, or outside (where no operation can raise), the law's logits are NaN.
@@ -60,6 +63,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
             self._logits = tf.convert_to_tensor(logits, name="logits", dtype_hint=dtype_hint)
             if not self._logits.dtype.is_floating:
                 raise checks.InvalidTypeError(f"{name}: logits must be floating, got {self._logits.dtype.name}")
+            if self._logits.dtype.size < tf.float32.size:  # scores under a mixed policy: too coarse for cumulative sums
+                self._logits = tf.cast(self._logits, tf.float32)
             self._num_columns = self._static_size(name, "logits", self._logits)
             self._columns = None if columns is None else tf.convert_to_tensor(columns, tf.int32, name="columns")
             num_docs = self._num_columns
@@ -106,11 +111,21 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         """Unnormalised log-probabilities of the first pick, float [..., D], or [..., P] in the pool's order."""
         return self._offered if self._columns is None else tf.gather(self._offered, self._columns, axis=-1)
 
-    @property
-    def nan_witness(self) -> tf.Tensor:
-        """Sums of rows: one is NaN if a logit is; under XLA cheaper than `is_nan` of all logits."""
+    def nan_witness(self, value: tf.Tensor) -> tf.Tensor:
+        """Return sums of rows: one is NaN if a logit is, or if a slate could not be drawn.
+
+        Under XLA this is cheaper than `is_nan` of all logits.
+
+        Args:
+          value: int32 [..., S], what was drawn.
+
+        Returns:
+          float [...].
+        """
         parts = halves.of_rows(self._logits, self._num_columns)
         witness = tf.concat([tf.reduce_sum(part, axis=-1) for part in parts], axis=0)
+        undrawn = tf.reduce_any(tf.convert_to_tensor(value) < 0)
+        witness = tf.where(undrawn, tf.cast(float("nan"), witness.dtype), witness)
         if self._unavailable is None:
             return witness
         pool = self._unavailable[0]  # NaN if one is
@@ -151,7 +166,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     def of_numbers(self, uniforms: tf.Tensor) -> tf.Tensor:
         """The sample that uniform numbers in [0, 1) of the shape of `numbers_needed` make, int32 of that shape."""
         logits = tf.broadcast_to(self._logits, tf.concat([tf.shape(uniforms)[:-1], [self._num_columns]], axis=0))
-        return self._places(_draw(logits, uniforms, self._unavailable))
+        drawn = _draw(logits, uniforms, self._unavailable)
+        return drawn if self._columns is None else tf.where(drawn < 0, drawn, self._places(tf.maximum(drawn, 0)))
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         value = self._columns_at(tf.convert_to_tensor(value, tf.int32))
@@ -162,7 +178,15 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         batch = tf.broadcast_dynamic_shape(tf.shape(value)[:-1], tf.shape(self._logits)[:-1])
         logits = tf.broadcast_to(self._offered, tf.concat([batch, [self._num_columns]], axis=0))
         value = tf.broadcast_to(value, tf.concat([batch, [self._slate_size]], axis=0))
-        return _slate_log_prob(logits, value)
+        log_prob = _slate_log_prob(logits, value)
+        # A NaN without one among the logits: looked for only where there is one.
+        checked = tf.cond(
+            tf.reduce_any(tf.math.is_nan(log_prob)),
+            lambda: _require_documents(logits, self._slate_size, self.name),
+            lambda: tf.constant(True),
+        )
+        with tf.control_dependencies([checked]):
+            return tf.identity(log_prob)
 
     def first_pick_entropy(self) -> tf.Tensor:
         """Entropy in nats of the first document of the slate, exact; float [...]."""
@@ -199,7 +223,9 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         return total
 
     def _mode(self) -> tf.Tensor:
-        return self._places(tf.math.top_k(self._offered, k=self._slate_size).indices)
+        checked = _require_documents(self._offered, self._slate_size, self.name)
+        with tf.control_dependencies([checked]):
+            return self._places(tf.math.top_k(self._offered, k=self._slate_size).indices)
 
     def _default_event_space_bijector(self) -> None:
         return None
@@ -238,9 +264,25 @@ def _at(logits: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
 
 
 def _largest(logits: tf.Tensor) -> tf.Tensor:
-    """The largest logit of each row; 0 where there is no finite one."""
+    """The largest logit of each row; the lowest number of the dtype where there is no finite one."""
     largest = tf.reduce_max(logits, axis=-1)
-    return tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest))
+    return tf.where(tf.math.is_finite(largest), largest, tf.constant(logits.dtype.min, logits.dtype))
+
+
+def _can_be_drawn(logits: tf.Tensor, slate_size: int) -> tf.Tensor:
+    """Whether each row of logits [..., D] has S finite ones and none of +inf, or is no law for a NaN; bool [...]."""
+    finite = tf.reduce_sum(tf.cast(tf.math.is_finite(logits), tf.int32), axis=-1)
+    has_law = (finite >= slate_size) & ~tf.reduce_any(logits == float("inf"), axis=-1)
+    return has_law | tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+
+
+def _require_documents(logits: tf.Tensor, slate_size: int, name: str) -> tf.Tensor:
+    """Raises for rows of logits [..., D] from which no slate can be drawn; does nothing under XLA."""
+    possible = _can_be_drawn(logits, slate_size)
+    message = f"{name.strip('/')}: a slate of {slate_size} needs as many documents with a finite logit (none of +inf)"
+    assertion = tf.debugging.Assert(tf.reduce_all(possible), [message])
+    with tf.control_dependencies([assertion] if assertion is not None else []):
+        return tf.constant(True)
 
 
 # Sampling: inverse CDF in two levels, so that each row is passed over once, however many slots there are.
@@ -273,7 +315,12 @@ def _draw(logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tenso
 
     def slot_by_slot() -> tf.Tensor:
         whole = tf.concat([of_part for of_part, _ in parts], axis=0)
-        return _draw_slot_by_slot(whole if unavailable is None else whole + unavailable, uniforms)
+        whole = whole if unavailable is None else whole + unavailable
+        slate_size = int(uniforms.shape[-1])
+        # A row with too few documents runs out of mass: it is looked for here only, at no cost to others.
+        with tf.control_dependencies([_require_documents(whole, slate_size, "TopKPlackettLuce")]):
+            slates = _draw_slot_by_slot(whole, uniforms)
+        return tf.where(_can_be_drawn(whole, slate_size)[:, tf.newaxis], slates, -1)
 
     places = tf.cond(underflow, slot_by_slot, lambda: places)
     return tf.reshape(places, shape)
@@ -286,7 +333,8 @@ def _block_mass(logits: tf.Tensor, unavailable: Optional[tf.Tensor]) -> tuple[tf
     """
     num_docs, num_blocks = int(logits.shape[-1]), _num_blocks(int(logits.shape[-1]))
     block_size = -(-num_docs // num_blocks)
-    largest = tf.reduce_max(logits, axis=-1, keepdims=True)
+    # Bounded, so that a row without any finite logit has no mass instead of NaN.
+    largest = tf.maximum(tf.reduce_max(logits, axis=-1, keepdims=True), logits.dtype.min)
     mass = tf.exp((logits if unavailable is None else logits + unavailable) - largest)
     padding = num_blocks * block_size - num_docs
     if padding:

@@ -1,7 +1,7 @@
 """Users whose interests drift with what they consume, and who never show them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import edward2 as ed
 import numpy as np
@@ -13,7 +13,8 @@ from recsim_ng.entities.choice_models import selectors
 from recsim_ng.entities.recommendation import user
 from recsim_ng.entities.state_models import dynamic, state
 
-from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl import checks, fields, gin_config, parameters
+from recsys_po_rl.parameters import PerUser, Scalar
 
 tfd = tfp.distributions
 
@@ -23,8 +24,6 @@ NO_CLICK_TIME = -1.0  # consumed time of a user who clicked nothing
 REPLAY_TOLERANCE = 1e-5  # absolute, of a component of the interest
 LARGEST_NORMAL = 9.0  # no float32 sampler yields a standard normal beyond this
 TIMEOUT_STEPS = 10  # steps without a click after which a user counts as gone, where resets are on
-
-PerUser = Union[float, Sequence[float], np.ndarray, tf.Tensor]
 
 
 def tensor_space(low: float = -np.inf, high: float = np.inf, shape: Sequence[int] = ()) -> Any:
@@ -44,7 +43,7 @@ class _InterestModel(state.StateModel):
     def __init__(
         self,
         shape: tuple[int, int],
-        noise_scale: Optional["_PerUser"],
+        noise_scale: Optional[parameters.PerUserParameter],
         initial_interest_generator: Any,
     ) -> None:
         super().__init__(batch_ndims=1, name="InterestModel")
@@ -67,7 +66,7 @@ class _InterestModel(state.StateModel):
         moved = inputs.get("moved")
         if self._noise_scale is None:
             return Value(state=self._deterministic_with_correct_batch_shape(moved))
-        scale = self._noise_scale.of_each[:, tf.newaxis] * tf.ones_like(moved)
+        scale = self._noise_scale.of_users()[:, tf.newaxis] * tf.ones_like(moved)
         return Value(state=ed.MultivariateNormalDiag(loc=moved, scale_diag=scale))
 
     def _deterministic_with_correct_batch_shape(self, field: tf.Tensor) -> ed.RandomVariable:
@@ -92,6 +91,9 @@ class InterestEvolutionUser(user.User):
     A document of positive quality draws the interest towards itself, one of negative quality drives it away; trashy
     documents are consumed longer. Reads num_users (U), num_topics (K), slate_size (S) from the config.
 
+    Real-valued parameters may be tensors or variables: these are read at each use, and laws and log-probabilities are
+    differentiable with respect to them. Their types and shapes are checked, their values are not.
+
     State fields:
       interest.state: float32 [U, K], as drawn at first, then within (-2M, 2M).
       interest.linear_update.state: float32 [U, K], interest before the squash.
@@ -114,9 +116,9 @@ class InterestEvolutionUser(user.User):
         reset_users_if_timed_out: bool = False,
         interest_update_noise_scale: Optional[PerUser] = None,
         initial_interest_generator: Any = None,
-        max_user_affinity: float = 10.0,
+        max_user_affinity: Scalar = 10.0,
         affinity_similarity: str = AFFINITY_SIMILARITY,
-        affinity_offset: float = AFFINITY_OFFSET,
+        affinity_offset: Scalar = AFFINITY_OFFSET,
         timeout_steps: int = TIMEOUT_STEPS,
     ) -> None:
         """Makes the entity.
@@ -126,7 +128,8 @@ class InterestEvolutionUser(user.User):
           affinity_model_ctor: called with ((U,), S, affinity_similarity); its `affinities(interest, features)` returns
             a Value with the field `affinities` [U, S].
           choice_model_ctor: called with ((U,), no-click logits [U]); has `choice(logits [U, S])` and `specs()`.
-          no_click_mass: logit of clicking nothing, a number or one for each user; may be -inf.
+          no_click_mass: logit of clicking nothing, a number or one for each user; may be -inf. Where a tensor or
+            variable, `choice_model_ctor` is called at each response and may not make variables.
           interest_step_size: share of the way that an interest moves per unit of quality, a number or one per user.
           reset_users_if_timed_out: whether a user without a click for `timeout_steps` steps is replaced by a new one.
           interest_update_noise_scale: standard deviation of noise on a move, at least 0, a number or one per user.
@@ -138,24 +141,26 @@ class InterestEvolutionUser(user.User):
           timeout_steps: steps without a click before a reset, at least 1.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of these bounds.
+          checks.InvalidInputError: if an argument is out of these bounds, or a tensor has another type or shape.
         """
         owner = type(self).__name__
         num_users = checks.config_value(config, "num_users", 1, owner)
         checks.config_value(config, "num_topics", 1, owner)
         self._slate_size = checks.config_value(config, "slate_size", 1, owner)
         super().__init__(config, name="User")
-        self._max_user_affinity = checks.number(
+        self._max_user_affinity = parameters.scalar(
             f"{owner}: max_user_affinity", max_user_affinity, 0.0, exclusive_minimum=True
         )
-        self._affinity_offset = checks.number(f"{owner}: affinity_offset", affinity_offset)
+        self._affinity_offset = parameters.scalar(f"{owner}: affinity_offset", affinity_offset)
         self._reset_users = checks.boolean(f"{owner}: reset_users_if_timed_out", reset_users_if_timed_out)
         self._timeout_steps = checks.integer(f"{owner}: timeout_steps", timeout_steps, 1)
-        self._no_click_logits = _PerUser(f"{owner}: no_click_mass", no_click_mass, num_users, allow_minus_inf=True)
-        self._step_size = _PerUser(f"{owner}: interest_step_size", interest_step_size, num_users)
+        self._no_click_logits = parameters.PerUserParameter(
+            f"{owner}: no_click_mass", no_click_mass, num_users, allow_minus_inf=True
+        )
+        self._step_size = parameters.PerUserParameter(f"{owner}: interest_step_size", interest_step_size, num_users)
         noise_scale = None
         if interest_update_noise_scale is not None:
-            noise_scale = _PerUser(
+            noise_scale = parameters.PerUserParameter(
                 f"{owner}: interest_update_noise_scale", interest_update_noise_scale, num_users, minimum=0.0
             )
         if affinity_similarity == "single_peaked":
@@ -182,7 +187,13 @@ class InterestEvolutionUser(user.User):
             self._affinity_model = affinity_model_ctor((num_users,), self._slate_size, affinity_similarity)
         except ValueError as error:
             raise checks.InvalidInputError(f"{owner}: affinity_similarity {affinity_similarity!r}: {error}") from error
-        self._choice_model = choice_model_ctor((num_users,), self._no_click_logits.of_each)
+        self._choice_model_ctor = choice_model_ctor
+        self._choice_model = choice_model_ctor((num_users,), self._no_click_logits.of_users())
+        if not self._no_click_logits.is_fixed and getattr(self._choice_model, "variables", None):
+            raise checks.InvalidInputError(
+                f"{owner}: no_click_mass must be numbers where choice_model_ctor makes variables of its own, "
+                "got a tensor or variable"
+            )
         self._has_generator = initial_interest_generator is not None
         self._interest_model = _InterestModel((num_users, self._num_topics), noise_scale, initial_interest_generator)
         self._linear_update = dynamic.NoOPOrContinueStateModel(self._interest_model, batch_ndims=1)
@@ -201,7 +212,7 @@ class InterestEvolutionUser(user.User):
         """
         features = tf.convert_to_tensor(slate_docs.get(fields.DOC_FEATURES))
         similarity = self._affinity_model.affinities(interest, features).get("affinities")
-        return similarity + self._affinity_offset
+        return similarity + parameters.read(self._affinity_offset)
 
     def choice_logits(self, interest: tf.Tensor, slate_docs: Value) -> tf.Tensor:
         """Logits of the choice: the documents of the slate, then "no click".
@@ -251,7 +262,7 @@ class InterestEvolutionUser(user.User):
         return interest + step.matvec(direction)
 
     def _squash(self, interest: tf.Tensor) -> tf.Tensor:
-        limit = self._max_user_affinity
+        limit = parameters.read(self._max_user_affinity)
         return 4.0 * limit * (tf.sigmoid(interest / limit) - 0.5)
 
     # The story.
@@ -315,20 +326,29 @@ class InterestEvolutionUser(user.User):
         Returns:
           The response; see the class for the fields.
         """
-        choice = self._choice_model.choice(document_logits)
+        choice = self._present_choice_model().choice(document_logits)
         times = self.consumed_time(slate_docs)
         consumed_time = selectors.get_chosen(
             Value(consumed_time=times), choice.get(fields.CHOICE), nochoice_value=NO_CLICK_TIME
         )
         return consumed_time.union(choice)
 
+    def _present_choice_model(self) -> Any:
+        """Return the choice model, made anew where the no-click mass may have changed since the last response."""
+        if self._no_click_logits.is_fixed:
+            return self._choice_model
+        # Constructors of entities are traced too, and recsim_ng's log-probability would take them for draws.
+        with ed.trace(lambda constructor, *args, **kwargs: constructor(*args, **kwargs)):
+            return self._choice_model_ctor((self._num_users,), self._no_click_logits.of_users())
+
     def specs(self) -> ValueSpec:
         """Specs of `state`, `observation` and `response`."""
         shape = (self._num_users, self._num_topics)
-        limit = 2.0 * self._max_user_affinity
-        # The squash holds from the second value on; the first is as it was drawn.
-        if self._has_generator or limit < LARGEST_NORMAL:
-            limit = np.inf
+        limit = np.inf
+        # The squash holds from the second value on; the first is as it was drawn. A tensor's bound is not known here.
+        if isinstance(self._max_user_affinity, float) and not self._has_generator:
+            bound = 2.0 * self._max_user_affinity
+            limit = np.inf if bound < LARGEST_NORMAL else bound
         interest = ValueSpec(state=fields.tensor_spec(shape, -limit, limit)).union(
             self._linear_update.specs().prefixed_with("linear_update")
         )
@@ -377,40 +397,3 @@ def fully_observed(user_ctor: Callable[..., Any]) -> Callable[..., Any]:
         return entity
 
     return construct
-
-
-class _PerUser:
-    """A number for each user.
-
-    Its tensors are made here, outside any graph, so that a graph captures them as inputs: as constants in a graph they
-    would be folded into neighbouring products, and the interest would differ from recsim_ng's in its last bit.
-    """
-
-    def __init__(
-        self, name: str, given: PerUser, num_users: int, minimum: float = -np.inf, allow_minus_inf: bool = False
-    ) -> None:
-        try:
-            numbers = np.asarray(given, dtype=np.float32)
-        except (TypeError, ValueError):
-            raise checks.InvalidTypeError(f"{name} must be a number or {num_users} numbers, got {given!r}") from None
-        if numbers.shape not in ((), (num_users,)):
-            raise checks.InvalidInputError(
-                f"{name} must be a number or {num_users} numbers, got an array of shape {numbers.shape}"
-            )
-        allowed = np.isfinite(numbers) | (allow_minus_inf & np.isneginf(numbers))
-        if not np.all(allowed & (numbers >= minimum)):
-            bound = f" of at least {minimum:g}" if minimum > -np.inf else ""
-            raise checks.InvalidInputError(
-                f"{name} must be finite{' or -inf' if allow_minus_inf else ''}{bound}, got {given!r}"
-            )
-        everyone = np.broadcast_to(numbers, (num_users,))
-        self.of_each = tf.constant(everyone)  # float32 [U]
-        self._common = tf.constant(everyone[0]) if (everyone == everyone[0]).all() else None
-
-    def like(self, batch_shape: tf.TensorShape) -> tf.Tensor:
-        """The numbers as something that broadcasts to `batch_shape`: [U, 1, ...], or a scalar if all users agree."""
-        if batch_shape == self.of_each.shape:
-            return self.of_each
-        if self._common is not None:
-            return self._common
-        return tf.reshape(self.of_each, [-1] + [1] * (len(batch_shape) - 1))

@@ -21,6 +21,7 @@ FLOORS = [
     ["corpus", "user", "metrics"],
     ["scoring"],
     ["slates"],
+    ["parameters"],
     ["fields"],
     ["flow"],
     ["invariants"],

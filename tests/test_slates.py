@@ -699,8 +699,9 @@ def test_no_pool_no_law(columns):
 
 
 def test_the_witness_of_nan_is_nan_where_a_logit_is():
-    logits = draw_logits(3, 6)
+    logits, drawn = draw_logits(3, 6), tf.zeros((3, 2), tf.int32)
     logits[:, 2] = -INF
-    assert not np.isnan(slates.TopKPlackettLuce(logits, 2).nan_witness).any()
+    assert not np.isnan(slates.TopKPlackettLuce(logits, 2).nan_witness(drawn)).any()
     logits[1, 4] = NAN
-    np.testing.assert_array_equal(np.isnan(slates.TopKPlackettLuce(logits, 2).nan_witness), [False, True, False])
+    witness = slates.TopKPlackettLuce(logits, 2).nan_witness(drawn)
+    np.testing.assert_array_equal(np.isnan(witness), [False, True, False])

@@ -190,7 +190,7 @@ class HistoryScorer(tf.keras.Model):
           mask: accepted and without effect.
 
         Raises:
-          ValueError, TypeError: if an input is missing, or its rank, last axis or dtype is wrong.
+          ValueError, TypeError: if an input is missing, ragged or sparse, or its rank, last axis or dtype is wrong.
           tf.errors.InvalidArgumentError: if an id is outside 0..D or a time not finite (not under XLA).
         """
         del mask
@@ -239,6 +239,12 @@ class HistoryScorer(tf.keras.Model):
             doc_id_history, c_time_history = doc_id_history
         if c_time_history is None:
             raise ValueError(f"{self.name}: {C_TIME_HISTORY} is missing, a float tensor of shape (batch, H)")
+        for argument, given in ((DOC_ID_HISTORY, doc_id_history), (C_TIME_HISTORY, c_time_history)):
+            if isinstance(given, (tf.RaggedTensor, tf.SparseTensor)):
+                raise TypeError(
+                    f"{self.name}: {argument} must be a dense tensor of shape (batch, {self.history_length}), "
+                    f"got a {type(given).__name__}"
+                )
         doc_ids, times = _tensor(doc_id_history), _tensor(c_time_history)
         if not doc_ids.dtype.is_integer:
             raise TypeError(f"{self.name}: {DOC_ID_HISTORY} must be an integer tensor, got {doc_ids.dtype.name}")
@@ -277,6 +283,28 @@ class HistoryScorer(tf.keras.Model):
         if bound.arguments.get("shuffle") == "batch":
             bound.arguments["shuffle"] = True
         return super().fit(*bound.args[1:], **bound.kwargs)
+
+    def export(self, filepath: Any) -> None:
+        """Exports the scorer as a SavedModel with the endpoint `serve(doc_id_history, c_time_history)`.
+
+        Keras's needs a call before, and its endpoint takes one input only.
+
+        Args:
+          filepath: folder that is written.
+        """
+        self.build((None, self.history_length))
+        shape = (None, self.history_length)
+        archive = tf.keras.export.ExportArchive()
+        archive.track(self)
+        archive.add_endpoint(
+            "serve",
+            lambda doc_id_history, c_time_history: self(doc_id_history, c_time_history),
+            input_signature=[
+                tf.TensorSpec(shape, tf.int32, name=DOC_ID_HISTORY),
+                tf.TensorSpec(shape, tf.float32, name=C_TIME_HISTORY),
+            ],
+        )
+        archive.write_out(filepath)
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         """(B, D), where B is the first axis of the first input shape; builds, as every Keras layer does here."""

@@ -80,8 +80,9 @@ class LearnedValue(tf.Module):
             self.record[fields.USER_STATE] = [fields.INTEREST]
         shapes = [runtime.flow(name).field_specs[field].shape[1:] for name, of in self.record.items() for field in of]
         size = sum(shape.num_elements() for shape in shapes) + 1
-        self._hidden = tf.keras.layers.Dense(units, activation="tanh", name="hidden")
-        self._output = tf.keras.layers.Dense(1, kernel_initializer="zeros", name="output")
+        # float32 whatever the global policy, as the rewards it learns from.
+        self._hidden = tf.keras.layers.Dense(units, activation="tanh", dtype="float32", name="hidden")
+        self._output = tf.keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="output")
         self._hidden.build((None, size))
         self._output.build((None, units))
         self._mean = tf.Variable(tf.zeros((size,)), trainable=False, name="mean")
@@ -99,7 +100,7 @@ class LearnedValue(tf.Module):
         axes = (self._horizon, self._num_users, -1)
         parts = [stacked[name][field][: self._horizon] for name, names in self.record.items() for field in names]
         time = tf.broadcast_to(self._remaining()[..., tf.newaxis] / self._horizon, (*axes[:2], 1))
-        return tf.concat([*(tf.reshape(part, axes) for part in parts), time], axis=-1)
+        return tf.concat([*(tf.cast(tf.reshape(part, axes), tf.float32) for part in parts), time], axis=-1)
 
     def observe(self, inputs: Sequence[tf.Tensor]) -> None:
         """Counts inputs [T, U, F] of all shards into the statistics by which inputs are scaled, if all are finite."""
