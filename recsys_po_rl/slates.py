@@ -44,8 +44,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         """Makes the distribution.
 
         Args:
-          logits: floating [..., D], unnormalised log-probabilities of the first place; -inf: unavailable. Half precision
-            is cast to float32.
+          logits: floating [..., D], unnormalised log-probabilities of the first place; -inf: unavailable. Half
+            precision is cast to float32.
           slate_size: S, at least 1 and at most D (or P).
           columns: int32 [P], different numbers from 0 to D-1; None: all documents, in the order of the logits. If they
             are not different, or outside (where no operation can raise), the law's logits are NaN.
