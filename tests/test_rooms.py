@@ -29,7 +29,7 @@ FLOORS = [
     ["artifacts"],
     ["memory", "halves"],
     ["gin_config"],
-    ["checks"],
+    ["checks", "output"],
     ["version"],
     ["_compat"],
 ]
