@@ -4,14 +4,15 @@ Imports nothing but the standard library before the flags are read, so that --he
 """
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 DEFAULT_GIN_FILE = "experiments/default.gin"
 CONFIG = "config.gin"  # of a run folder
-BAD_INPUT = 2
+FAILED, BAD_INPUT = 1, 2
 
 
 class Mode(NamedTuple):
@@ -45,7 +46,44 @@ MODES = {
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line: the usage is what --help is for."""
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help lists what there is)\n")
+        _complain(f"{self.prog}: error: {message} (--help lists what there is)")
+        sys.exit(BAD_INPUT)
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help, or ends with status 1 if it cannot."""
+        try:
+            print(self.format_help(), file=file or sys.stdout, end="", flush=True)
+        except BrokenPipeError:  # the reader has seen enough
+            pass
+        except OSError as error:
+            _complain(f"{self.prog}: error: standard output cannot be written: {error.strerror}")
+            sys.exit(FAILED)
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):  # then the exit status alone tells
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _usable_streams() -> Iterator[None]:
+    """Lets nothing fail because of standard streams while the block runs and when Python ends after it.
+
+    One that was closed leads to nowhere: otherwise the next file that is opened takes its descriptor, and with it what
+    libraries print. What a stream still holds at the end because it cannot be written is dropped.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (open for good)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError):  # no stream of the system's
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def make_parser(program: str) -> argparse.ArgumentParser:
@@ -132,7 +170,7 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
         has_own = flags.resume and os.path.isfile(own)
         flags.gin_files = [own if has_own else DEFAULT_GIN_FILE]
         if flags.resume and not has_own:
-            print(f"there is no {own}: it is a run of {DEFAULT_GIN_FILE} that begins there", file=sys.stderr)
+            _complain(f"there is no {own}: it is a run of {DEFAULT_GIN_FILE} that begins there")
     flags.gin_files = flags.gin_files or []
     flags.gin_bindings = flags.gin_bindings or []
     return flags
@@ -140,12 +178,13 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
 
 def main(arguments: Sequence[str], program: str) -> int:
     """Reads the flags, then loads the package and does what they say; returns the exit status."""
-    flags = parse_flags(arguments, program)
-    # What importing the package does, unless it is looked up as a program.
-    from recsys_po_rl import _compat, scoring  # noqa: F401
-    from recsys_po_rl.experiment import command_line
+    with _usable_streams():
+        flags = parse_flags(arguments, program)
+        # What importing the package does, unless it is looked up as a program.
+        from recsys_po_rl import _compat, scoring  # noqa: F401
+        from recsys_po_rl.experiment import command_line
 
-    return command_line.run(flags)
+        return command_line.run(flags)
 
 
 if __name__ == "__main__":

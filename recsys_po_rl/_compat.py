@@ -61,7 +61,8 @@ def _startup_lines_dropped() -> Iterator[None]:
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines(keepends=True):
                 if not _STARTUP_LINE.search(line):
-                    os.write(2, line.encode())
+                    with contextlib.suppress(OSError):  # no room, or nobody reads
+                        os.write(2, line.encode())
 
 
 @contextlib.contextmanager
@@ -114,7 +115,8 @@ def _import_gym() -> None:
     known = sys.modules.get("gym_notices.notices")
     texts = [str(text).strip() for text in getattr(known, "notices", {}).values()]
     if notice.getvalue().strip() not in ("", *texts):
-        sys.stderr.write(notice.getvalue())
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full, or nobody reads
+            sys.stderr.write(notice.getvalue())
     gym.logger.set_level(gym.logger.ERROR)  # RecSim NG's own specs lower the precision of float64 bounds
 
 

@@ -31,7 +31,7 @@ FLOORS = [
     ["memory", "halves"],
     ["gin_config"],
     ["regular_files"],
-    ["checks"],
+    ["checks", "output"],
     ["version"],
     ["_compat"],
 ]

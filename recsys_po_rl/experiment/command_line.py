@@ -2,13 +2,12 @@
 
 import logging
 import signal
-import sys
 import warnings
 from typing import Any
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import checks, gin_config, output
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import modes, stopping
 from recsys_po_rl.experiment.processes import SeedFailedError
@@ -33,14 +32,17 @@ def run(flags: Any) -> int:
             warnings.showwarning = _show_warning_in_one_line  # type: ignore[assignment]
             with stopping.handled():
                 modes.MODES[flags.mode](flags)
+    except output.NotWrittenError as error:
+        output.complain(f"error: {error}")
+        return FAILED
     except checks.InvalidInputError as error:
-        print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
+        output.complain(f"error: {gin_config.first_line(error)}")
         return BAD_INPUT
     except RecursionError:
-        print("error: gin: a binding refers to itself, or values nest too deep", file=sys.stderr)
+        output.complain("error: gin: a binding refers to itself, or values nest too deep")
         return BAD_INPUT
     except (StoppedByAlarmError, SeedFailedError, run_dir.FolderMovedError) as error:
-        print(f"error: {gin_config.first_line(error)}", file=sys.stderr)
+        output.complain(f"error: {gin_config.first_line(error)}")
         return FAILED
     except KeyboardInterrupt as stopped:
         return SIGNALLED + getattr(stopped, "signum", signal.SIGINT)
@@ -49,4 +51,4 @@ def run(flags: Any) -> int:
 
 def _show_warning_in_one_line(message: Any, category: Any, filename: Any, lineno: Any, *rest: Any) -> None:
     del category, filename, lineno, rest
-    print(f"warning: {message}", file=sys.stderr)
+    output.complain(f"warning: {message}")

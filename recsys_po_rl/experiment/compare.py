@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Optional
 
-from recsys_po_rl import checks
+from recsys_po_rl import checks, output
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.reporting import compare as compare_lib
 from recsys_po_rl.reporting import compare_page, run_files
@@ -44,6 +44,6 @@ def compare(
     except OSError as error:
         raise checks.InvalidInputError(f"{PAGE} cannot be written: {error.strerror}") from error
     if not quiet:
-        print(compare_page.text(comparison, [run.config for run in runs]))
-        print(f"\npage: {os.path.join(folder, PAGE)}", flush=True)
+        output.say(compare_page.text(comparison, [run.config for run in runs]))
+        output.say(f"\npage: {os.path.join(folder, PAGE)}")
     return comparison

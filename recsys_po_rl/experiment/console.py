@@ -1,12 +1,12 @@
 """What a person sees: a progress bar on a terminal, plain lines elsewhere, a table at the end."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import tqdm
 
+from recsys_po_rl import output
 from recsys_po_rl.evaluation import price as price_lib
 from recsys_po_rl.training.trainer import TrainingRow
 
@@ -46,9 +46,14 @@ class TrainingProgress:
         self._started = self._last_line = time.monotonic()
         self._every = max(1, num_steps // LINES_WITHOUT_TERMINAL)
         self._bar: Optional[Any] = None
-        if not quiet and num_steps > done and sys.stderr.isatty():
+        if not quiet and num_steps > done and output.is_terminal():
             self._bar = tqdm.tqdm(
-                total=num_steps, initial=done, desc=f"training, seed {seed}", unit="step", dynamic_ncols=True
+                total=num_steps,
+                initial=done,
+                desc=f"training, seed {seed}",
+                unit="step",
+                dynamic_ncols=True,
+                file=output.ErrorStream(),
             )
 
     def update(self, row: TrainingRow) -> None:
@@ -66,19 +71,20 @@ class TrainingProgress:
             if due or now - self._last_line > SECONDS_BETWEEN_LINES:
                 self._last_line = now
                 left = (now - self._started) / (row.step - self._done) * (self._num_steps - row.step)
-                print(
+                output.say(
                     f"step {row.step}/{self._num_steps}  reward {row.mean_reward:.1f}  "
                     f"gradient {row.gradient_norm:.2f}  entropy {row.entropy:.2f}  "
-                    f"{row.user_steps_per_second:,.0f} user-steps/s  {left:.0f} s left",
-                    flush=True,
+                    f"{row.user_steps_per_second:,.0f} user-steps/s  {left:.0f} s left"
                 )
 
     def say(self, line: str) -> None:
         """Shows a line, above the bar where there is one."""
         if self._bar is not None:
-            self._bar.write(line)
+            self._bar.clear()
+            output.say(line)
+            self._bar.refresh()
         elif not self._quiet:
-            print(line, flush=True)
+            output.say(line)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

@@ -8,7 +8,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config, regular_files
+from recsys_po_rl import checks, gin_config, output, regular_files
 from recsys_po_rl.artifacts import checkpoints, config_text, evaluation_form, run_dir
 from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
 from recsys_po_rl.experiment.seed_run import Plan, Trained
@@ -87,9 +87,9 @@ def evaluate(
     with resuming.alone_in(folder), run_dir.errors_of(folder, "evaluate again, to another folder, when that is mended"):
         evaluation = _evaluate_all(checked.plan, jobs, changed, trained_text, folder)
     if not quiet:
-        print(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
+        output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
         price_of = console.price_lines(evaluation)
-        print(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}", flush=True)
+        output.say(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}")
     return EvaluationResult(evaluation, folder)
 
 
@@ -120,8 +120,7 @@ def _evaluate_all(
         run_dir.write_json(folder, run_dir.ENVIRONMENT, run_dir.environment([source.seed for source, *_ in jobs]))
         run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
     run_dir.write_text(folder, "trained_config.gin", trained_text)
-    if evaluation["price_of_partial_observability"]["policies"]:
-        figures.save(figures.price_figure(evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
+    figures.save_price_figure(evaluation, folder)
     return evaluation
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from recsys_po_rl import gin_config
+from recsys_po_rl import gin_config, output
 
 
 def train_and_evaluate(flags: Any) -> None:
@@ -21,7 +21,7 @@ def train_and_evaluate(flags: Any) -> None:
         checked = arguments.checked(arguments.bound(experiment))
         if flags.output_dir is not None:
             run_dir.free_path(flags.output_dir)
-        print(plan.text(plan.estimate(checked), checked))
+        output.deliver(plan.text(plan.estimate(checked), checked))
         return
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:
@@ -49,7 +49,7 @@ def report(flags: Any) -> None:
     from recsys_po_rl.experiment import report as report_lib
 
     for run_dir in flags.runs:
-        print(f"report: {report_lib.report(run_dir)}", flush=True)
+        output.say(f"report: {report_lib.report(run_dir)}")
 
 
 def compare(flags: Any) -> None:

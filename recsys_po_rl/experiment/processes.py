@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Optional
 
 import cloudpickle
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import checks, gin_config, output
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import resuming, seed_run, stopping
 from recsys_po_rl.training.alarms import StoppedByAlarmError
@@ -86,16 +86,16 @@ def work() -> None:
             gin_config.parse_text(job.config_text)
             _run(job.plan, job.job)
     except checks.InvalidInputError as error:
-        print(gin_config.first_line(error), file=sys.stderr)
+        output.complain(gin_config.first_line(error))
         sys.exit(BAD_INPUT)
     except stopping.Stopped as stopped:
         sys.exit(128 + stopped.signum)
     except (StoppedByAlarmError, run_dir.FolderMovedError) as error:
-        print(gin_config.first_line(error), file=sys.stderr)
+        output.complain(gin_config.first_line(error))
         sys.exit(FAILED)
     except Exception as error:
         traceback.print_exc()
-        print(f"{type(error).__name__}: {gin_config.first_line(error) if str(error) else ''}", file=sys.stderr)
+        output.complain(f"{type(error).__name__}: {gin_config.first_line(error) if str(error) else ''}")
         sys.exit(FAILED)
 
 
@@ -125,8 +125,14 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in of_seed.search_path if path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in of_seed.search_path if path),
+                "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever the terminal's: this process passes lines on
+            },
             text=True,
+            encoding="utf-8",
+            errors="backslashreplace",  # libraries write what they like
             start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which passes it on
         )
         assert self._process.stdin
@@ -146,12 +152,12 @@ class _Process:
     def _pass_on(self, lines: Any, quiet: bool) -> None:
         for line in lines:
             if not quiet:
-                print(f"seed {self.seed}: {line.rstrip()}", flush=True)
+                output.say(f"seed {self.seed}: {line.rstrip()}")
 
     def _remember_errors(self, lines: Any) -> None:
         for line in lines:
             if line.startswith("warning:"):
-                print(f"seed {self.seed}: {line.rstrip()}", file=sys.stderr, flush=True)
+                output.complain(f"seed {self.seed}: {line.rstrip()}")
             elif line.strip():
                 self._errors.append(line.rstrip())
 
@@ -167,7 +173,7 @@ class _Process:
             raise checks.InvalidInputError(f"seed {self.seed}: {self._last_error}")
         if status:
             if len(self._errors) > 1:
-                print("\n".join(f"seed {self.seed}: {line}" for line in self._errors), file=sys.stderr, flush=True)
+                output.complain("\n".join(f"seed {self.seed}: {line}" for line in self._errors))
             raise SeedFailedError(f"seed {self.seed} failed (exit status {status}): {self._last_error}")
         return True
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from recsys_po_rl import output
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.experiment import resuming, stopping
 from recsys_po_rl.training import diagnostics, trainer
@@ -75,7 +76,7 @@ class Recorder:
         if plan.resume:
             position = resuming.position_of(folder, tables(plan))
             if not plan.quiet:
-                print("\n".join(position.notes), flush=True)
+                output.say("\n".join(position.notes))
             if position.keep:
                 self.start = self._restored(position.keep[0], folder)
         self._saved.begin(position.keep, None if self._best is None else self._best[1])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl import checks, fields, gin_config, output
 from recsys_po_rl.artifacts import loggers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, trained_policy, watching
@@ -356,7 +356,7 @@ def evaluate_policies(
       The content of evaluation.json.
     """
     if not plan.quiet:
-        print(f"evaluating on {plan.num_evaluation_users} fresh users", flush=True)
+        output.say(f"evaluating on {plan.num_evaluation_users} fresh users")
     outcomes: dict[str, evaluator.Outcome] = {}
     left_out: dict[str, str] = {}
     full_information: list[str] = []
@@ -390,7 +390,7 @@ def evaluate_policies(
     for policy in plan.policies:
         name = policy.__name__
         if not plan.quiet:
-            print(f"  {name}", flush=True)
+            output.say(f"  {name}")
         try:
             with timings.of(name):
                 made = policy(study)

@@ -2,10 +2,11 @@
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, Optional
+
+from recsys_po_rl import output
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -82,7 +83,7 @@ def _on_signal(signum: int, frame: Any) -> None:
         if _state.asked is not None:
             return
         _state.asked = signum
-        with contextlib.suppress(OSError, RuntimeError):  # a terminal that is gone; a print that was interrupted
-            print("stopping after this training step (once more: at once)", file=sys.stderr, flush=True)
+        with contextlib.suppress(RuntimeError):  # a line that was being written
+            output.complain("stopping after this training step (once more: at once)")
     else:
         raise Stopped(signum)

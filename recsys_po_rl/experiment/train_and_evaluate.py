@@ -1,11 +1,11 @@
 """Mode train_and_evaluate: trains a recommender, then compares it with others on fresh users."""
 
 import os
-import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks, gin_config, regular_files
+from recsys_po_rl import checks, gin_config, output, regular_files
 from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
@@ -127,7 +127,7 @@ def _run(
             result = _run_in(plan, seeds, world_seeds, folder, num_processes, first)
     except KeyboardInterrupt:
         if not plan.quiet:
-            print(f"interrupted: --resume --output_dir {folder} goes on from the last checkpoint", file=sys.stderr)
+            output.complain(f"interrupted: --resume --output_dir {folder} goes on from the last checkpoint")
         raise
     _show(plan, result)
     return result
@@ -154,12 +154,21 @@ def _run_in(
     place.raise_if_moved()
     result = _merged(folder, results)
     run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
-    if result.evaluation["price_of_partial_observability"]["policies"]:
-        figures.save(figures.price_figure(result.evaluation), os.path.join(folder, run_dir.PRICE_FIGURE))
-    report_lib.report(folder)
+    figures.save_price_figure(result.evaluation, folder)
+    _report(folder)
     place.raise_if_moved()
     run_dir.mark_finished(folder)
     return result
+
+
+def _report(folder: str) -> None:
+    """Writes report.html; without it the run is as good, and `--mode report` makes it at any time."""
+    try:
+        report_lib.report(folder)
+    except Exception as error:  # whatever it is, the results are on disk
+        why = " ".join(str(error).split())[:200]
+        path = os.path.join(folder, run_dir.REPORT)
+        warnings.warn(f"{path!r} is left out: {type(error).__name__}: {why}", stacklevel=2)
 
 
 def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[str]) -> None:
@@ -178,7 +187,7 @@ def _seed_folders(folder: str, seeds: list[int]) -> list[str]:
 
 def _finished(plan: Plan, seeds: list[int], folder: str) -> ExperimentResult:
     if not plan.quiet:
-        print(f"the run in {folder} is finished: nothing is done", flush=True)
+        output.say(f"the run in {folder} is finished: nothing is done")
     results = [seed_run.result_in(of, seed) for seed, of in zip(seeds, _seed_folders(folder, seeds) or [folder])]
     evaluation = run_dir.read_json(folder, run_dir.EVALUATION) or {}
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
@@ -188,9 +197,9 @@ def _show(plan: Plan, result: ExperimentResult) -> None:
     if plan.quiet:
         return
     evaluation_form.raise_if_not_shown(result.evaluation, os.path.join(result.run_dir, run_dir.EVALUATION))
-    print(f"\n{console.policy_table(result.evaluation, plan.horizon)}", flush=True)
+    output.say(f"\n{console.policy_table(result.evaluation, plan.horizon)}")
     price_of = console.price_lines(result.evaluation)
-    print(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}", flush=True)
+    output.say(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}")
 
 
 def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:

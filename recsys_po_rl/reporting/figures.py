@@ -1,12 +1,17 @@
 """Figures, drawn from the content of evaluation.json alone.
 
-matplotlib is imported when a figure is drawn, not with the package, and its global state (pyplot) is left alone.
+matplotlib is imported when a figure is drawn, not with the package. Its global state (pyplot, and settings such as
+those of a matplotlibrc) is left alone, and does not enter.
 """
 
+import contextlib
+import io
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
+
+from recsys_po_rl.artifacts import run_dir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +28,36 @@ FRAME_INCHES = 1.9  # title, axis and legend
 DOTS_PER_INCH = 150
 
 
+@contextlib.contextmanager
+def _default_settings() -> Iterator[None]:
+    """Default settings of matplotlib while the block runs, whatever a matplotlibrc or the process has chosen."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def save_price_figure(evaluation: Mapping[str, Any], folder: str) -> None:
+    """Writes the price of partial observability into a run folder, where there are policies to compare.
+
+    A picture is no result: one that cannot be drawn or written is left out with a warning.
+
+    Args:
+      evaluation: as of `price_figure`.
+      folder: the run folder, which exists.
+    """
+    if not evaluation["price_of_partial_observability"]["policies"]:
+        return
+    path = os.path.join(folder, run_dir.PRICE_FIGURE)
+    try:
+        save(price_figure(evaluation), path)
+    except Exception as error:  # of whatever kind matplotlib, its settings and fonts lead to
+        why = " ".join(str(error).split())[:200]
+        warnings.warn(f"{path!r} is left out: {type(error).__name__}: {why}", stacklevel=2)
+
+
+@_default_settings()
 def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
     """The price of partial observability: a bar for each policy compared, with its interval and share of the gap.
 
@@ -94,30 +129,22 @@ def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
     return figure
 
 
+@_default_settings()
 def save(figure: "Figure", path: str) -> None:
-    """Writes a figure whole: under a temporary name in the same folder, then renamed.
+    """Writes a figure whole.
 
     Args:
       figure: of matplotlib.
-      path: where to; its ending chooses the format (png, svg, pdf).
+      path: where to; its ending chooses the format (png, svg, pdf), its folder exists.
 
     Raises:
       ValueError: if matplotlib does not know the format; nothing is written.
+      OSError: if the file cannot be written.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    ending = os.path.splitext(name)[1]
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=ending)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            figure.savefig(file, format=ending.removeprefix(".") or "png", dpi=DOTS_PER_INCH)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    content = io.BytesIO()
+    figure.savefig(content, format=os.path.splitext(name)[1].removeprefix(".") or "png", dpi=DOTS_PER_INCH)
+    run_dir.write_bytes(folder, name, content.getvalue())
 
 
 def _caption(entry: Mapping[str, Any]) -> str:

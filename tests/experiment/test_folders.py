@@ -64,19 +64,19 @@ def steps_of(folder):
 # Names
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
 def stop():
-    raise Stop
+    raise StopError
 
 
 @pytest.mark.parametrize(("name", "seeds"), [(GLOB_NAME, (3,)), (GLOB_NAME, (3, 5)), ("[!a]\\", (3,))])
 def test_a_run_in_a_folder_whose_name_is_a_pattern_goes_on(name, seeds, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         before_step(6, stop, patched)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             run(tmp_path / name, seeds)
     result = run(tmp_path / name, seeds, resume=True)
     assert [row.step for row in result.history] == [1, 2, 3, 4, 5, 6, 7] * len(seeds)

@@ -68,6 +68,7 @@ def test_nothing_to_draw_is_an_error(evaluation):
 
 @pytest.mark.parametrize(("name", "start"), [("price.png", b"\x89PNG"), ("price.svg", b"<?xml"), ("price", b"\x89PNG")])
 def test_a_file_appears_whole_and_alone(tmp_path, name, start):
+    (tmp_path / "new").mkdir()
     figures.save(figures.price_figure(EVALUATION), str(tmp_path / "new" / name))
     assert os.listdir(tmp_path / "new") == [name]
     assert (tmp_path / "new" / name).read_bytes().startswith(start)
