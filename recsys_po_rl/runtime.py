@@ -86,8 +86,9 @@ class SeededRuntime(runtime.Runtime):
         self._network = network_lib.Network([self._seeded(var) for var in self._variables])
         self._names = [var.name for var in self._network.variables]
         self._compiled: dict[Any, Callable[..., Any]] = {}
+        # TensorFlow counts traces by code object, over all runtimes, and warns of many; a partial has none.
         # Never under XLA: the first value is computed once, and would double what there is to compile.
-        self._first_value = tf.function(self._first, autograph=False)
+        self._first_value = tf.function(functools.partial(self._first), autograph=False)
         self.trace_count = 0
 
     def _known_names(self, argument: str, given: Any, usual: Sequence[str]) -> frozenset[str]:
@@ -188,7 +189,6 @@ class SeededRuntime(runtime.Runtime):
             def side_by_side(keys: list[Keys]) -> list[Run]:
                 return [self.run(length, of_batch, record) for of_batch in keys]
 
-            # TensorFlow counts traces by code object, over all runtimes, and warns of many; a partial has none.
             compiled = memory.LeanFirstCall(tf.function(functools.partial(side_by_side), autograph=False))
             self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
         runs = self._compiled[signature](batches)
@@ -231,7 +231,7 @@ class SeededRuntime(runtime.Runtime):
                 with invariants.scope(dict(zip(invariant, known, strict=True))), halves.wanted(in_xla):
                     return self._loop(length, record, needed, keys, now, nan_found, numbers)
 
-            compiled_loop = tf.function(loop, jit_compile=True if in_xla else None, autograph=False)
+            compiled_loop = tf.function(functools.partial(loop), jit_compile=True if in_xla else None, autograph=False)
 
             def run(keys: Keys, start: Optional[_Fields] = None) -> Run:
                 keys = self._resolved(keys)
@@ -246,7 +246,7 @@ class SeededRuntime(runtime.Runtime):
                     nan_steps = tf.where(anywhere & (nan_steps < 0), _SOMEWHERE, nan_steps)
                 return Run(last if with_last else {}, stacked, nan_steps if in_xla else nan_found)
 
-            self._compiled[signature] = memory.LeanFirstCall(tf.function(run, autograph=False))
+            self._compiled[signature] = memory.LeanFirstCall(tf.function(functools.partial(run), autograph=False))
         return self._compiled[signature]
 
     def raise_on_nan(
@@ -520,7 +520,6 @@ class SeededRuntime(runtime.Runtime):
     def _trace_flows(self) -> dict[str, VariableFlow]:
         flows: dict[str, VariableFlow] = {}
 
-        @tf.function(autograph=False)
         def one_step() -> None:
             initial = self._values(self._first_value(make_keys(0))[0])
             self._step_inputs = (make_keys(0), tf.constant(1), {})
@@ -553,7 +552,7 @@ class SeededRuntime(runtime.Runtime):
                     nan_witnesses=[tf.TensorSpec(one.shape, one.dtype) for one in drawn.nan_witnesses],
                 )
 
-        one_step.get_concrete_function()
+        tf.function(functools.partial(one_step), autograph=False).get_concrete_function()
         return flows
 
 

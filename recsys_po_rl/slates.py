@@ -22,8 +22,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     over the documents that are left, never as the total minus what was taken: that difference is rounding error as soon
     as one document holds nearly all the mass. A document with logit -inf is unavailable and is never drawn; at least S
     others must be there: with fewer, `sample`, `mode` and `log_prob` raise (under XLA, where no operation can raise,
-    drawn slates are -1, and `log_prob` NaN or -inf). Rows whose logits contain NaN have no law: their
-    `log_prob` is NaN.
+    drawn slates are -1, and `log_prob` NaN or -inf). Rows whose logits contain NaN have no law: their `log_prob` is
+    NaN.
 
     With `columns` the documents on offer are a pool of P, each looked up in its column of the logits: events are places
     in the pool. That costs O(P), where putting the logits themselves in the pool's order costs as much as drawing.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import gin
+import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
 from recsys_po_rl.experiment import rehearsal, resuming
@@ -33,6 +34,8 @@ def checked(given: Mapping[str, Any]) -> Checked:
     Raises:
       checks.InvalidInputError: one line that names an impossible one.
     """
+    if tf.distribute.has_strategy():
+        raise checks.InvalidInputError("experiment cannot run under a tf.distribute strategy: call it outside")
     seeds = _checked_seeds(given["seeds"])
     if given["corpus_seed"] is not None:
         checks.integer("experiment.corpus_seed", given["corpus_seed"], 0)

@@ -8,6 +8,7 @@ import tqdm
 
 from recsys_po_rl import output
 from recsys_po_rl.evaluation import price as price_lib
+from recsys_po_rl.reporting.numbers import plain
 from recsys_po_rl.training.trainer import TrainingRow
 
 LINES_WITHOUT_TERMINAL = 10  # lines over a whole training, where there is no terminal
@@ -60,7 +61,7 @@ class TrainingProgress:
         """Shows a step that is done."""
         if self._bar is not None:
             self._bar.set_postfix_str(
-                f"reward {row.mean_reward:.1f}, gradient {row.gradient_norm:.2f}, entropy {row.entropy:.2f}, "
+                f"reward {plain(row.mean_reward, '.1f')}, gradient {row.gradient_norm:.2f}, entropy {row.entropy:.2f}, "
                 f"{row.user_steps_per_second:,.0f} user-steps/s",
                 refresh=False,
             )
@@ -72,7 +73,7 @@ class TrainingProgress:
                 self._last_line = now
                 left = (now - self._started) / (row.step - self._done) * (self._num_steps - row.step)
                 output.say(
-                    f"step {row.step}/{self._num_steps}  reward {row.mean_reward:.1f}  "
+                    f"step {row.step}/{self._num_steps}  reward {plain(row.mean_reward, '.1f')}  "
                     f"gradient {row.gradient_norm:.2f}  entropy {row.entropy:.2f}  "
                     f"{row.user_steps_per_second:,.0f} user-steps/s  {left:.0f} s left"
                 )
@@ -111,9 +112,11 @@ def policy_table(evaluation: Mapping[str, Any], horizon: int) -> str:
     for name in names:
         entry = policies[name]
         difference = entry["minus_learned"]
-        paired = ("", "") if name == "learned" else (f"{difference['mean']:+.2f}", _interval(difference["interval95"]))
+        paired = (
+            ("", "") if name == "learned" else (plain(difference["mean"], "+.2f"), _interval(difference["interval95"]))
+        )
         shown = f"{name} {SEES_INTEREST}" if name in seeing else name
-        rows.append((shown, f"{entry['mean']:.2f}", _interval(entry["interval95"]), *paired))
+        rows.append((shown, plain(entry["mean"], ".2f"), _interval(entry["interval95"]), *paired))
     lines = [
         f"Cumulative consumed time per user over {horizon} slates, mean over {over}",
         f"(95% t intervals over {unit}; differences are paired, on the same {unit} with the same luck)",
@@ -132,12 +135,13 @@ def _across_runs(policies: Mapping[str, Any], names: Sequence[str]) -> list[str]
     rows = [("policy", "interquartile mean", "interval", "P(learned is better)", "interval")]
     for name in names:
         middle, better = policies[name]["interquartile_mean"], policies[name]["probability_of_improvement"]
-        improvement = ("", "") if name == "learned" else (f"{better['mean']:.2f}", _interval(_bootstrap(better)))
-        rows.append((name, f"{middle['mean']:.2f}", _interval(_bootstrap(middle)), *improvement))
+        improvement = ("", "") if name == "learned" else (plain(better["mean"], ".2f"), _interval(_bootstrap(better)))
+        rows.append((name, plain(middle["mean"], ".2f"), _interval(_bootstrap(middle)), *improvement))
     measured = [of["coverage"]["measured"] for of in (middle, better)]
     worth = "how often they cover was not measured for so few runs)"
     if None not in measured:
-        worth = f"they cover {measured[0]:.0%} and {measured[1]:.0%} of the time, measured on normal scores)"
+        shares = " and ".join(plain(share, ".0%") for share in measured)
+        worth = f"they cover {shares} of the time, measured on normal scores)"
     return [
         f"Across {middle['num_runs']} runs (Agarwal et al. 2021; bootstrap intervals, nominally "
         f"{_percent(middle['coverage']['nominal'])};",
@@ -162,7 +166,7 @@ def price_lines(evaluation: Mapping[str, Any]) -> str:
     for entry in policies.values():
         share = entry["share_of_gap"]
         shares = ("", "") if share is None else (_percent(share), _percent_interval(entry["share_interval95"]))
-        rows.append((entry["label"], f"{entry['mean']:.2f}", _interval(entry["interval95"]), *shares))
+        rows.append((entry["label"], plain(entry["mean"], ".2f"), _interval(entry["interval95"]), *shares))
     lines = [
         "The price of partial observability: what is lost because the recommender does not see the interest",
         f"(consumed time per user over {evaluation['horizon']} slates; 95% intervals over {price['num_units']} {unit},"
@@ -211,7 +215,7 @@ def _bootstrap(entry: Mapping[str, Any]) -> Bounds:
 
 
 def _estimate(entry: Mapping[str, Any]) -> str:
-    return f"{entry['mean']:.2f} {_interval(entry['interval95'])}"
+    return f"{plain(entry['mean'], '.2f')} {_interval(entry['interval95'])}"
 
 
 def _negated(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,13 +224,14 @@ def _negated(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _interval(bounds: Bounds) -> str:
-    if any(bound is None for bound in bounds):
+    low, high = bounds
+    if low is None or high is None:
         return UNBOUNDED
-    return f"[{bounds[0]:.2f}, {bounds[1]:.2f}]"
+    return f"[{plain(low, '.2f')}, {plain(high, '.2f')}]"
 
 
 def _percent(share: Optional[float]) -> str:
-    return "unknown" if share is None else f"{share:.0%}"
+    return "unknown" if share is None else plain(share, ".0%")
 
 
 def _percent_interval(bounds: Bounds) -> str:

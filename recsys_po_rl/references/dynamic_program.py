@@ -1,5 +1,6 @@
 """Dynamic program with full information, for interests of one or two components: exact but for the grid."""
 
+import functools
 import itertools
 from typing import Any, NamedTuple, Optional
 
@@ -126,16 +127,17 @@ def solve(
         ) from error
     time = user.consumed_time(docs)
 
-    @tf.function(autograph=False)
     def stage(after: tf.Tensor) -> tf.Tensor:
         stay = tf.reduce_sum(unmoved.weights * tf.gather(after, unmoved.places), axis=-1)
         goes = tf.reduce_sum(moved.weights * tf.gather(after, moved.places), axis=-1)
         slates = baselines.best_slates(logits, time + goes - stay[:, tf.newaxis], slate_size)
         return slates.value + stay
 
+    # A partial: see `SeededRuntime`, of the warnings of many traces.
+    compiled_stage = tf.function(functools.partial(stage), autograph=False)
     rows = [tf.zeros((interest.shape[0],))]
     for _ in range(horizon):
-        rows.append(stage(rows[-1]))
+        rows.append(compiled_stage(rows[-1]))
     return Solution(GridValue(tf.stack(rows).numpy(), num_topics, points, limit), points, limit)
 
 

@@ -1,5 +1,6 @@
 """Fitted value iteration with full information: what an interest is worth, as a small network of interest and time."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -211,7 +212,7 @@ class _Fitter:
         self.optimizer = tf.keras.optimizers.Adam()
         self._value = value
         self._minibatch_size = minibatch_size
-        self._step = tf.function(self._one_step, autograph=False, reduce_retracing=True)
+        self._step = tf.function(functools.partial(self._one_step), autograph=False, reduce_retracing=True)
 
     def _one_step(self, interest: tf.Tensor, steps_left: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.reporting.numbers import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,10 +150,10 @@ def save(figure: "Figure", path: str) -> None:
 
 def _caption(entry: Mapping[str, Any]) -> str:
     share: Optional[float] = entry["share_of_gap"]
-    mean = f"{entry['mean']:.1f}"
-    return mean if share is None else f"{mean};  {share:.0%} {_percents(entry['share_interval95'])}"
+    mean = plain(entry["mean"], ".1f")
+    return mean if share is None else f"{mean};  {plain(share, '.0%')} {_percents(entry['share_interval95'])}"
 
 
 def _percents(bounds: Sequence[Optional[float]]) -> str:
     low, high = bounds
-    return "[unbounded]" if low is None or high is None else f"[{low:.0%}, {high:.0%}]"
+    return "[unbounded]" if low is None or high is None else f"[{plain(low, '.0%')}, {plain(high, '.0%')}]"

@@ -22,14 +22,19 @@ def as_number(text: Any) -> Optional[float]:
     return value if math.isfinite(value) else None
 
 
+def plain(value: float, spec: str) -> str:
+    """Return `format(value, spec)`, where what rounds to 0 is not negative; the minus is ASCII, for terminals."""
+    text = format(value, spec)
+    if text.startswith("-") and not any(digit in text for digit in "123456789"):
+        return f"{'+' if spec.startswith('+') else ''}{text[1:]}"
+    return text
+
+
 def fixed(value: Any, digits: int = 2, sign: bool = False) -> str:
     """A number with so many digits after the point."""
     if not is_number(value):
         return UNKNOWN
-    text = f"{value:,.{digits}f}"
-    if not any(digit in "123456789" for digit in text):
-        text = text.lstrip("-")  # what rounds to 0 is not below it
-    return f"{'+' if sign and not text.startswith('-') else ''}{text}".replace("-", "\u2212")
+    return plain(value, f"{'+' if sign else ''},.{digits}f").replace("-", "\u2212")
 
 
 def interval(bounds: Any, digits: int = 2, sign: bool = False) -> str:
@@ -51,7 +56,7 @@ def estimate(entry: Mapping[str, Any], digits: int = 2, sign: bool = False) -> s
 
 def percent(share: Any) -> str:
     """A share in whole percent."""
-    return f"{share:.0%}".replace("-", "\u2212") if is_number(share) else UNKNOWN
+    return plain(share, ".0%").replace("-", "\u2212") if is_number(share) else UNKNOWN
 
 
 def percent_interval(bounds: Any) -> str:
@@ -64,4 +69,4 @@ def short(value: float) -> str:
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3:
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\u2212")
-    return f"{value:,.6g}".replace("-", "\u2212")
+    return plain(value, ",.6g").replace("-", "\u2212")

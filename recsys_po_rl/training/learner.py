@@ -111,9 +111,16 @@ class PolicyGradientLearner:
           entropy_schedule: the same for the entropy bonus.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds, or the recommender cannot learn.
+          checks.InvalidInputError: if an argument is out of bounds, the recommender cannot learn, or network or
+            learner are made under a distribution strategy.
         """
         owner = type(self).__name__
+        if tf.distribute.has_strategy() or any(
+            isinstance(variable, tf.distribute.DistributedValues) for variable in network.trainable_variables
+        ):
+            raise checks.InvalidInputError(
+                f"{owner} cannot learn under a tf.distribute strategy: make network and learner outside of its scope"
+            )
         self._horizon = checks.integer("horizon", horizon, 1)
         self._discount = checks.number(f"{owner}: discount", discount, 0.0, 1.0)
         self._max_gradient_norm = None
@@ -165,9 +172,14 @@ class PolicyGradientLearner:
         self._compiled_collect, self._compiled_update = self._collect, self._update
         if self._runtime.mode != "eager":
             jit_compile = True if self._runtime.mode == "xla" else None
-            self._log_probs = tf.function(self._recorded_log_probs, jit_compile=jit_compile, autograph=False)
-            self._compiled_collect = memory.LeanFirstCall(tf.function(self._collect, autograph=False))
-            self._compiled_update = memory.LeanFirstCall(tf.function(self._update, autograph=False))
+            # Partials: see `SeededRuntime`, of the warnings of many traces.
+            self._log_probs = tf.function(
+                functools.partial(self._recorded_log_probs), jit_compile=jit_compile, autograph=False
+            )
+            self._compiled_collect = memory.LeanFirstCall(
+                tf.function(functools.partial(self._collect), autograph=False)
+            )
+            self._compiled_update = memory.LeanFirstCall(tf.function(functools.partial(self._update), autograph=False))
 
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:

@@ -1,5 +1,6 @@
 """Log-probabilities of recorded slates, and their gradients, under weights as they are now."""
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
@@ -296,7 +297,7 @@ class SideBySideGradient:
         jit_compile = True if mode == "xla" else None
         self._part: Callable[..., ReplayGradient] = self._one_part
         if mode != "eager":
-            self._part = tf.function(self._one_part, jit_compile=jit_compile, autograph=False)
+            self._part = tf.function(functools.partial(self._one_part), jit_compile=jit_compile, autograph=False)
 
     def __call__(
         self,

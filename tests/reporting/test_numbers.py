@@ -29,6 +29,16 @@ def test_what_is_no_interval_is_unbounded(bounds):
     assert numbers.interval(bounds) == numbers.percent_interval(bounds) == "[unbounded]"
 
 
+@pytest.mark.parametrize("value", [-0.004, -1e-9, -0.0])
+def test_what_rounds_to_zero_has_no_minus(value):
+    assert numbers.percent(value) == "0%"
+    assert numbers.percent_interval([value, -0.5]) == "[0%, \u221250%]"
+    assert numbers.plain(value, ".2f") == "0.00"
+    assert numbers.plain(value, "+.2f") == "+0.00"
+    assert numbers.plain(-0.5, "+.0%") == "-50%"
+    assert numbers.short(-0.0) == "0"
+
+
 def test_intervals_and_shares():
     assert numbers.interval([-1.0, 2.25], digits=1, sign=True) == "[\u22121.0, +2.2]"
     assert numbers.percent_interval([0.0, 1.125]) == "[0%, 112%]"
