@@ -274,3 +274,36 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
 def first_line(error: Exception) -> str:
     """The message of an error without the lines that gin adds about where it was called."""
     return str(error).splitlines()[0]
+
+
+def scope_of(configurable_: Any) -> str:
+    """Return the gin scope that a reference such as `@few/recsys_po_rl.popular_by_clicks` activates when it is called.
+
+    Args:
+      configurable_: the function that gin made of a reference, or any other callable.
+
+    Returns:
+      The scope, its parts joined with "/"; empty if there is none.
+    """
+    if not inspect.isfunction(configurable_):
+        return ""
+    # gin keeps the scope in the closure of the function that it makes, and nowhere else.
+    return "/".join(inspect.getclosurevars(configurable_).nonlocals.get("scope_components", ()))
+
+
+def bindings_of(configurable_: Any) -> dict[str, Any]:
+    """Return the values that gin would hand to a callable, in the scope that its reference names.
+
+    Args:
+      configurable_: a configurable, or a function around one (see `functools.wraps`).
+
+    Returns:
+      By parameter; empty if gin does not know the callable.
+    """
+    scopes, layer = [gin.current_scope_str()], configurable_
+    while layer is not None:
+        scopes.append(scope_of(layer))
+        with contextlib.suppress(ValueError), gin.config_scope("/".join(filter(None, scopes)) or None):
+            return gin.get_bindings(layer)  # a ValueError: gin does not know this layer
+        layer = getattr(layer, "__wrapped__", None)
+    return {}

@@ -302,6 +302,10 @@ BINDINGS = [
     binding(
         f"{EXPERIMENT}.policies = [@{P}.uniform_random, @{P}.uniform_random]", "policies must have different names"
     ),
+    binding(
+        f"{EXPERIMENT}.policies = [@few/{P}.uniform_random, @few/{P}.uniform_random]",
+        "policies must have different names, or gin scopes",
+    ),
     binding(f"{EXPERIMENT}.policies = [@{P}.UniformRandomRecommender]", "UniformRandomRecommender is a recommender"),
     binding(f"{EXPERIMENT}.policies = @{P}.uniform_random", "policies must be a list of constructors"),
     binding(f"{EXPERIMENT}.network_ctor = @{P}.uniform_random", "uniform_random stands in the wrong place"),
@@ -544,6 +548,8 @@ RUNS = [
            set_key("evaluation.json", 9, "world", "horizon")),
     BadRun("--mode compare, another world", "differ in .*num_docs", _COMPARE,
            set_key("evaluation.json", 8, "world", "num_docs")),
+    BadRun("--mode compare, a world of another version", "recorded by different versions of this project", _COMPARE,
+           set_key("evaluation.json", 1, "world", "form")),
     BadRun("--mode compare, --output_dir holds a run", "already holds a run",
            ("--mode", "compare", "{run}", "{other}", "--output_dir", "{run}")),
 ]  # fmt: skip

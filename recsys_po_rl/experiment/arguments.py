@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-import gin
 import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config
+from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment import rehearsal, resuming
 from recsys_po_rl.experiment.seed_run import Plan
 from recsys_po_rl.training.alarms import Alarms
@@ -86,10 +86,10 @@ def bound(experiment: Callable[..., Any]) -> dict[str, Any]:
     """The arguments that a call without any would have: defaults, and what gin binds.
 
     Args:
-      experiment: the gin configurable.
+      experiment: the gin configurable, or a reference to it in a scope.
     """
     defaults = {name: parameter.default for name, parameter in inspect.signature(experiment).parameters.items()}
-    return {**defaults, **gin.get_bindings(experiment)}
+    return {**defaults, **gin_config.bindings_of(experiment)}
 
 
 def _checked_seeds(seeds: Any) -> list[int]:
@@ -129,7 +129,11 @@ def _checked_policies(given: Any) -> list[Callable[..., Any]]:
         raise checks.InvalidTypeError(
             f"experiment.policies: each must have a name, a __name__, got {nameless[0]!r}; a function around it has one"
         )
+    checked = policies_lib.named_apart(checked)
     names = [policy.__name__ for policy in checked]
     if len(set(names)) != len(names):
-        raise checks.InvalidInputError(f"experiment.policies must have different names, got {', '.join(names)}")
+        raise checks.InvalidInputError(
+            f"experiment.policies must have different names, or gin scopes as in @few/{names[0]}, got "
+            f"{', '.join(names)}"
+        )
     return checked

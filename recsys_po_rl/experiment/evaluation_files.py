@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from recsys_po_rl import fields, gin_config
-from recsys_po_rl.artifacts import config_text, per_user, run_dir
+from recsys_po_rl import fields
+from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
+from recsys_po_rl.experiment import entity_parameters
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
 SIZES = ("num_topics", "num_docs", "slate_size")  # of the network; others are the recommender's business
+WORLD_FORM = 2  # 1, without this entry: text of gin's configuration, in which values of macros are missing
 
 
 class EvaluationFiles:
@@ -62,17 +64,16 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies
       study: the world.
 
     Returns:
-      By name a number or text: sizes, entities, their parameters (of all configurables among an entity's classes, as
-      gin used them), batch size, horizon and mode. The seeds stand beside it in evaluation.json. The recommender and
-      what it remembers do not belong to the world.
+      By name a number, text, None or list: sizes, entities and the parameters that they were made with (see
+      `entity_parameters.parameters`), batch size, horizon and mode, and `form`, the version of this description. The
+      seeds stand beside it in evaluation.json. The recommender and what it remembers do not belong to the world.
     """
-    used = config_text.bindings(gin_config.operative_config_text())
-    found: dict[str, Any] = {size: network.config[size] for size in SIZES}
+    found: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
     for role in ("user", "corpus", "metrics"):
-        classes = type(getattr(network, role)).__mro__
-        found[role] = classes[0].__name__
-        names = {of.__name__ for of in classes}
-        found.update({name: text for name, text in used.items() if name.split("/")[-1].split(".")[-2] in names})
+        entity = getattr(network, role)
+        found[role] = type(entity).__name__
+        described = entity_parameters.parameters(entity, network.config)
+        found.update({f"{role}.{name}": value for name, value in described.items()})
     found["horizon"] = study.horizon
     found["evaluation_batch_size"] = study.batch_size
     found["runtime_mode"] = runtime.mode

@@ -75,7 +75,7 @@ def estimate(checked: arguments.Checked) -> Estimate:
     study = study_of(sizes)
     policies: dict[str, Optional[PolicyCost]] = {}
     for policy in plan.policies:
-        learns = policy.__name__ == seed_run.learned_full_information.__name__
+        learns = scaling.learns(policy.__name__)
         policies[policy.__name__] = None if learns else calibration.of_policy(study, policy)
 
     memory_parts = scaling.memory_parts(plan, loaded, training, learned, policies)

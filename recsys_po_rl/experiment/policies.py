@@ -1,11 +1,14 @@
 """Constructors of the policies that are evaluated beside the learned one; the function's name is the policy's.
 
+Policies of one function under several gin scopes have their scopes in front of their names, see `named_apart`.
+
 Each takes a `Study` and returns a recommender constructor, called with the network's config alone, or a whole network
 of the study's batch size. What it returns may have an attribute `details`, a dict for evaluation.json. A policy that
 cannot be made in this world raises `LeftOutError`, whose message is the reason. Each checks its arguments before it
 asks the study for anything: `rehearsal` finds impossible ones thereby before a training begins.
 """
 
+import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, Union
@@ -29,6 +32,38 @@ Policy = Union[RecommenderCtor, SimulationNetwork]
 
 class LeftOutError(Exception):
     """A policy cannot be made in this world; the message is one line that says why."""
+
+
+def named_apart(policies: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """Return the policies, those of one name with their gin scopes in front of it, as in `few/popular_by_clicks`.
+
+    Args:
+      policies: functions of a study, see above.
+
+    Returns:
+      The same policies in order. Names remain equal where scopes are.
+    """
+    counts = collections.Counter(policy.__name__ for policy in policies)
+    return [
+        _renamed(policy, f"{scope}/{policy.__name__}")
+        if counts[policy.__name__] > 1 and (scope := gin_config.scope_of(policy))
+        else policy
+        for policy in policies
+    ]
+
+
+def _renamed(policy: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(policy)
+    def renamed(study: Study, **arguments: Any) -> Any:
+        return policy(study, **arguments)
+
+    renamed.__name__ = renamed.__qualname__ = name
+    return renamed
+
+
+def function_name(name: str) -> str:
+    """Return the name of a policy's function: the policy's own name without gin scopes."""
+    return name.rsplit("/", 1)[-1]
 
 
 _Result = TypeVar("_Result")

@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import arguments, calibration, recording, seed_run
+from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment.calibration import Cost, PolicyCost
 from recsys_po_rl.experiment.seed_run import Plan
 from recsys_po_rl.references import dynamic_program
@@ -30,7 +31,7 @@ def memory_parts(
       policies: of the others, by name; None: left out, or learned in the same way.
     """
     others = [cost.evaluation for cost in policies.values() if cost is not None]
-    trainings = [training] * (1 + (seed_run.learned_full_information.__name__ in policies))
+    trainings = [training] * (1 + sum(map(learns, policies)))
     costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
     evaluated = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
     building = max(cost.building_bytes for cost in costs)
@@ -43,6 +44,11 @@ def memory_parts(
         ),
         "what users bring": float(plan.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
     }
+
+
+def learns(policy: str) -> bool:
+    """Return whether the policy of a name, with gin scopes or without, is trained as the learned one is."""
+    return policies_lib.function_name(policy) == seed_run.learned_full_information.__name__
 
 
 def _growth(cost: Cost, user_steps: int) -> float:
@@ -78,7 +84,7 @@ def seconds_parts(
     values: set[Optional[tuple[Any, ...]]] = set()  # that are computed already
     for policy in plan.policies:
         name, cost = policy.__name__, policies[policy.__name__]
-        if name == seed_run.learned_full_information.__name__:
+        if learns(name):
             parts[name] = train + learned.seconds_per_user_step * evaluated
         elif cost is not None:
             value = _value_of(policy)

@@ -111,6 +111,7 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
                 raise checks.InvalidInputError(
                     f"{pair}: {run_dir.EVALUATION} of {run.name} does not say what its world was; {advice}"
                 )
+        _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other.evaluations[seed]["world"])
         keys = world_differences(evaluation, other.evaluations[seed])
         if keys:
             shown = ", ".join(
@@ -119,6 +120,21 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
             )
             more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
             raise checks.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
+
+
+def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuses worlds of which two versions of the project recorded different things, or only names of macros."""
+    if one and other and one.get("form") != other.get("form"):
+        raise checks.InvalidInputError(
+            f"{pair}: their worlds were recorded by different versions of this project; evaluate both with this "
+            f"version (--mode evaluate); {advice}"
+        )
+    for key, value in one.items():
+        if "form" not in one and isinstance(value, str) and value.startswith("%"):
+            raise checks.InvalidInputError(
+                f"{pair}: an earlier version of this project recorded {key} as the macro {value[:100]}, not by its "
+                f"value; evaluate both with this version (--mode evaluate); {advice}"
+            )
 
 
 def world_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

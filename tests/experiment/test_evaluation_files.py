@@ -89,9 +89,9 @@ def test_the_world_is_sizes_entities_and_their_parameters():
     assert found["user"] == "InterestEvolutionUser"
     assert (found["num_docs"], found["horizon"], found["evaluation_batch_size"]) == (6, HORIZON, NUM_USERS)
     assert found["runtime_mode"] == "graph"
-    assert found["recsys_po_rl.InterestEvolutionUser.interest_step_size"] == "0.3"
-    assert found["recsys_po_rl.ReferenceCorpus.video_length"] == "2.0"
-    assert found["recsys_po_rl.CorpusWithTopicAndQuality.feature_stddev"] == "0.7"  # of a class it inherits from
+    assert found["user.step_size.of_each"] == 0.3
+    assert found["corpus.static_state.doc_length"] == 2.0
+    assert found["corpus.static_state.doc_features"].startswith("float32 [6, 3] sha256 ")
     assert not any("Recommender" in name or "history" in name for name in found)
     assert world(history_length=3, recommender_ctor=baselines.UniformRandomRecommender) == found
     assert json.loads(json.dumps(found)) == found

@@ -76,6 +76,7 @@ def test_the_first_users_are_paired_where_one_run_has_more(tmp_path):
             r"evaluation_batch_size \(100 and 50\), horizon \(8 and 9\)",
         ),
         ({"world": {}}, r"num_docs \(9 and not there\)"),
+        ({"world": {**WORLD, "form": 2}}, "recorded by different versions of this project"),
         ({"world": None}, r"evaluation\.json of other does not say what its world was"),
     ],
 )
@@ -86,6 +87,16 @@ def test_other_worlds_and_users_are_not_paired(tmp_path, entries, said):
         compared(one, other)
     assert "one and other cannot be paired" in str(caught.value)
     assert "--unpaired" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert compared(one, other, unpaired=True).rows[0].differences[1].mean == pytest.approx(2.0)
+
+
+def test_names_of_macros_do_not_say_whether_worlds_differ(tmp_path):
+    one, other = write(tmp_path / "one"), write(tmp_path / "other", 62.0)
+    for folder in (one, other):
+        change(folder, world={**WORLD, "recsys_po_rl.InterestEvolutionUser.no_click_mass": "%MASS"})
+    with pytest.raises(checks.InvalidInputError, match=r"recorded .*no_click_mass as the macro %MASS") as caught:
+        compared(one, other)
     assert "\n" not in str(caught.value)
     assert compared(one, other, unpaired=True).rows[0].differences[1].mean == pytest.approx(2.0)
 
