@@ -29,6 +29,7 @@ FLOORS = [
     ["artifacts"],
     ["memory", "halves"],
     ["gin_config"],
+    ["gin_state"],
     ["checks"],
     ["version"],
     ["_compat"],

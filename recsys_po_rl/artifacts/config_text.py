@@ -58,6 +58,44 @@ def bindings(text: str, search_path: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
+def imports(text: str, search_path: Sequence[str] = ()) -> list[str]:
+    """Return the modules that gin text imports, without importing them.
+
+    Args:
+      text: gin text.
+      search_path: folders of included files; with none, an include is an error.
+
+    Returns:
+      Module names in their order, of included files too; `from a import b` counts as `a.b`.
+
+    Raises:
+      checks.InvalidInputError: one line, if the text is no gin text, or an included file is missing.
+    """
+    found: list[str] = []
+    try:
+        parser = config_parser.ConfigParser(text, _AsWritten())
+        while (statement := parser.parse_statement()) is not None:
+            if isinstance(statement, config_parser.IncludeStatement):
+                found.extend(file_imports(statement.filename, search_path))
+            elif isinstance(statement, config_parser.ImportStatement):
+                found.append(statement.module)
+    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, OSError) as error:
+        if isinstance(error, checks.InvalidInputError):
+            raise
+        raise checks.InvalidInputError(f"not gin text: {' '.join(str(error).split())}") from error
+    return found
+
+
+def file_imports(path: str, search_path: Sequence[str]) -> list[str]:
+    """Return the modules that a gin file imports, see `imports`."""
+    for folder in search_path:
+        candidate = os.path.join(folder, path)
+        if os.path.isfile(candidate):
+            with open(candidate, encoding="utf-8") as file:
+                return imports(file.read(), search_path)
+    raise checks.InvalidInputError(f"no gin file {path!r}")
+
+
 def file_bindings(path: str, search_path: Sequence[str]) -> dict[str, str]:
     """What a gin file binds, see `bindings`; it is looked for in the folders of the search path, in order."""
     for folder in search_path:

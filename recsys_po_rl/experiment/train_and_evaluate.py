@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import checks, gin_config, gin_state
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
@@ -104,8 +104,9 @@ def experiment(
         not at a second one.
     """
     given = dict(locals())  # the arguments alone, as long as this comes first
+    gin_state.raise_if_not_writable()
     with stopping.handled():
-        return _run(*arguments.checked(given), output_dir)
+        return _run(*arguments.checked(gin_state.plain(given)), output_dir)
 
 
 def _run(
