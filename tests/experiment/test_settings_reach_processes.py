@@ -28,7 +28,8 @@ def both(name):
 gin_config.parse(["experiments/default.gin", "overlays/tiny.gin"], [
     "recsys_po_rl.experiment.seeds = [0, 1]",
     "recsys_po_rl.experiment.num_training_steps = 0",
-    "recsys_po_rl.experiment.policies = [@recsys_po_rl.uniform_random]",
+    "recsys_po_rl.SeededRuntime.mode = 'eager'",
+    "recsys_po_rl.experiment.policies = []",
 ])
 network = "recsys_po_rl.create_interest_evolution_simulation_network.user_ctor"
 if "settings" in sys.argv:
