@@ -14,7 +14,7 @@ from typing import Any, Optional, TypeVar
 import gin
 from gin import config_parser
 
-from recsys_po_rl import checks, regular_files
+from recsys_po_rl import checks, gin_state, regular_files
 
 MODULE = "recsys_po_rl"
 
@@ -218,8 +218,14 @@ def default_of(selector: str, parameter: str) -> Any:
 
 
 def config_text() -> str:
-    """Everything bound, as gin text that can be read again."""
-    return _qualified(gin.config_str())
+    """Everything bound, as gin text that can be read again, with imports of the modules that register what is bound."""
+    gin_state.make_plain()
+    text = _qualified(gin.config_str())
+    if "dynamic_registration" in text:  # then gin imports what is bound, under names of its own
+        return _scope_comment() + text
+    imported = re.findall(r"^import (\S+)$", text, flags=re.MULTILINE)
+    imports = "".join(f"import {module}\n" for module in gin_state.needed().modules if module not in imported)
+    return _scope_comment() + imports + text
 
 
 def bound_scalars() -> dict[str, bool | int | float | str]:
@@ -235,7 +241,13 @@ def bound_scalars() -> dict[str, bool | int | float | str]:
 
 def operative_config_text() -> str:
     """The parameters that calls so far have used, defaults included, as gin text that can be read again."""
-    return _qualified(gin.operative_config_str())
+    gin_state.make_plain()
+    return _scope_comment() + _qualified(gin.operative_config_str())
+
+
+def _scope_comment() -> str:
+    scope = "/".join(gin_state.scope())
+    return f"# The scope {scope!r} was active: read this under gin.config_scope({scope!r}).\n" if scope else ""
 
 
 def _qualified(text: str) -> str:

@@ -30,6 +30,7 @@ FLOORS = [
     ["artifacts"],
     ["memory", "halves"],
     ["gin_config"],
+    ["gin_state"],
     ["regular_files"],
     ["checks", "output"],
     ["version"],

@@ -58,6 +58,41 @@ def bindings(text: str, search_path: Sequence[str] = (), path: Optional[str] = N
     return found
 
 
+def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = None) -> list[str]:
+    """Return the modules that gin text imports, without importing them.
+
+    Args:
+      text: gin text.
+      search_path: folders of included files; with none, an include is an error.
+      path: of the file that the text is from; None: there is none.
+
+    Returns:
+      Module names in their order, of included files too; `from a import b` counts as `a.b`.
+
+    Raises:
+      checks.InvalidInputError: one line, if the text is no gin text, or an included file is missing.
+    """
+    found: list[str] = []
+    try:
+        parser = config_parser.ConfigParser(text, _AsWritten())
+        while (statement := parser.parse_statement()) is not None:
+            if isinstance(statement, config_parser.IncludeStatement):
+                found.extend(file_imports(statement.filename, search_path, path))
+            elif isinstance(statement, config_parser.ImportStatement):
+                found.append(statement.module)
+    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
+        if isinstance(error, checks.InvalidInputError):
+            raise
+        raise checks.InvalidInputError(f"not gin text: {checks.cut(' '.join(str(error).split()))}") from error
+    return found
+
+
+def file_imports(path: str, search_path: Sequence[str], including: Optional[str] = None) -> list[str]:
+    """Return the modules that a gin file imports, see `imports`; it is looked for as `gin_config.locate` does."""
+    located = gin_config.locate(path, search_path, including)
+    return imports(regular_files.text(located), search_path, located)
+
+
 def file_bindings(path: str, search_path: Sequence[str], including: Optional[str] = None) -> dict[str, str]:
     """What a gin file binds, see `bindings`; it is looked for as `gin_config.locate` does."""
     located = gin_config.locate(path, search_path, including)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import checks, gin_config, gin_state
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment import rehearsal, resuming
 from recsys_po_rl.experiment.seed_run import Plan
@@ -70,6 +70,8 @@ def checked(given: Mapping[str, Any]) -> Checked:
     )
     asked_for = {name: value for name, value in plan._asdict().items() if name not in ("resume", "quiet", "arguments")}
     asked_for["corpus_seed"] = given["corpus_seed"]
+    if gin_state.scope():
+        asked_for["gin_scope"] = "/".join(gin_state.scope())
     plan = plan._replace(
         arguments=resuming.described({f"experiment.{name}": value for name, value in asked_for.items()})
     )
@@ -89,7 +91,7 @@ def bound(experiment: Callable[..., Any]) -> dict[str, Any]:
       experiment: the gin configurable, or a reference to it in a scope.
     """
     defaults = {name: parameter.default for name, parameter in inspect.signature(experiment).parameters.items()}
-    return {**defaults, **gin_config.bindings_of(experiment)}
+    return gin_state.plain({**defaults, **gin_config.bindings_of(experiment)})
 
 
 def _checked_seeds(seeds: Any) -> list[int]:

@@ -1,6 +1,10 @@
 """Mode evaluate: a policy that was trained meets other users, another horizon, or another world."""
 
+import contextlib
+import importlib
 import os
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -8,7 +12,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config, output, regular_files
+from recsys_po_rl import checks, gin_config, gin_state, output, regular_files
 from recsys_po_rl.artifacts import checkpoints, config_text, evaluation_form, run_dir
 from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
 from recsys_po_rl.experiment.seed_run import Plan, Trained
@@ -47,7 +51,10 @@ def evaluate(
     The users are those of the run's own evaluation as long as nothing changes that they depend on, so that without any
     change its numbers come out again. A single seed bound in `experiment.seeds`, other than the run's, asks for that
     seed's users; `experiment.corpus_seed` asks for another corpus. Policies that are compared are made anew, where the
-    evaluation takes place. Whatever gin had bound before is unbound.
+    evaluation takes place. Whatever gin had bound before is unbound, and the scope is the one that the run began in.
+
+    A run folder may come from elsewhere: a module that its config.gin imports is not imported, unless it is there
+    already, or gin_files or gin_bindings import it too.
 
     Args:
       run: the run folder, of one seed or of several; it is only read, but for `evaluations/`.
@@ -63,16 +70,41 @@ def evaluate(
 
     Raises:
       checks.InvalidInputError: one line, if there is no policy in the folder, or it does not fit the world, or a
-        binding is impossible.
+        binding is impossible, or config.gin needs a module that is not imported.
     """
     sources = _sources(run)
+    trained_text = _read(run, run_dir.CONFIG)
+    _import_own_modules(gin_files, gin_bindings)
+    _raise_if_not_imported(run, trained_text)
     with gin.unlock_config():
         gin.clear_config()
-    trained_text = _read(run, run_dir.CONFIG)
-    gin_config.parse([os.path.join(run, run_dir.CONFIG)], [])
+    with gin.config_scope(_scope(run)):
+        return _evaluate(run, sources, trained_text, gin_files, gin_bindings, output_dir, quiet)
+
+
+def _evaluate(
+    run: str,
+    sources: Sequence[_Source],
+    trained_text: str,
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str],
+    output_dir: Optional[str],
+    quiet: bool,
+) -> EvaluationResult:
+    """Evaluates in the scope of the run; no module that its config.gin names is imported by now but those wanted."""
+    try:
+        gin_config.parse([os.path.join(run, run_dir.CONFIG)], [])
+    except checks.InvalidInputError as error:
+        if "No configurable matching" not in str(error):
+            raise
+        raise checks.InvalidInputError(
+            f"{gin_config.first_line(error)}: if that is your own, import the module that registers it, with "
+            "--gin_bindings 'import MODULE'; if a script defines it, call evaluate in that script"
+        ) from error
     before = config_text.bindings(gin_config.config_text())
     _raise_if_not_bound(run)
     gin_config.parse(gin_files, gin_bindings)
+    gin_state.raise_if_not_writable()
     after = config_text.bindings(gin_config.config_text())
     checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
     under = os.path.join(run, EVALUATIONS)
@@ -188,6 +220,54 @@ def _read(folder: str, name: str) -> str:
         return regular_files.text(os.path.join(folder, name))
     except (FileNotFoundError, checks.InvalidInputError) as error:
         raise checks.InvalidInputError(f"{folder!r} is no run folder: {name} cannot be read") from error
+
+
+def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
+    """Imports what the user's own files and bindings import, so that the run's config.gin can refer to it."""
+    modules: list[str] = []
+    folders = ["", gin_config.configs_dir()]
+    with contextlib.suppress(ValueError, OSError):  # a missing or wrong file: gin reads it again, and says what it is
+        for path in gin_files:
+            modules.extend(config_text.file_imports(path, folders))
+        for binding in gin_bindings:
+            modules.extend(config_text.imports(binding, folders))
+    for module in modules:
+        if not module.startswith("__gin__."):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise checks.InvalidInputError(f"gin: {gin_config.first_line(error)}") from error
+
+
+def _raise_if_not_imported(run: str, text: str) -> None:
+    """Refuses a config.gin that would have gin import a module or read a file: it may come from somebody else."""
+    try:
+        modules = config_text.imports(text)
+    except checks.InvalidInputError as error:
+        raise checks.InvalidInputError(f"{run!r}: {run_dir.CONFIG}: {gin_config.first_line(error)}") from error
+    for module in modules:
+        if module.startswith("__gin__."):
+            raise checks.InvalidInputError(
+                f"{run!r}: {run_dir.CONFIG} uses gin's {module.removeprefix('__gin__.')}, with which a file can name "
+                "any function: it is not read; register your classes with gin.configurable and import their module"
+            )
+        if module not in sys.modules:
+            raise checks.InvalidInputError(
+                f"{run!r}: {run_dir.CONFIG} needs the module {module!r}, and a run folder has nothing imported: "
+                f"if you trust that module, add --gin_bindings 'import {module}'"
+            )
+
+
+def _scope(run: str) -> list[str]:
+    """The names of the scope that was active when the run began."""
+    given = (run_dir.read_json(run, run_dir.ENVIRONMENT) or {}).get("arguments")
+    recorded = given.get("experiment.gin_scope", "''") if isinstance(given, dict) else "''"
+    match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", str(recorded))
+    if not match:
+        raise checks.InvalidInputError(
+            f"{run!r}: {run_dir.ENVIRONMENT}: experiment.gin_scope must be names with '/' between"
+        )
+    return match.group(1).split("/") if match.group(1) else []
 
 
 def _raise_if_not_bound(run: str) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import cloudpickle
+import gin
 
-from recsys_po_rl import checks, gin_config, output
+from recsys_po_rl import checks, gin_config, gin_state, output
 from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import resuming, seed_run, stopping
 from recsys_po_rl.training.alarms import StoppedByAlarmError
@@ -27,7 +28,8 @@ Job = tuple[int, int, str]  # seed, seed of the world, run folder
 
 class _Work(NamedTuple):
     config_text: str
-    search_path: list[str]
+    scope: list[str]
+    registrations: list[gin_state.Registration]
     plan: seed_run.Plan
     job: Job
 
@@ -41,7 +43,8 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
 
     Args:
       plan: the experiment's; its functions are handed over by cloudpickle, so that a user's own, defined in a script or
-        a notebook, can be among them.
+        a notebook, can be among them. Where that is impossible, or gin refers to a class that no module defines, all
+        seeds run in this process, in turn, and a line says so.
       jobs: seeds, each with the seed of its world and its run folder.
       num_processes: seeds at once; None: as many as there are cores. With 1 they run in this process.
 
@@ -57,20 +60,41 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
     at_once = min(len(jobs), cores if num_processes is None else num_processes)
     if at_once == 1:
         return [_run(plan, job) for job in jobs]
-    waiting = [
-        _Work(gin_config.config_text(), list(sys.path), plan, job)
-        for job in jobs
-        if not (plan.resume and run_dir.is_finished(job[2]))
-    ]
+    left = [job for job in jobs if not (plan.resume and run_dir.is_finished(job[2]))]
+    try:
+        waiting = [(job, _packed(plan, job)) for job in left]
+    except _StaysHereError as reason:
+        if not plan.quiet:
+            output.say(
+                f"seeds run one after another in this process: {reason}: put it into a module and import that with gin"
+            )
+        return [_run(plan, job) for job in jobs]
     running: list[_Process] = []
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                running.append(_Process(waiting.pop(0), plan.quiet))
+                (seed, _, _), packed = waiting.pop(0)
+                running.append(_Process(seed, packed, plan.quiet))
             _wait_for_one(running)
     finally:
         _stop(running)
     return [seed_run.result_in(folder, seed) for seed, _, folder in jobs]
+
+
+class _StaysHereError(Exception):
+    """Something cannot be handed to another process; the message names it."""
+
+
+def _packed(plan: seed_run.Plan, job: Job) -> str:
+    """A line of text from which another process can run a seed."""
+    needed = gin_state.needed()
+    if needed.not_importable:
+        raise _StaysHereError(f"{needed.not_importable[0]} is defined in no module that another process can import")
+    content = _Work(gin_config.config_text(), gin_state.scope(), needed.registrations, plan, job)
+    try:
+        return base64.b64encode(cloudpickle.dumps(content)).decode()
+    except Exception as error:  # pickling calls code of whatever the user's objects are made of
+        raise _StaysHereError(f"an argument cannot be pickled ({' '.join(str(error).split())[:200]})") from error
 
 
 def work() -> None:
@@ -82,8 +106,9 @@ def work() -> None:
     job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with stopping.handled():
-            gin_config.parse_text(job.config_text)
+        gin_state.register(job.registrations)
+        gin_config.parse_text(job.config_text)
+        with stopping.handled(), gin.config_scope(job.scope):
             _run(job.plan, job.job)
     except checks.InvalidInputError as error:
         output.complain(gin_config.first_line(error))
@@ -118,8 +143,8 @@ def _run(plan: seed_run.Plan, job: Job) -> seed_run.SeedResult:
 class _Process:
     """A seed's process; what it prints is passed on, each line with the seed before it."""
 
-    def __init__(self, of_seed: _Work, quiet: bool) -> None:
-        self.seed = of_seed.job[0]
+    def __init__(self, seed: int, packed: str, quiet: bool) -> None:
+        self.seed = seed
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from recsys_po_rl.experiment import processes; processes.work()"],
             stdin=subprocess.PIPE,
@@ -127,7 +152,7 @@ class _Process:
             stderr=subprocess.PIPE,
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(path for path in of_seed.search_path if path),
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever the terminal's: this process passes lines on
             },
             text=True,
@@ -146,7 +171,7 @@ class _Process:
         for reader in self._readers:
             reader.start()
         with contextlib.suppress(BrokenPipeError):  # it says itself what is wrong
-            self._process.stdin.write(base64.b64encode(cloudpickle.dumps(of_seed)).decode() + "\n")
+            self._process.stdin.write(packed + "\n")
             self._process.stdin.flush()
 
     def _pass_on(self, lines: Any, quiet: bool) -> None:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks, gin_config, output, regular_files
+from recsys_po_rl import checks, gin_config, gin_state, output, regular_files
 from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
@@ -106,8 +106,9 @@ def experiment(
         not at a second one.
     """
     given = dict(locals())  # the arguments alone, as long as this comes first
+    gin_state.raise_if_not_writable()
     with stopping.handled():
-        return _run(*arguments.checked(given), output_dir)
+        return _run(*arguments.checked(gin_state.plain(given)), output_dir)
 
 
 def _run(
