@@ -24,6 +24,10 @@ class InvalidTypeError(InvalidInputError, TypeError):
     """A value handed in by the user has the wrong type; the message is one line and names the argument."""
 
 
+class WrongScoresError(ValueError):
+    """A scorer returned scores of another shape; the message is one line."""
+
+
 def integer(name: str, value: Any, minimum: int) -> int:
     """Returns `value` as an int.
 

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import functools
+import importlib
 import inspect
 import io
 import os
@@ -167,6 +168,7 @@ def _parse(text: str, path: Optional[str] = None, including: Sequence[str] = ())
 
     for statement, start, following in zip(statements, starts, [*starts[1:], len(lines)]):
         if isinstance(statement, config_parser.ImportStatement):
+            import_module(statement.module)
             imports.update(range(start, following))
         if isinstance(statement, config_parser.IncludeStatement):
             parse_up_to(start)
@@ -174,6 +176,26 @@ def _parse(text: str, path: Optional[str] = None, including: Sequence[str] = ())
             _parse_file(included, [*including, *([] if path is None else [os.path.realpath(path)])])
             first = following
     parse_up_to(len(lines))
+
+
+def import_module(name: str) -> None:
+    """Import a module that gin text names, so that it registers its classes.
+
+    Args:
+      name: as in an import statement; gin's own switches, such as `__gin__.dynamic_registration`, are left to gin.
+
+    Raises:
+      checks.InvalidInputError: one line that names the module, if importing it raises anything, `SystemExit` included.
+    """
+    if name.startswith("__gin__."):
+        return
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # of whatever kind the module raises
+        why = checks.cut(" ".join(str(error).split()))
+        raise checks.InvalidInputError(
+            f"gin: the module {name!r} cannot be imported: {type(error).__name__}{': ' if why else ''}{why}"
+        ) from error
 
 
 def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:

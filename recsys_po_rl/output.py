@@ -44,7 +44,7 @@ def complain(text: str) -> bool:
 
 
 def is_terminal() -> bool:
-    """Whether standard error is a terminal, on which a bar can move."""
+    """Return whether standard error is a terminal, on which a bar can move."""
     try:
         return sys.stderr is not None and sys.stderr.isatty()
     except ValueError:  # closed
@@ -56,7 +56,7 @@ class ErrorStream:
 
     @property
     def encoding(self) -> Optional[str]:
-        """As of the stream."""
+        """Encoding of standard error."""
         return getattr(sys.stderr, "encoding", None)
 
     def write(self, text: str) -> int:
@@ -68,7 +68,7 @@ class ErrorStream:
         """Does nothing: what is written is flushed."""
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether it is a terminal."""
         return is_terminal()
 
     def fileno(self) -> int:

@@ -258,7 +258,21 @@ class CollabFilteringRecommender(HistoryRecommender):
         return super().specs().union(state)
 
     def _scores(self, previous_state: Value) -> tf.Tensor:
-        """float32 [U, D]."""
+        """float32 [U, D].
+
+        Raises:
+          checks.WrongScoresError: if the scorer returns another shape.
+        """
+        scores = self._unchecked_scores(previous_state)
+        expected = (self._num_users, self._num_docs)
+        if not scores.shape.is_compatible_with(expected):
+            raise checks.WrongScoresError(
+                f"the scorer {type(self._model).__name__} must return scores of shape {expected} (users, documents), "
+                f"got {tuple(scores.shape)}"
+            )
+        return scores
+
+    def _unchecked_scores(self, previous_state: Value) -> tf.Tensor:
         if self._carries_state:
             state = previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict
             return halves.by_rows(self._model.score_state, state, num_docs=self._num_docs)

@@ -35,6 +35,22 @@ _Fields = dict[str, dict[str, tf.Tensor]]  # by variable, by field
 _Numbers = dict[str, dict[int, tf.Tensor]]  # by variable, by place of the draw
 
 
+EVALUATION_PLACE = "evaluation_place"  # attribute of an exception that a value function raised
+
+
+class EvaluationPlace(NamedTuple):
+    """Network variable, entity and step at which a value function raised; attached to the exception."""
+
+    variable: str
+    entity: str  # name of the entity's class; "" if the function belongs to none
+    step: Optional[int]  # None while a graph is traced
+
+    def __str__(self) -> str:
+        """Name the place in a few words."""
+        entity = f" (entity {self.entity})" if self.entity else ""
+        return f"{self.variable!r}{entity}" + ("" if self.step is None else f" at step {self.step}")
+
+
 class Run(NamedTuple):
     """What one run of a network gave; tensors, so that compiled functions can return it."""
 
@@ -278,8 +294,25 @@ class SeededRuntime(runtime.Runtime):
             raise FloatingPointError("NaN in a run under XLA that graph mode does not reproduce")
         names = [name for name, step in zip(self._names, steps) if step == first]
         raise FloatingPointError(
-            f"NaN at step {first} in a field, or in a parameter of a draw, of: {', '.join(map(repr, names))}"
+            f"NaN at step {first} in a field, or in a parameter of a draw, of: "
+            + ", ".join(self._nan_described(name, first, keys, start) for name in names)
         )
+
+    def _nan_described(self, name: str, step: int, keys: Keys, start: Optional[_Fields]) -> str:
+        """The variable with its entity, and those of its fields that have a NaN at a step: the run is repeated."""
+        var = {var.name: var for var in self._variables}[name]
+        entity = _entity_of(var.value)
+        described = f"{name!r} (entity {entity})" if entity else repr(name)
+        known = self._known_record(None)
+        if name not in known:
+            return described
+        stacked = self.run(step + 1, keys, {name: known[name]}, start=start).stacked[name]
+        fields_with_nan = [
+            f"{field!r} ({tensor.dtype.name} {tensor.shape[1:].as_list()})"
+            for field, tensor in stacked.items()
+            if tensor.dtype.is_floating and np.isnan(tensor[step].numpy()).any()
+        ]
+        return f"{described}, {'field ' + ', '.join(fields_with_nan) if fields_with_nan else 'a parameter of a draw'}"
 
     # Value functions, wrapped.
 
@@ -296,7 +329,12 @@ class SeededRuntime(runtime.Runtime):
             keys, step, numbers = self._step_inputs
             key = samplers.fold_in(self._key_of(name, keys), step)
             with draws.seeded_draws(key, name, numbers.get(name)) as drawn:
-                result = definition.fn(*dependencies)
+                try:
+                    result = definition.fn(*dependencies)
+                except Exception as error:  # of whatever kind an entity raises; it goes on as it is
+                    place = EvaluationPlace(name, _entity_of(definition), int(step) if _is_known(step) else None)
+                    vars(error).setdefault(EVALUATION_PLACE, place)
+                    raise
             if not tf.executing_eagerly():
                 draws.refuse_stateful_draws(name, result, dependencies)
             self._drawn[name] = drawn
@@ -554,6 +592,16 @@ class SeededRuntime(runtime.Runtime):
 
         tf.function(functools.partial(one_step), autograph=False).get_concrete_function()
         return flows
+
+
+def _entity_of(definition: variable.ValueDef) -> str:
+    """Name of the class whose method a value function is; "" if it is no method."""
+    owner = getattr(definition.fn, "__self__", None)
+    return "" if owner is None else type(owner).__name__
+
+
+def _is_known(step: tf.Tensor) -> bool:
+    return hasattr(step, "numpy")
 
 
 def _fields_of(network_value: NetworkValue) -> _Fields:

@@ -71,7 +71,7 @@ class Place:
 
     @property
     def moved(self) -> bool:
-        """Whether the folder was renamed, removed or replaced since."""
+        """True if the folder was renamed, removed or replaced since."""
         try:
             return not os.path.samestat(self._status, os.stat(self._folder))
         except OSError:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from recsys_po_rl import checks, gin_config, output
 from recsys_po_rl.artifacts import run_dir
-from recsys_po_rl.experiment import modes, stopping
+from recsys_po_rl.experiment import modes, stopping, user_errors
 from recsys_po_rl.experiment.processes import SeedFailedError
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
@@ -43,6 +43,12 @@ def run(flags: Any) -> int:
         return BAD_INPUT
     except (StoppedByAlarmError, SeedFailedError, run_dir.FolderMovedError) as error:
         output.complain(f"error: {gin_config.first_line(error)}")
+        return FAILED
+    except Exception as error:  # users' code raises errors of every kind; those of this package go on
+        report = user_errors.report(error)
+        if report is None:
+            raise
+        output.complain(report)
         return FAILED
     except KeyboardInterrupt as stopped:
         return SIGNALLED + getattr(stopped, "signum", signal.SIGINT)

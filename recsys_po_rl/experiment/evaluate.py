@@ -1,7 +1,6 @@
 """Mode evaluate: a policy that was trained meets other users, another horizon, or another world."""
 
 import contextlib
-import importlib
 import os
 import re
 import sys
@@ -232,11 +231,7 @@ def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -
         for binding in gin_bindings:
             modules.extend(config_text.imports(binding, folders))
     for module in modules:
-        if not module.startswith("__gin__."):
-            try:
-                importlib.import_module(module)
-            except ImportError as error:
-                raise checks.InvalidInputError(f"gin: {gin_config.first_line(error)}") from error
+        gin_config.import_module(module)
 
 
 def _raise_if_not_imported(run: str, text: str) -> None:

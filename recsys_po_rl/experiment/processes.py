@@ -17,7 +17,7 @@ import gin
 
 from recsys_po_rl import checks, gin_config, gin_state, output
 from recsys_po_rl.artifacts import run_dir
-from recsys_po_rl.experiment import resuming, seed_run, stopping
+from recsys_po_rl.experiment import resuming, seed_run, stopping, user_errors
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
 FAILED, BAD_INPUT = 1, 2  # exit statuses
@@ -119,8 +119,11 @@ def work() -> None:
         output.complain(gin_config.first_line(error))
         sys.exit(FAILED)
     except Exception as error:
-        traceback.print_exc()
-        output.complain(f"{type(error).__name__}: {gin_config.first_line(error) if str(error) else ''}")
+        report = user_errors.report(error)
+        if report is None:
+            traceback.print_exc()
+            report = f"{type(error).__name__}: {gin_config.first_line(error) if str(error) else ''}"
+        output.complain(report)
         sys.exit(FAILED)
 
 

@@ -105,7 +105,7 @@ class Recorder:
 
     @property
     def folder_moved(self) -> bool:
-        """Whether the run folder was renamed, removed or replaced since."""
+        """True if the run folder was renamed, removed or replaced since."""
         return self._place.moved
 
     def after_step(self, step: int) -> None:

@@ -1,0 +1,90 @@
+"""Pictures and settings of matplotlib; pictures and pages that cannot be made."""
+
+import importlib.util
+import json
+import os
+import pathlib
+
+import matplotlib
+import pytest
+
+from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.experiment import command_line, experiment, modes, report, train_and_evaluate
+from recsys_po_rl.reporting import figures
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+HERE = pathlib.Path(__file__).parent
+EVALUATION = load(HERE / "test_figures.py").EVALUATION
+toy_run = load(HERE.parent / "experiment" / "toy_run.py")
+SETTINGS = {
+    "text.usetex": True,
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "axes.facecolor": "black",
+    "font.family": "no such font",
+    "figure.constrained_layout.use": False,
+    "backend": "module://no_such_backend",
+}
+
+
+def test_settings_of_the_process_do_not_enter_and_stay(tmp_path):
+    figures.save_price_figure(EVALUATION, str(tmp_path))
+    before = (tmp_path / run_dir.PRICE_FIGURE).read_bytes()
+    with matplotlib.rc_context():
+        backend = matplotlib.rcParams._get("backend")
+        try:
+            matplotlib.rcParams.update(SETTINGS)
+            figures.save_price_figure(EVALUATION, str(tmp_path))
+            assert {name: matplotlib.rcParams._get(name) for name in SETTINGS} == {
+                **SETTINGS,
+                "font.family": [SETTINGS["font.family"]],
+            }
+        finally:
+            matplotlib.rcParams.update({"backend": backend})
+    assert (tmp_path / run_dir.PRICE_FIGURE).read_bytes() == before
+
+
+def test_a_picture_that_cannot_be_drawn_or_written_is_a_warning(tmp_path, monkeypatch):
+    with pytest.warns(UserWarning, match=r"none/price.*png' is left out: FileNotFoundError: ") as warned:
+        figures.save_price_figure(EVALUATION, str(tmp_path / "none"))
+    assert "\n" not in str(warned[0].message)
+
+    def fail(evaluation):
+        raise RuntimeError("no\nfont")
+
+    monkeypatch.setattr(figures, "price_figure", fail)
+    with pytest.warns(UserWarning, match=r"price.*png' is left out: RuntimeError: no font"):
+        figures.save_price_figure(EVALUATION, str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, capsys):
+    toy_run.make_evaluations_cheap(monkeypatch.setattr)
+    original = toy_run.seed_run.evaluate_policies
+
+    def evaluation(*args):
+        return {**original(*args), **EVALUATION}
+
+    def fail(*args):
+        raise RuntimeError("no\nfont")
+
+    monkeypatch.setattr(toy_run.seed_run, "evaluate_policies", evaluation)
+    monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
+    monkeypatch.setattr(figures, "price_figure", fail)
+    monkeypatch.setattr(report, "report", fail)
+    run = {"seeds": (3,), "output_dir": str(tmp_path / "run"), **toy_run.TOY}
+    monkeypatch.setitem(modes.MODES, "toy", lambda flags: experiment(**run))
+    assert command_line.run(toy_run.types.SimpleNamespace(mode="toy")) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {str(tmp_path / 'run' / name)!r} is left out: RuntimeError: no font"
+        for name in (run_dir.PRICE_FIGURE, run_dir.REPORT)
+    ]
+    assert run_dir.is_finished(str(tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / run_dir.EVALUATION).read_text())["horizon"] == EVALUATION["horizon"]
