@@ -8,7 +8,6 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
-import recsys_po_rl
 from recsys_po_rl import checks
 from recsys_po_rl.runtime import EVALUATION_PLACE
 
@@ -16,7 +15,7 @@ from recsys_po_rl.runtime import EVALUATION_PLACE
 _OTHERS = tuple(
     os.path.realpath(folder) + os.sep
     for folder in {
-        os.path.dirname(recsys_po_rl.__file__),
+        os.path.dirname(checks.__file__),
         os.path.dirname(os.path.dirname(tf.__file__)),
         os.path.dirname(os.path.dirname(gin.__file__)),
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
