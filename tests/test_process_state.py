@@ -7,6 +7,9 @@ import logging
 import numpy as np
 import pytest
 import tensorflow as tf
+from recsim_ng.core import variable
+from recsim_ng.core.value import Value, ValueSpec
+from recsim_ng.lib.tensorflow import field_spec
 
 from recsys_po_rl import checks, draws, recommender, scoring, simulation_config, slates
 from recsys_po_rl.experiment import console, train_and_evaluate
@@ -84,11 +87,18 @@ def test_a_strategy_is_refused_in_one_line():
         PolicyGradientLearner(within, horizon=2)
 
 
-@pytest.mark.slow
-def test_many_learners_in_one_process_print_no_retracing_warnings(caplog):
+def counter():
+    """The smallest network: a number that grows."""
+    made = variable.Variable("counter", ValueSpec(number=field_spec.FieldSpec()))
+    made.initial_value = variable.value(lambda: Value(number=tf.zeros((2,))))
+    made.value = variable.value(lambda previous: Value(number=previous.get("number") + 1.0), (made.previous,))
+    return made
+
+
+def test_many_runtimes_in_one_process_print_no_retracing_warnings(caplog):
     with caplog.at_level(logging.WARNING, logger="tensorflow"):
-        for _ in range(6):  # TensorFlow warns from the fifth trace of the same code on
-            PolicyGradientLearner(network_of(), horizon=2, critic=LearnedValue).step([draws.make_keys(1)])
+        for _ in range(8):  # TensorFlow warns from the fifth trace of the same code on
+            SeededRuntime([counter()]).trajectory(2)
     assert "retracing" not in caplog.text
 
 

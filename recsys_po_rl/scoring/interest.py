@@ -53,15 +53,17 @@ class InterestModel(tf.keras.Model):
         self.proposal_stddev = checks.number(
             "InterestModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
         )
+        policy = self.dtype_policy  # sublayers would take the global one
         self._proposals = Embedding(
             num_docs + 1,
             doc_embed_dim,
             embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, proposal_stddev),
+            dtype=policy,
             name="doc_prop_embedding",
         )
-        self._hidden = tf.keras.layers.Dense(hidden_units, name="hidden")
-        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, name="user_embedding")
-        self._doc_bias = DocumentBias(num_docs, name="doc_bias")
+        self._hidden = tf.keras.layers.Dense(hidden_units, dtype=policy, name="hidden")
+        self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, dtype=policy, name="user_embedding")
+        self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
         self.build((None, num_topics))
 
     def build(self, input_shape: Any) -> None:
@@ -78,7 +80,8 @@ class InterestModel(tf.keras.Model):
     def call(self, interest: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Scores of all documents; see the class."""
         time = tf.cast(step, tf.float32)[:, tf.newaxis] / TIME_SCALE
-        hidden = tf.nn.leaky_relu(self._hidden(tf.concat([interest, time], axis=1)), LEAKY_RELU_SLOPE)
+        seen = tf.concat([tf.cast(part, self.compute_dtype) for part in (interest, time)], axis=1)
+        hidden = tf.nn.leaky_relu(self._hidden(seen), LEAKY_RELU_SLOPE)
         proposals = proposal_rows(self._proposals, self.num_docs)
         return self._doc_bias(tf.matmul(self._user_embedding(hidden), proposals, transpose_b=True))
 
