@@ -135,7 +135,8 @@ def _checked_policies(given: Any) -> list[Callable[..., Any]]:
     names = [policy.__name__ for policy in checked]
     if len(set(names)) != len(names):
         raise checks.InvalidInputError(
-            f"experiment.policies must have different names, or gin scopes as in @few/{names[0].rpartition('/')[2]}, got "
+            "experiment.policies must have different names, or gin scopes as in "
+            f"@few/{names[0].rpartition('/')[2]}, got "
             f"{', '.join(names)}"
         )
     return checked
