@@ -176,6 +176,15 @@ def _scalar(where: str, value: Any) -> None:
         raise _error(where, "a number or a text", value)
 
 
+def _parameter(where: str, value: Any) -> None:
+    """Accept a parameter of a world: a number, a text, or a list of such, also nested."""
+    if isinstance(value, list):
+        for element in value:
+            _parameter(where, element)
+    else:
+        _scalar(where, value)
+
+
 def _each(where: str, content: Mapping[str, Any], fields: Mapping[str, _Check]) -> None:
     for key, check in fields.items():
         if key in content:
@@ -229,9 +238,9 @@ _EVALUATION: dict[str, _Check] = {
     "seed": _SEED,
     "corpus_seed": _SEED,
     "trained_seed": _SEED,
-    "world": _optional(_mapping(_scalar)),
-    "trained_in": _mapping(_scalar),
-    "evaluated_in": _mapping(_scalar),
+    "world": _optional(_mapping(_parameter)),
+    "trained_in": _mapping(_parameter),
+    "evaluated_in": _mapping(_parameter),
     "changed": _list(_record(_CHANGE, tuple(_CHANGE))),
     "learned_where_it_was_trained": _optional(_record({**_ESTIMATE, "horizon": _count(1, MAX_COUNT)}, (*_ESTIMATE,))),
     "best_step": _optional(_NUM),

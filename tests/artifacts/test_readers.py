@@ -249,3 +249,10 @@ def test_messages_keep_both_ends_when_they_are_cut():
     assert message.endswith("xz")
     assert checks.cut("abcdefghij", 7) == "ab...ij"
     assert checks.cut("abcdefg", 7) == "abcdefg"
+
+
+@pytest.mark.parametrize("value", [1.5, "text", None, [], [1, "two"], [[1.0, 2.0], [3.0, 4.0]]])
+def test_a_parameter_of_a_world_is_a_number_a_text_or_a_list_of_them(value, tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps({"policies": {}, "world": {"user.untold": value}, "trained_in": {"a": value}}))
+    assert evaluation_form.read(str(path))["world"] == {"user.untold": value}
