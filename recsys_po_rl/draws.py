@@ -85,18 +85,18 @@ class Draws:
 
     @property
     def random_parameters(self) -> list[tf.Tensor]:
-        """Those of distributions that can take more than one value; a deterministic one's is its value."""
+        """Those of distributions that can take more than one value, and witnesses of values that are no draws."""
         drawn = [one for one in self.random_variables if not samplers.is_deterministic(one.distribution)]
-        return Draws(drawn).parameters
+        witnesses = [one.distribution.nan_witness(one.value) for one in drawn if _has_witness(one.distribution)]
+        return [*Draws(drawn).parameters, *witnesses]
 
     @property
     def nan_witnesses(self) -> list[tf.Tensor]:
         """Tensors that hold a NaN under XLA if a parameter does; fewer and smaller where a distribution names some."""
         found: list[tf.Tensor] = []
         for drawn in self.random_variables:
-            witness = getattr(drawn.distribution, "nan_witness", None)
-            if witness is not None:
-                found.append(witness(drawn.value))
+            if _has_witness(drawn.distribution):
+                found.append(drawn.distribution.nan_witness(drawn.value))
             elif not samplers.is_deterministic(drawn.distribution):
                 found.extend(_parameter_tensors(drawn.distribution))
         return found
@@ -201,6 +201,10 @@ def _traced(draw: Callable[[Any, Any, int], tf.Tensor]) -> Iterator[Draws]:
 
     with ed.trace(tracer):
         yield draws
+
+
+def _has_witness(distribution: Any) -> bool:
+    return hasattr(distribution, "nan_witness")
 
 
 def _parameter_tensors(distribution: Any) -> list[tf.Tensor]:

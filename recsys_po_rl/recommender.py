@@ -153,7 +153,9 @@ class HistoryRecommender(recommender.BaseRecommender):
             )
         ranks = self.slate_ranks(previous_state, user_obs, available_docs)
         indices = tf.convert_to_tensor(ranks)
-        shown = available_docs.at(*self._doc_fields).map(lambda field: tf.gather(tf.convert_to_tensor(field), indices))
+        # A slate that could not be drawn is -1, which a gather would refuse before the runtime names it.
+        places = tf.where(tf.equal(indices, -1), 0, indices)
+        shown = available_docs.at(*self._doc_fields).map(lambda field: tf.gather(tf.convert_to_tensor(field), places))
         return shown.union(Value(doc_ranks=ranks))
 
     def specs(self) -> ValueSpec:

@@ -312,7 +312,11 @@ class SeededRuntime(runtime.Runtime):
             for field, tensor in stacked.items()
             if tensor.dtype.is_floating and np.isnan(tensor[step].numpy()).any()
         ]
-        return f"{described}, {'field ' + ', '.join(fields_with_nan) if fields_with_nan else 'a parameter of a draw'}"
+        if fields_with_nan:
+            return f"{described}, field {', '.join(fields_with_nan)}"
+        if fields.DOC_RANKS in stacked and (stacked[fields.DOC_RANKS][step].numpy() < 0).any():
+            return f"{described}, a slate that needs as many documents with a finite logit as it has places"
+        return f"{described}, a parameter of a draw"
 
     # Value functions, wrapped.
 

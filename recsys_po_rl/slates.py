@@ -156,17 +156,26 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         shape, dtype, salt = self.numbers_needed([n])
-        return self.of_numbers(samplers.uniform(shape, tfp.random.sanitize_seed(seed, salt=salt), dtype))
+        return self.of_numbers(samplers.uniform(shape, tfp.random.sanitize_seed(seed, salt=salt), dtype), check=True)
 
     def numbers_needed(self, sample_shape: Any) -> tuple[tf.Tensor, tf.DType, str]:
         """Shape and dtype of the uniform numbers that a sample is made of, one a slot; and the salt of their seed."""
         shape = tf.concat([tf.cast(sample_shape, tf.int32), tf.shape(self._logits)[:-1], [self._slate_size]], axis=0)
         return shape, self._logits.dtype, "TopKPlackettLuce"
 
-    def of_numbers(self, uniforms: tf.Tensor) -> tf.Tensor:
-        """The sample that uniform numbers in [0, 1) of the shape of `numbers_needed` make, int32 of that shape."""
+    def of_numbers(self, uniforms: tf.Tensor, check: Optional[bool] = None) -> tf.Tensor:
+        """Return the sample that uniform numbers make, -1 in rows from which no slate can be drawn.
+
+        Args:
+          uniforms: numbers in [0, 1), of the shape of `numbers_needed`.
+          check: whether such a row raises; None: in eager mode. A runtime finds it by `nan_witness`.
+
+        Returns:
+          int32 of the shape of `uniforms`.
+        """
+        check = tf.executing_eagerly() if check is None else check
         logits = tf.broadcast_to(self._logits, tf.concat([tf.shape(uniforms)[:-1], [self._num_columns]], axis=0))
-        drawn = _draw(logits, uniforms, self._unavailable)
+        drawn = _draw(logits, uniforms, self._unavailable, check=check)
         return drawn if self._columns is None else tf.where(drawn < 0, drawn, self._places(tf.maximum(drawn, 0)))
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
@@ -299,9 +308,12 @@ def _num_blocks(num_docs: int) -> int:
 _LEAST_MASS = {tf.float32: 1e-20, tf.float64: 1e-200}
 
 
-def _draw(logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tensor] = None) -> tf.Tensor:
-    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S].
+def _draw(
+    logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tensor] = None, check: bool = False
+) -> tf.Tensor:
+    """One slate for each row: logits [..., D] and uniform numbers [..., S] to int32 [..., S]; -1 where none exists.
 
+    With `check` a row without a slate raises. In a graph the assertion keeps the draw alive, also if nobody reads it.
     `unavailable` [D], 0 or -inf, is added to the logits; not before, which would be one more pass over all of them.
     """
     shape = tf.shape(uniforms)
@@ -318,7 +330,8 @@ def _draw(logits: tf.Tensor, uniforms: tf.Tensor, unavailable: Optional[tf.Tenso
         whole = whole if unavailable is None else whole + unavailable
         slate_size = int(uniforms.shape[-1])
         # A row with too few documents runs out of mass: it is looked for here only, at no cost to others.
-        with tf.control_dependencies([_require_documents(whole, slate_size, "TopKPlackettLuce")]):
+        required = [_require_documents(whole, slate_size, "TopKPlackettLuce")] if check else []
+        with tf.control_dependencies(required):
             slates = _draw_slot_by_slot(whole, uniforms)
         return tf.where(_can_be_drawn(whole, slate_size)[:, tf.newaxis], slates, -1)
 

@@ -99,5 +99,6 @@ def test_the_runtime_raises(mode):
         user_ctor=functools.partial(simulation_config.InterestEvolutionUser, no_click_mass=-INF),
     )  # fmt: skip
     runtime = SeededRuntime(network.variables, mode=mode)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=MESSAGE):
+    message = r"'slate docs' \(entity _FewDocuments\), a slate that needs as many documents with a finite logit"
+    with pytest.raises(FloatingPointError, match=message):
         runtime.trajectory(4, keys=draws.make_keys(1), record={fields.METRICS_STATE: [fields.REWARD]})

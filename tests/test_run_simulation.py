@@ -44,7 +44,7 @@ BAD_BINDINGS = [
     ("recsys_po_rl.ReferenceCorpus.video_length = float('nan')", "Unable to parse|Failed to parse|nan"),
     (
         "recsys_po_rl.ReferenceCorpus.video_length = 1e999",
-        "video_length must be a finite number of at least 0, got inf",
+        "video_length must be a finite number of at least 0, got 1e999",
     ),
     ("recsys_po_rl.InterestEvolutionUser.max_user_affinity = 0", "max_user_affinity must be a finite number above 0"),
     (

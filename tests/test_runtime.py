@@ -331,6 +331,7 @@ def test_a_network_that_is_gone_leaves_no_graph_behind(scorer, monkeypatch):
     recommender_ctor = functools.partial(recommender.CollabFilteringRecommender, model_ctor=model_ctor)
     SeededRuntime(make_network(recommender_ctor=recommender_ctor).variables).trajectory(3)
     gc.collect()
-    assert {"loop", "one_step"} <= {name for name, _ in made}
+    # The first value, the trace of the data flow, the loop and the run around it: partials have no other name.
+    assert sum(name == "function" for name, _ in made) >= 4
     left = {name for name, graph in made if graph() is not None}
     assert left <= {"keras_graph"}  # Keras's own, one for the process

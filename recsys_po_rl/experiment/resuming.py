@@ -147,14 +147,15 @@ def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _steps_in(path: str) -> set[int]:
-    """Steps that a table has rows of, up to the first row that cannot be read or whose step does not increase."""
+    """Steps that a table has rows of, up to the first row that cannot be read or is out of order."""
     steps: set[int] = set()
     last = 0
     for row in loggers.whole_rows(path):
         step = readers.step_in(row)
         if step is None or (os.path.basename(path) == run_dir.METRICS and not _is_training_row(row)):
             break
-        if step <= last:
+        # A table may have several rows of a step, but the one that a run reads back.
+        if step < last or (step == last and os.path.basename(path) == run_dir.METRICS):
             break
         last = step
         steps.add(step)

@@ -196,7 +196,8 @@ def test_an_archive_that_unpacks_to_more_than_the_limit_is_refused(tmp_path, mon
         (lambda of: of["policies"]["learned"].update(num_users=0), "num_users must be an integer between 1 and"),
         (lambda of: of.update(horizon=10**20), "horizon must be an integer between"),
         (lambda of: of.update(per_seed=[{}]), "per_seed[0] must be an object with policies"),
-        (lambda of: of.update(world={"a": []}), "world.'a' must be a number or a text"),
+        (lambda of: of.update(world={"a": {}}), "world.'a' must be a number or a text"),
+        (lambda of: of.update(world={"a": [1, [{}]]}), "world.'a' must be a number or a text"),
         (lambda of: of["policies"].update({"p" * 10_000: 3}), "must be an object, got 3"),
     ],
 )
