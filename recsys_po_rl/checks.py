@@ -149,6 +149,11 @@ def shown(value: Any, max_length: int = MAX_SHOWN) -> str:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4300 digits
         text = f"{type(value).__name__} that Python does not write"
+    return one_line(text, max_length)
+
+
+def one_line(text: str, max_length: int = MAX_SHOWN) -> str:
+    """Return a text with single spaces in place of line breaks and other white space, cut to a length."""
     return cut(" ".join(text.split()), max_length)
 
 

@@ -132,11 +132,12 @@ class Checkpoints:
         """Makes the folder ready. All checkpoints but those that stay are removed, and whatever is not whole.
 
         Args:
-          keep: checkpoints that stay; what was restored is among them.
+          keep: checkpoints that stay, the last `CHECKPOINTS_KEPT` of them; what was restored is the last.
           best_step: the step of the best policy so far, which is written anew; None: there is none.
         """
         self.close()
-        self._kept = sorted(found.step for found in keep)
+        # A run that was killed before it removed the oldest has one more.
+        self._kept = sorted(found.step for found in keep)[-CHECKPOINTS_KEPT:]
         run_dir.make_subfolder(*os.path.split(self._path))
         best_path = run_dir.make_subfolder(self._path, run_dir.BEST)
         for path, steps in ((self._path, self._kept), (best_path, [])):

@@ -68,6 +68,7 @@ def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
     needed: tuple[str, ...] = ("mean", "interval95", "minus_learned", "num_seeds" if several else "num_users")
     across = any("interquartile_mean" in entry for entry in content["policies"].values())
     needed += ("interquartile_mean", "probability_of_improvement") if across else ()
+    _raise_if_lacking(f"{lead}it", content, ("horizon",))
     if not content["policies"]:
         raise checks.InvalidInputError(f"{lead}it has no policies")
     for policy, entry in content["policies"].items():
@@ -77,7 +78,6 @@ def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
                 _raise_if_lacking(f"{lead}policies.{checks.shown(policy)}.{part}", entry[part], ("mean",))
     price = content.get("price_of_partial_observability")
     if price:
-        _raise_if_lacking(f"{lead}it", content, ("horizon",))
         _raise_if_lacking(f"{lead}price_of_partial_observability", price, ("policies", "unit", "num_units"))
         for policy, entry in price["policies"].items():
             _raise_if_lacking(f"{lead}the price of {checks.shown(policy)}", entry, ("label", "mean", "interval95"))

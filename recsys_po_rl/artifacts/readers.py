@@ -89,7 +89,8 @@ def table(path: str) -> Table:
       checks.InvalidInputError: one line, if it is no regular file, or too large.
     """
     name = os.path.basename(path)
-    lines = _Lines(regular_files.content(path, MAX_TABLE_BYTES))
+    content = regular_files.content(path, MAX_TABLE_BYTES)
+    lines = _Lines(content)
     columns: list[str] = []
     rows: list[dict[str, str]] = []
     ends: list[int] = []
@@ -118,6 +119,8 @@ def table(path: str) -> Table:
         else:
             num_unequal += 1
             num_intact = len(rows) if num_intact < 0 else num_intact
+    if not columns and not problems and not _is_text(content):
+        problems.append(f"{name} cannot be read: it is not utf-8")
     if num_unequal:
         problems.append(f"{name}: {num_unequal} rows have not as many cells as the header: left out")
     return Table(columns, rows, ends, len(rows) if num_intact < 0 else num_intact, problems)
@@ -218,6 +221,14 @@ class _Lines:
             return line.decode()
         except UnicodeDecodeError as error:
             raise _ContentError("it is not utf-8") from error
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _raise_if_too_long(cells: Sequence[str]) -> None:

@@ -60,11 +60,11 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
     theirs = versions.get(run_dir.PROJECT)
     if environment and theirs != run_dir.PROJECT_VERSION:
         raise checks.InvalidInputError(
-            f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {theirs}, this is {run_dir.PROJECT_VERSION}: "
-            "resume it with the version that it was made with"
+            f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {checks.one_line(str(theirs))}, "
+            f"this is {run_dir.PROJECT_VERSION}: resume it with the version that it was made with"
         )
     others = [
-        f"{name} {versions[name]}, now {now}"
+        f"{name} {checks.one_line(str(versions[name]))}, now {now}"
         for name, now in run_dir.versions().items()
         if versions.get(name, now) != now
     ]
@@ -149,15 +149,12 @@ def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _steps_in(path: str) -> set[int]:
     """Steps that a table has rows of, up to the first row that cannot be read or is out of order."""
     steps: set[int] = set()
-    last = 0
     for row in loggers.whole_rows(path):
         step = readers.step_in(row)
-        if step is None or (os.path.basename(path) == run_dir.METRICS and not _is_training_row(row)):
+        if step is None:
             break
-        # A table may have several rows of a step, but the one that a run reads back.
-        if step < last or (step == last and os.path.basename(path) == run_dir.METRICS):
-            break
-        last = step
+        if os.path.basename(path) == run_dir.METRICS and (step != len(steps) + 1 or not _is_training_row(row)):
+            break  # its rows are read again, as the first N for a checkpoint of step N
         steps.add(step)
     return steps
 
@@ -195,7 +192,8 @@ def _differences(
         else:
             found.pop(SEEDS, None)  # one seed of several has the configuration of all
     return [
-        f"{checks.cut(name)} was {_shown(before)}, is {_shown(now)}" for name, (before, now) in sorted(found.items())
+        f"{checks.one_line(name)} was {_shown(before)}, is {_shown(now)}"
+        for name, (before, now) in sorted(found.items())
     ]
 
 

@@ -115,7 +115,7 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
         keys = world_differences(evaluation, other.evaluations[seed])
         if keys:
             shown = ", ".join(
-                f"{checks.cut(key)} ({checks.cut(str(first), 100)} and {checks.cut(str(second), 100)})"
+                f"{checks.one_line(key)} ({checks.one_line(str(first), 100)} and {checks.one_line(str(second), 100)})"
                 for key, first, second in keys[:MAX_KEYS]
             )
             more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
