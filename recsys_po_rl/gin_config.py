@@ -9,6 +9,7 @@ import io
 import os
 import re
 import tokenize
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Optional, TypeVar
 
@@ -191,7 +192,9 @@ def import_module(name: str) -> None:
         return
     try:
         importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # of whatever kind the module raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of whatever kind the module raises, SystemExit among them
         why = checks.cut(" ".join(str(error).split()))
         raise checks.InvalidInputError(
             f"gin: the module {name!r} cannot be imported: {type(error).__name__}{': ' if why else ''}{why}"
@@ -285,7 +288,7 @@ def _qualified(text: str) -> str:
 def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
     """Lets a function that calls what gin binds raise `checks.InvalidInputError` where that has other arguments.
 
-    Such as `user_ctor = @recsys_po_rl.uniform_random`. Other errors pass: their traceback helps whoever wrote the code.
+    Such as `user_ctor = @recsys_po_rl.uniform_random`. Other errors pass, those of wrong calls inside users' code too.
     """
 
     @functools.wraps(wrapped)
@@ -296,13 +299,20 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
             text = str(error)
             called = re.search(r"In call to configurable '([\w.]+)'", text)
             wrong = re.search(r"missing \d+ required|unexpected keyword argument|takes .* argument|too many", text)
-            if isinstance(error, checks.InvalidInputError) or not called or not wrong:
+            if isinstance(error, checks.InvalidInputError) or not called or not wrong or not _raised_by_gin(error):
                 raise
             raise checks.InvalidInputError(
                 f"gin: {called.group(1)} stands in the wrong place: {first_line(error)}"
             ) from error
 
     return call  # type: ignore[return-value]
+
+
+def _raised_by_gin(error: BaseException) -> bool:
+    """Return whether the innermost frame, which made the wrong call, is gin's or this package's."""
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    folders = (os.path.dirname(module.__file__) for module in (gin, checks))
+    return raised_in.startswith(tuple(os.path.join(folder, "") for folder in folders))
 
 
 def first_line(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Compiled, seeded execution of any RecSim NG network; records only the fields asked for."""
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -30,6 +31,14 @@ _SOMEWHERE = np.iinfo(np.int32).max
 # 64 MB of float32.
 MIN_NUMBERS_AHEAD_OF_STEP = 1 << 11
 MAX_NUMBERS_AHEAD_OF_RUN = 1 << 24
+
+# Errors of an operation of a compiled program that the same run, op by op, can locate.
+_ERRORS_OF_OPERATIONS = (
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.UnknownError,
+)
 
 _Fields = dict[str, dict[str, tf.Tensor]]  # by variable, by field
 _Numbers = dict[str, dict[int, tf.Tensor]]  # by variable, by place of the draw
@@ -207,7 +216,8 @@ class SeededRuntime(runtime.Runtime):
 
             compiled = memory.LeanFirstCall(tf.function(functools.partial(side_by_side), autograph=False))
             self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
-        runs = self._compiled[signature](batches)
+        with self.failures_located(length, batches):
+            runs = self._compiled[signature](batches)
         for of_batch, run in zip(batches, runs):
             self.raise_on_nan(run.nan_steps, length, of_batch, record)
         return [self._values(run.stacked) for run in runs]
@@ -318,6 +328,33 @@ class SeededRuntime(runtime.Runtime):
             return f"{described}, a slate that needs as many documents with a finite logit as it has places"
         return f"{described}, a parameter of a draw"
 
+    @contextlib.contextmanager
+    def failures_located(self, length: int, batches: Sequence[Keys], start: Optional[_Fields] = None) -> Iterator[None]:
+        """Repeat the runs of the block op by op if an operation of a compiled program fails.
+
+        A compiled program knows the operation alone. Op by op, which draws the same numbers, the operation fails in
+        Python, where entity, step and line are known.
+
+        Args:
+          length: T of the runs within the block.
+          batches: their keys.
+          start: where they start, as of `run`.
+
+        Raises:
+          Exception: the error of the repeated run; the block's own if the repeated run succeeds.
+        """
+        try:
+            yield
+            return
+        except _ERRORS_OF_OPERATIONS as error:
+            failed = error
+        if self._mode != "eager" and tf.executing_eagerly():
+            groups = sorted(self._policy_variables), sorted(self._world_variables)
+            repeated = SeededRuntime(self._variables, "eager", *groups)
+            for keys in batches:
+                repeated._loop_in_python(length, {}, self._resolved(keys), start)
+        raise failed
+
     # Value functions, wrapped.
 
     def _seeded(self, var: variable.Variable) -> variable.Variable:
@@ -335,7 +372,7 @@ class SeededRuntime(runtime.Runtime):
             with draws.seeded_draws(key, name, numbers.get(name)) as drawn:
                 try:
                     result = definition.fn(*dependencies)
-                except Exception as error:  # of whatever kind an entity raises; it goes on as it is
+                except (Exception, SystemExit) as error:  # of whatever kind an entity raises; it goes on as it is
                     place = EvaluationPlace(name, _entity_of(definition), int(step) if _is_known(step) else None)
                     vars(error).setdefault(EVALUATION_PLACE, place)
                     raise
@@ -369,7 +406,8 @@ class SeededRuntime(runtime.Runtime):
         self, length: int, record: Record, with_last: bool, start: Optional[_Fields], keys: Optional[Keys]
     ) -> Run:
         keys = make_keys(0) if keys is None else keys
-        run = self.run(length, keys, record, with_last, start)
+        with self.failures_located(length, [keys], start):
+            run = self.run(length, keys, record, with_last, start)
         self.raise_on_nan(run.nan_steps, length, keys, record, start)
         return run
 

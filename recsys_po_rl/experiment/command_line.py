@@ -24,7 +24,7 @@ def run(flags: Any) -> int:
 
     Returns:
       Exit status: 0 done; 2 bad input, named in one line on standard error; 130 or 143 interrupted by SIGINT or
-        SIGTERM, with a run folder that can be resumed; 1 anything else.
+        SIGTERM, with a run folder that can be resumed; 1 anything else, such as an error of users' code.
     """
     tf.get_logger().setLevel(logging.ERROR)  # retracing and AutoGraph advice is for developers
     try:
@@ -38,13 +38,14 @@ def run(flags: Any) -> int:
     except checks.InvalidInputError as error:
         output.complain(f"error: {gin_config.first_line(error)}")
         return BAD_INPUT
-    except RecursionError:
-        output.complain("error: gin: a binding refers to itself, or values nest too deep")
-        return BAD_INPUT
+    except RecursionError as error:
+        report = user_errors.report(error)
+        output.complain(report or "error: gin: a binding refers to itself, or values nest too deep")
+        return FAILED if report else BAD_INPUT
     except (StoppedByAlarmError, SeedFailedError, run_dir.FolderMovedError) as error:
         output.complain(f"error: {gin_config.first_line(error)}")
         return FAILED
-    except Exception as error:  # users' code raises errors of every kind; those of this package go on
+    except (Exception, SystemExit) as error:  # users' code raises errors of every kind; the package's own go on
         report = user_errors.report(error)
         if report is None:
             raise

@@ -118,7 +118,7 @@ def work() -> None:
     except (StoppedByAlarmError, run_dir.FolderMovedError) as error:
         output.complain(gin_config.first_line(error))
         sys.exit(FAILED)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # of whatever kind users' code raises
         report = user_errors.report(error)
         if report is None:
             traceback.print_exc()

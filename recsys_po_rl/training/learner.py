@@ -231,7 +231,8 @@ class PolicyGradientLearner:
             if rate is not None:
                 optimizer.learning_rate.assign(rate * self._learning_rate_schedule(progress))
         bonus = tf.constant(self._entropy_bonus * self._entropy_schedule(progress))
-        collected = self._compiled_collect(list(keys))
+        with self._runtime.failures_located(self._horizon + 1, keys):
+            collected = self._compiled_collect(list(keys))
         size = len(keys) // num_minibatches
         updates = [
             self._compiled_update(collected.batches[first : first + size], bonus, collected.clean)

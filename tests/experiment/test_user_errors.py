@@ -2,14 +2,18 @@
 
 import argparse
 import functools
+import sys
 
+import gin
 import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import checks, fields, recommender, simulation_config, user
+from recsys_po_rl import checks, fields, gin_config, recommender, simulation_config, user
 from recsys_po_rl.experiment import command_line, modes, user_errors
 from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.training import trainer as loop
+from recsys_po_rl.training.learner import PolicyGradientLearner
 
 U, D, K, S, H = 4, 7, 3, 2, 5
 
@@ -23,6 +27,32 @@ class DividingUser(user.InterestEvolutionUser):
     def next_state(self, previous_state, user_response, slate_docs):
         self._slate_size // 0
         return super().next_state(previous_state, user_response, slate_docs)
+
+
+class FailingUser(user.InterestEvolutionUser):
+    """Fails in a way that means something else elsewhere."""
+
+    fails_by = ""
+
+    def next_state(self, previous_state, user_response, slate_docs):
+        if self.fails_by == "exit":
+            sys.exit(0)
+        if self.fails_by == "wrong call":
+            divided()
+        if self.fails_by == "recursion":
+            return self.next_state(previous_state, user_response, slate_docs)
+        return super().next_state(previous_state, user_response, slate_docs)
+
+    def next_response(self, previous_state, slate_docs):
+        if self.fails_by == "operation":
+            too_eager = tf.debugging.assert_less(previous_state.get(fields.INTEREST), -9.0, message="too eager")
+            with tf.control_dependencies([] if too_eager is None else [too_eager]):
+                return super().next_response(previous_state, slate_docs)
+        return super().next_response(previous_state, slate_docs)
+
+
+def divided(number):
+    return number / 0
 
 
 class UserOfUnknownInterest(user.InterestEvolutionUser):
@@ -110,18 +140,55 @@ def test_on_the_command_line_the_status_is_1(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    ("fails_by", "says"),
+    [
+        ("exit", "'user state' (entity FailingUser): SystemExit: 0"),
+        ("wrong call", "'user state' (entity FailingUser): TypeError: divided() missing 1 required"),
+        ("recursion", "'user state' (entity FailingUser): RecursionError: maximum recursion depth exceeded"),
+        ("operation", "'user response' (entity FailingUser) at step 0: InvalidArgumentError: "),
+    ],
+)
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_errors_with_other_meanings_are_the_users_here(mode, fails_by, says, monkeypatch, capsys):
+    monkeypatch.setattr(FailingUser, "fails_by", fails_by)
+
+    @gin_config.wrong_calls_in_one_line
+    def run():
+        SeededRuntime(
+            make_network(user_ctor=gin.external_configurable(FailingUser, module=mode)).variables, mode
+        ).execute(2)
+
+    status = run_mode(run, monkeypatch)
+    lines = capsys.readouterr().err.splitlines()
+    first, *frames = [line for line in lines if not line.startswith("warning: CorpusWithTopicAndQuality")]
+    assert status == command_line.FAILED
+    assert first.startswith(f"error in {says}")
+    assert frames[0] == "Traceback (most recent call last):"
+    assert any("test_user_errors.py" in frame for frame in frames)
+    assert not any("site-packages" in frame or "recsys_po_rl/runtime" in frame for frame in frames)
+    assert len(frames) < 50
+
+
+def test_a_failing_operation_names_the_training_rollout_too(monkeypatch):
+    monkeypatch.setattr(FailingUser, "fails_by", "operation")
+    learner = PolicyGradientLearner(make_network(user_ctor=FailingUser), H)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        learner.step(loop.keys_of_step(0, 1, 1), 0.0)
+    assert user_errors.report(caught.value).startswith("error in 'user response' (entity FailingUser) at step 0: ")
+
+
+@pytest.mark.parametrize(
     ("body", "says"),
     [
         ("raise SystemExit(0)", "SystemExit: 0"),
         ("raise SystemExit", "SystemExit"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("raise KeyError('x')", "KeyError: 'x'"),
+        ("class Own(BaseException): pass\nraise Own('mine')", "Own: mine"),
         ("import no_such_module", "No module named 'no_such_module'"),
     ],
 )
 def test_a_module_that_fails_on_import_is_one_line_and_status_2(body, says, tmp_path, monkeypatch, capsys):
-    from recsys_po_rl import gin_config
-
     (tmp_path / "failing_module.py").write_text(f"{body}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     status = run_mode(lambda: gin_config.parse([], ["import failing_module"]), monkeypatch)
