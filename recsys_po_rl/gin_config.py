@@ -311,11 +311,11 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
 def _raised_by_gin(error: BaseException) -> bool:
     """Return whether the innermost frame, which made the wrong call, is gin's or this package's."""
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    folders = (os.path.dirname(module.__file__) for module in (gin, checks))
+    folders = (os.path.dirname(str(module.__file__)) for module in (gin, checks))
     return raised_in.startswith(tuple(os.path.join(folder, "") for folder in folders))
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The message of an error without the lines that gin adds about where it was called."""
     return str(error).splitlines()[0]
 
