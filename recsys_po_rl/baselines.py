@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 
-from recsys_po_rl import checks, fields, gin_config, recommender
+from recsys_po_rl import fields, gin_config, recommender
+from recsys_po_rl.common import validation
 
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight are needed
 _RELATIVE_GAIN = 1e-6  # below it a ratio counts as reached; about ten units in float32's last place
@@ -41,16 +42,16 @@ class FixedSlateRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          checks.InvalidInputError: if these are not S different integers from 1 to D.
+          InvalidInputError: if these are not S different integers from 1 to D.
         """
         super().__init__(config, name=name)
-        ids = [checks.integer(f"{type(self).__name__}: doc_ids", doc_id, 1) for doc_id in doc_ids]
+        ids = [validation.integer(f"{type(self).__name__}: doc_ids", doc_id, 1) for doc_id in doc_ids]
         if ids and max(ids) > self._num_docs:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__}: doc_ids must be at most {self._num_docs}, got {max(ids)}"
             )
         if len(set(ids)) != self._slate_size or len(ids) != self._slate_size:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__}: doc_ids must be {self._slate_size} different ids, got {list(doc_ids)}"
             )
         self._doc_ids = np.array(ids, np.int32)
@@ -115,12 +116,12 @@ class TopicRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          checks.InvalidInputError: if the topic is no integer from 0 to K - 1.
+          InvalidInputError: if the topic is no integer from 0 to K - 1.
         """
         super().__init__(config, name=name)
-        topic = checks.integer(f"{type(self).__name__}: topic", topic, 0)
+        topic = validation.integer(f"{type(self).__name__}: topic", topic, 0)
         if topic >= config.get("num_topics", topic + 1):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__}: topic must be at most {config['num_topics'] - 1}, got {topic}"
             )
         self.topic = tf.Variable(topic, trainable=False, dtype=tf.int32, name="topic")
@@ -158,12 +159,12 @@ def best_slates(
       Slates and their values.
 
     Raises:
-      checks.InvalidInputError: if a number is out of bounds.
+      InvalidInputError: if a number is out of bounds.
     """
-    checks.integer("max_iterations", max_iterations, 1)
+    validation.integer("max_iterations", max_iterations, 1)
     num_docs = int(logits.shape[-1]) - 1
-    if checks.integer("slate_size", slate_size, 1) > num_docs:
-        raise checks.InvalidInputError(f"slate_size must be at most {num_docs} documents, got {slate_size}")
+    if validation.integer("slate_size", slate_size, 1) > num_docs:
+        raise validation.InvalidInputError(f"slate_size must be at most {num_docs} documents, got {slate_size}")
     weights = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
     documents, nothing = weights[..., :-1], weights[..., -1]
     worth = documents * values
@@ -254,15 +255,15 @@ class PlanningRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          checks.InvalidInputError: if the user entity lacks a law, or the horizon is out of bounds.
+          InvalidInputError: if the user entity lacks a law, or the horizon is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
         missing = missing_laws(user)
         if missing:
-            raise checks.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
+            raise validation.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
         self._user = user
-        self._horizon = checks.integer(f"{owner}: horizon", horizon, 1)
+        self._horizon = validation.integer(f"{owner}: horizon", horizon, 1)
         self._value = value
         self._planned: Optional[BestSlates] = None  # within `slate_docs`
 
@@ -277,7 +278,7 @@ class PlanningRecommender(recommender.HistoryRecommender):
 
     def _plan(self, previous_state: Value, user_obs: Value, available_docs: Value) -> BestSlates:
         if fields.OBSERVED_INTEREST not in user_obs.as_dict:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__} needs users who show {fields.OBSERVED_INTEREST!r}: set full_information"
             )
         interest = tf.convert_to_tensor(user_obs.get(fields.OBSERVED_INTEREST))
@@ -289,7 +290,7 @@ class PlanningRecommender(recommender.HistoryRecommender):
         """The best slate; int32 [U, S].
 
         Raises:
-          checks.InvalidInputError: if the users do not show their interest.
+          InvalidInputError: if the users do not show their interest.
         """
         if self._planned is not None:
             return self._planned.ranks

@@ -11,8 +11,9 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.recommendation import corpus
 from recsim_ng.lib.tensorflow import field_spec
 
-from recsys_po_rl import checks, fields, gin_config, parameters
-from recsys_po_rl.parameters import Scalar
+from recsys_po_rl import fields, gin_config
+from recsys_po_rl.common import parameters, validation
+from recsys_po_rl.common.parameters import Scalar
 
 TRASHY_FRACTION = 0.7  # of the topics; SPEC of the world, after recsim_ng's application
 QUALITY_STDDEV = 0.1  # of a document's quality around its topic's mean
@@ -78,15 +79,15 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
           feature_stddev: standard deviation of the features, above 0.
 
         Raises:
-          checks.InvalidInputError: if a number is out of these bounds, or not finite.
+          InvalidInputError: if a number is out of these bounds, or not finite.
         """
         owner = type(self).__name__
-        checks.config_value(config, "num_docs", 1, owner)
-        checks.config_value(config, "num_topics", 2, owner)
+        validation.config_value(config, "num_docs", 1, owner)
+        validation.config_value(config, "num_topics", 2, owner)
         super().__init__(config, name="Corpus")
         self._min_utility = parameters.scalar(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0)
         self._max_utility = parameters.scalar(f"{owner}: topic_max_utility", topic_max_utility, minimum=0.0)
-        self._trashy_fraction = checks.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0)
+        self._trashy_fraction = validation.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0)
         self._video_length = parameters.scalar(f"{owner}: video_length", video_length, 0.0)
         self._quality_stddev, self._feature_stddev = (
             parameters.scalar(f"{owner}: {name}", given, 0.0, exclusive_minimum=True)
@@ -172,11 +173,11 @@ class StaticCorpus(CorpusWithTopicAndQuality):
           video_length: if given, the length of every document instead of the state's, at least 0; see the base class.
 
         Raises:
-          checks.InvalidInputError: if a field is missing, its shape or type does not fit, ids are not different or
+          InvalidInputError: if a field is missing, its shape or type does not fit, ids are not different or
             below 1, a topic is not among the config's, a number is not finite, or a length is negative.
         """
         if not isinstance(static_state, Value):
-            raise checks.InvalidTypeError(
+            raise validation.InvalidTypeError(
                 f"StaticCorpus: static_state must be a Value, got {type(static_state).__name__}"
             )
         with warnings.catch_warnings():  # how the given documents were drawn is not this entity's business
@@ -191,9 +192,11 @@ class StaticCorpus(CorpusWithTopicAndQuality):
         shapes[fields.DOC_FEATURES] = (self._num_docs, self._num_topics)
         for field, shape in shapes.items():
             if field not in state:
-                raise checks.InvalidInputError(f"StaticCorpus: static_state lacks {field!r}, it has {', '.join(state)}")
+                raise validation.InvalidInputError(
+                    f"StaticCorpus: static_state lacks {field!r}, it has {', '.join(state)}"
+                )
             if not state[field].shape.is_compatible_with(shape):
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"StaticCorpus: static_state's {field!r} must have shape {shape}, got {tuple(state[field].shape)}"
                 )
             _check_type(field, state[field].dtype)
@@ -226,9 +229,9 @@ class StaticCorpus(CorpusWithTopicAndQuality):
 def _check_type(field: str, dtype: tf.DType) -> None:
     """Refuses ids and topics that are no integers, and other document fields that are no numbers."""
     if field in _INTEGER_FIELDS and not dtype.is_integer:
-        raise checks.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be integers, got {dtype.name}")
+        raise validation.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be integers, got {dtype.name}")
     if not (dtype.is_floating or dtype.is_integer):
-        raise checks.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be numbers, got {dtype.name}")
+        raise validation.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be numbers, got {dtype.name}")
 
 
 def _of_type(field: str, given: tf.Tensor) -> tf.Tensor:
@@ -245,18 +248,18 @@ def _check_values(field: str, values: Optional[np.ndarray], num_topics: int) -> 
     name = f"StaticCorpus: static_state's {field!r} must be"
     if field == fields.DOC_ID:
         if values.min() < 1:
-            raise checks.InvalidInputError(f"{name} at least 1, got {values.min()}")
+            raise validation.InvalidInputError(f"{name} at least 1, got {values.min()}")
         if len(np.unique(values)) < len(values):
-            raise checks.InvalidInputError(f"{name} different, got {len(np.unique(values))} ids of {len(values)}")
+            raise validation.InvalidInputError(f"{name} different, got {len(np.unique(values))} ids of {len(values)}")
     elif field == fields.DOC_TOPIC:
         outside = values[(values < 0) | (values >= num_topics)]
         if outside.size:
-            raise checks.InvalidInputError(f"{name} between 0 and {num_topics - 1}, got {outside[0]}")
+            raise validation.InvalidInputError(f"{name} between 0 and {num_topics - 1}, got {outside[0]}")
     else:
         least, bound = (0.0, " and at least 0") if field == fields.DOC_LENGTH else (-np.inf, "")
         impossible = values[~(np.isfinite(values) & (values >= least))]
         if impossible.size:
-            raise checks.InvalidInputError(f"{name} finite{bound}, got {impossible[0]}")
+            raise validation.InvalidInputError(f"{name} finite{bound}, got {impossible[0]}")
 
 
 def reference_corpus_state(
@@ -331,22 +334,22 @@ class ReferenceCorpus(StaticCorpus):
           feature_stddev: standard deviation of the features, at least 0.
 
         Raises:
-          checks.InvalidInputError: if a number is out of these bounds, or neither seed is given.
+          InvalidInputError: if a number is out of these bounds, or neither seed is given.
         """
         owner = "ReferenceCorpus"
         chosen: Any = config.get("corpus_seed") if seed is None else seed
-        chosen = checks.integer(f"{owner}: seed (or config['corpus_seed'])", chosen, 0)
+        chosen = validation.integer(f"{owner}: seed (or config['corpus_seed'])", chosen, 0)
         if chosen > MAX_REFERENCE_SEED:
-            raise checks.InvalidInputError(f"{owner}: seed must be at most {MAX_REFERENCE_SEED}, got {chosen}")
+            raise validation.InvalidInputError(f"{owner}: seed must be at most {MAX_REFERENCE_SEED}, got {chosen}")
         state = reference_corpus_state(
-            checks.config_value(config, "num_docs", 1, owner),
-            checks.config_value(config, "num_topics", 2, owner),
+            validation.config_value(config, "num_docs", 1, owner),
+            validation.config_value(config, "num_topics", 2, owner),
             chosen,
-            checks.number(f"{owner}: video_length", video_length, 0.0),
-            checks.number(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0),
-            checks.number(f"{owner}: topic_max_utility", topic_max_utility, 0.0),
-            checks.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0),
-            checks.number(f"{owner}: quality_stddev", quality_stddev, 0.0),
-            checks.number(f"{owner}: feature_stddev", feature_stddev, 0.0),
+            validation.number(f"{owner}: video_length", video_length, 0.0),
+            validation.number(f"{owner}: topic_min_utility", topic_min_utility, maximum=0.0),
+            validation.number(f"{owner}: topic_max_utility", topic_max_utility, 0.0),
+            validation.number(f"{owner}: trashy_fraction", trashy_fraction, 0.0, 1.0),
+            validation.number(f"{owner}: quality_stddev", quality_stddev, 0.0),
+            validation.number(f"{owner}: feature_stddev", feature_stddev, 0.0),
         )
         super().__init__(config, state)

@@ -18,7 +18,8 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import entity
 
-from recsys_po_rl import checks, samplers
+from recsys_po_rl import samplers
+from recsys_po_rl.common import validation
 
 # Ops that draw from hidden state: XLA and re-runs would not repeat their numbers.
 _STATEFUL_RANDOM_OP = re.compile(
@@ -56,10 +57,10 @@ def make_keys(seed: int, *path: Union[int, str], batch: int = 0, policy_seed: Op
       policy_seed: seed of the policy's draws; `seed` if None.
 
     Raises:
-      checks.InvalidInputError: if a seed is no integer of at least 0.
+      InvalidInputError: if a seed is no integer of at least 0.
     """
-    checks.integer("seed", seed, 0)
-    policy = seed if policy_seed is None else checks.integer("policy_seed", policy_seed, 0)
+    validation.integer("seed", seed, 0)
+    policy = seed if policy_seed is None else validation.integer("policy_seed", policy_seed, 0)
     return Keys(
         shared=tf.constant(stateless_seed(seed, "shared", *path)),
         world=tf.constant(stateless_seed(seed, "world", *path, batch)),

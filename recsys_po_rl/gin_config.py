@@ -16,7 +16,8 @@ from typing import Any, Optional, TypeVar
 import gin
 from gin import config_parser
 
-from recsys_po_rl import checks, gin_state, regular_files
+from recsys_po_rl import gin_state
+from recsys_po_rl.common import regular_files, validation
 
 MODULE = "recsys_po_rl"
 
@@ -46,7 +47,7 @@ def configs_dir() -> str:
     for folder in (os.path.join(package, "configs"), os.path.join(os.path.dirname(package), "configs")):
         if os.path.isfile(os.path.join(folder, "base.gin")):
             return folder
-    raise checks.InvalidInputError(f"the gin files that ship with {MODULE} are missing beside {package}")
+    raise validation.InvalidInputError(f"the gin files that ship with {MODULE} are missing beside {package}")
 
 
 def locate(path: str, folders: Sequence[str], including: Optional[str] = None) -> str:
@@ -58,7 +59,7 @@ def locate(path: str, folders: Sequence[str], including: Optional[str] = None) -
       including: path of the file that includes it.
 
     Raises:
-      checks.InvalidInputError: if there is none; one line that says where it was looked for.
+      InvalidInputError: if there is none; one line that says where it was looked for.
     """
     beside = [] if including is None else [os.path.dirname(including)]
     for folder in (*folders, *beside):
@@ -73,7 +74,7 @@ def locate(path: str, folders: Sequence[str], including: Optional[str] = None) -
     where = [names.get(folder, f"in {folder!r}") for folder in folders]
     where += [] if including is None else [f"beside {os.path.basename(including)!r}, which includes it"]
     shown = f" {' or '.join(where)}" if where else ""
-    raise checks.InvalidInputError(f"no gin file {path!r}{shown}{checks.nearest(path, known)}")
+    raise validation.InvalidInputError(f"no gin file {path!r}{shown}{validation.nearest(path, known)}")
 
 
 def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
@@ -85,7 +86,7 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
       gin_bindings: lines such as `recsys_po_rl.experiment.horizon = 50`.
 
     Raises:
-      checks.InvalidInputError: one line that names a missing file, an unknown name or parameter (and the nearest known
+      InvalidInputError: one line that names a missing file, an unknown name or parameter (and the nearest known
         one), or text that gin cannot read.
     """
     located = [locate(path, ("", configs_dir())) for path in gin_files]
@@ -95,16 +96,16 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
                 _parse_file(path)
             for binding in gin_bindings:
                 if not binding.strip():
-                    raise checks.InvalidInputError("a binding is empty, something like 'a.b = 1' is needed")
+                    raise validation.InvalidInputError("a binding is empty, something like 'a.b = 1' is needed")
                 _parse(binding)
             _raise_if_unused_macro(gin_bindings)
             gin.finalize()  # refuses macros without a value; the lock that it sets ends with this block
-    except checks.InvalidInputError:
+    except validation.InvalidInputError:
         raise
     except (RecursionError, MemoryError) as error:
-        raise checks.InvalidInputError("gin: a value nests too deep") from error
+        raise validation.InvalidInputError("gin: a value nests too deep") from error
     except (ValueError, TypeError, SyntaxError, ImportError, OSError, AttributeError, tokenize.TokenError) as error:
-        raise checks.InvalidInputError(_one_line(error)) from error
+        raise validation.InvalidInputError(_one_line(error)) from error
 
 
 def parse_text(text: str) -> None:
@@ -139,10 +140,10 @@ def _parse_file(path: str, including: Sequence[str] = ()) -> None:
       including: real paths of the files that include it, directly or not.
     """
     if os.path.realpath(path) in including:
-        raise checks.InvalidInputError(f"gin: files include one another in a circle: {path!r}")
+        raise validation.InvalidInputError(f"gin: files include one another in a circle: {path!r}")
     text = regular_files.content(path, regular_files.MAX_GIN_BYTES).decode()
     if "\0" in text:  # some Pythons' tokenizers take it for the end of a line
-        raise checks.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
+        raise validation.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
     _parse(text, path, including)
 
 
@@ -186,7 +187,7 @@ def import_module(name: str) -> None:
       name: as in an import statement; gin's own switches, such as `__gin__.dynamic_registration`, are left to gin.
 
     Raises:
-      checks.InvalidInputError: one line that names the module, if importing it raises anything, `SystemExit` included.
+      InvalidInputError: one line that names the module, if importing it raises anything, `SystemExit` included.
     """
     if name.startswith("__gin__."):
         return
@@ -195,8 +196,8 @@ def import_module(name: str) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # of whatever kind the module raises, SystemExit among them
-        why = checks.cut(" ".join(str(error).split()))
-        raise checks.InvalidInputError(
+        why = validation.cut(" ".join(str(error).split()))
+        raise validation.InvalidInputError(
             f"gin: the module {name!r} cannot be imported: {type(error).__name__}{': ' if why else ''}{why}"
         ) from error
 
@@ -206,7 +207,7 @@ def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
     for binding in gin_bindings:
         for name in re.findall(r"^\s*(\w+)\s*=", binding, flags=re.MULTILINE):
             if f"%{name}" not in config_text() and f"%{name}" not in binding:
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"{name!r} is a macro that nothing refers to: a binding needs the full name of a parameter, "
                     f"such as {MODULE}.experiment.horizon"
                 )
@@ -223,11 +224,11 @@ def _one_line(error: Exception) -> str:
     if unknown:
         known = [f"{module}.{name}" for name, module in _MODULE_OF.items()]
         wanted = unknown.group(1)
-        message += checks.nearest(wanted, known) or f" (known: {', '.join(sorted(known))})"
+        message += validation.nearest(wanted, known) or f" (known: {', '.join(sorted(known))})"
     parameter = re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message)
     if parameter:
         known = parameters_of(parameter.group(1))
-        message += checks.nearest(parameter.group(2), known) + f" (it has: {', '.join(known)})"
+        message += validation.nearest(parameter.group(2), known) + f" (it has: {', '.join(known)})"
     return f"gin: {message}"
 
 
@@ -286,7 +287,7 @@ def _qualified(text: str) -> str:
 
 
 def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
-    """Lets a function that calls what gin binds raise `checks.InvalidInputError` where that has other arguments.
+    """Lets a function that calls what gin binds raise `validation.InvalidInputError` where that has other arguments.
 
     Such as `user_ctor = @recsys_po_rl.uniform_random`. Other errors pass, those of wrong calls inside users' code too.
     """
@@ -299,9 +300,9 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
             text = str(error)
             called = re.search(r"In call to configurable '([\w.]+)'", text)
             wrong = re.search(r"missing \d+ required|unexpected keyword argument|takes .* argument|too many", text)
-            if isinstance(error, checks.InvalidInputError) or not called or not wrong or not _raised_by_gin(error):
+            if isinstance(error, validation.InvalidInputError) or not called or not wrong or not _raised_by_gin(error):
                 raise
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"gin: {called.group(1)} stands in the wrong place: {first_line(error)}"
             ) from error
 
@@ -311,7 +312,7 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
 def _raised_by_gin(error: BaseException) -> bool:
     """Return whether the innermost frame, which made the wrong call, is gin's or this package's."""
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    folders = (os.path.dirname(str(module.__file__)) for module in (gin, checks))
+    folders = (os.path.dirname(str(module.__file__)) for module in (gin, validation))
     return raised_in.startswith(tuple(os.path.join(folder, "") for folder in folders))
 
 

@@ -14,7 +14,7 @@ import gin
 import numpy as np
 from gin import config as gin_internals
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 
 PROJECT = "recsys_po_rl"
 # Modules under which the project itself registers classes of others, in every process.
@@ -83,7 +83,7 @@ def raise_if_not_writable() -> None:
     """Make sure that the text of all bindings has them all.
 
     Raises:
-      checks.InvalidInputError: one line that names a binding whose value has no literal form.
+      InvalidInputError: one line that names a binding whose value has no literal form.
     """
     make_plain()
     for (scope, selector), parameters in gin_internals._CONFIG.items():
@@ -93,7 +93,7 @@ def raise_if_not_writable() -> None:
             called = (
                 f"macro {scope!r}" if selector == "gin.macro" else f"{scope + '/' if scope else ''}{selector}.{name}"
             )
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"gin: {called} is bound to {_shown(value)}, which {PROJECT} cannot write to config.gin: bind finite "
                 "numbers, text, None, lists or dicts of them, or register the class or function with gin and bind "
                 "@its_name"

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 from recsim_ng.core import variable
 
-from recsys_po_rl import checks, fields, gin_config, memory
+from recsys_po_rl import fields, gin_config, memory
+from recsys_po_rl.common import validation
 from recsys_po_rl.training.simulation_runtime import LOG_PROB_ACCUMULATOR, ObjectiveGradient, SimulationRuntime
 
 METRICS = (fields.REWARD, fields.CUMULATIVE_REWARD)
@@ -28,7 +29,7 @@ def reset_optimizer(learning_rate: float) -> tf.keras.optimizers.Optimizer:
     Args:
       learning_rate: above 0.
     """
-    rate = checks.number("learning_rate", learning_rate, 0.0, exclusive_minimum=True)
+    rate = validation.number("learning_rate", learning_rate, 0.0, exclusive_minimum=True)
     return tf.keras.optimizers.SGD(learning_rate=rate)
 
 
@@ -59,7 +60,7 @@ def distributed_train_step(
       The gradients, the objective (scalar), and the mean of the metric over users (scalar).
 
     Raises:
-      checks.InvalidInputError: one line that names an impossible argument.
+      InvalidInputError: one line that names an impossible argument.
       FloatingPointError: if a field or a distribution's parameter became NaN; names the variable.
     """
     _check(horizon, global_batch, trainable_variables, metric_to_optimize)
@@ -99,7 +100,7 @@ def make_runtime(variables: Sequence[variable.Variable]) -> SimulationRuntime:
       variables: the network's variables, one of them named "slate docs".
 
     Raises:
-      checks.InvalidInputError: if none is.
+      InvalidInputError: if none is.
     """
     return SimulationRuntime(variables)
 
@@ -176,9 +177,9 @@ def run_simulation(
       The objective and the mean metric of every step.
 
     Raises:
-      checks.InvalidInputError: one line that names an impossible argument.
+      InvalidInputError: one line that names an impossible argument.
     """
-    checks.integer("num_training_steps", num_training_steps, 0)
+    validation.integer("num_training_steps", num_training_steps, 0)
     train_step = make_train_step(
         make_runtime(simulation_variables),
         horizon,
@@ -196,8 +197,8 @@ def run_simulation(
 
 
 def _check(horizon: Any, global_batch: Any, trainable_variables: Any, metric_to_optimize: Any) -> None:
-    checks.integer("horizon", horizon, 1)
-    checks.integer("global_batch", global_batch, 1)
-    checks.one_of("metric_to_optimize", metric_to_optimize, METRICS)
+    validation.integer("horizon", horizon, 1)
+    validation.integer("global_batch", global_batch, 1)
+    validation.one_of("metric_to_optimize", metric_to_optimize, METRICS)
     if not trainable_variables:
-        raise checks.InvalidInputError("trainable_variables must name at least one variable, got none")
+        raise validation.InvalidInputError("trainable_variables must name at least one variable, got none")

@@ -5,7 +5,8 @@ import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.recommendation import metrics
 
-from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl import fields, gin_config
+from recsys_po_rl.common import validation
 
 # A replayed trajectory may have been recorded with another order of additions.
 _RELATIVE_TOLERANCE = 1e-5
@@ -26,9 +27,9 @@ class ConsumedTimeAsRewardMetrics(metrics.RecsMetricsBase):
         """Makes the entity.
 
         Raises:
-          checks.InvalidInputError: if config['num_users'] is missing or below 1.
+          InvalidInputError: if config['num_users'] is missing or below 1.
         """
-        checks.config_value(config, "num_users", 1, type(self).__name__)
+        validation.config_value(config, "num_users", 1, type(self).__name__)
         super().__init__(config, name=name)
 
     def initial_metrics(self) -> Value:

@@ -11,7 +11,8 @@ from recsim_ng.entities.choice_models import selectors
 from recsim_ng.entities.recommendation import recommender
 from recsim_ng.entities.state_models import dynamic, state
 
-from recsys_po_rl import checks, fields, gin_config, halves, slates
+from recsys_po_rl import fields, gin_config, halves, slates
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring import calling
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.history_scorer import HistoryScorer
@@ -77,16 +78,16 @@ class HistoryRecommender(recommender.BaseRecommender):
           doc_fields: fields of the available documents that a slate shows.
 
         Raises:
-          checks.InvalidInputError: if a number is missing or out of bounds.
+          InvalidInputError: if a number is missing or out of bounds.
         """
         owner = type(self).__name__
-        num_users = checks.config_value(config, "num_users", 1, owner)
-        num_docs = checks.config_value(config, "num_docs", 1, owner)
-        slate_size = checks.config_value(config, "slate_size", 1, owner)
-        self._history_length = checks.config_value(config, "history_length", 1, owner)
+        num_users = validation.config_value(config, "num_users", 1, owner)
+        num_docs = validation.config_value(config, "num_docs", 1, owner)
+        slate_size = validation.config_value(config, "slate_size", 1, owner)
+        self._history_length = validation.config_value(config, "history_length", 1, owner)
         self._num_topics = config.get("num_topics", 1)
         if slate_size > num_docs:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{owner}: config['slate_size'] must be at most config['num_docs'], got {slate_size} > {num_docs}"
             )
         super().__init__(config, name=name)
@@ -143,11 +144,11 @@ class HistoryRecommender(recommender.BaseRecommender):
         """Picks a slate and gathers the documents' fields; see the class for them.
 
         Raises:
-          checks.InvalidInputError: if fewer than S documents are available.
+          InvalidInputError: if fewer than S documents are available.
         """
         pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
         if pool.shape[0] is not None and pool.shape[0] < self._slate_size:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__}: a slate of {self._slate_size} needs at least as many available documents, "
                 f"got {pool.shape[0]}"
             )
@@ -211,12 +212,12 @@ class CollabFilteringRecommender(HistoryRecommender):
             entity until a network with it is run.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
+          InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
         """
         super().__init__(config, name=name)
-        self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
-        embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
-        checks.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
+        self.greedy = validation.boolean(f"{type(self).__name__}: greedy", greedy)
+        embed_dim = validation.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
+        validation.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
         model = model_ctor(self._num_users, self._num_docs, embed_dim, self._history_length)
         self._model = calling.scorer(type(self).__name__, model)
         shape = (self._num_users, self._history_length)
@@ -263,12 +264,12 @@ class CollabFilteringRecommender(HistoryRecommender):
         """float32 [U, D].
 
         Raises:
-          checks.WrongScoresError: if the scorer returns another shape.
+          validation.WrongScoresError: if the scorer returns another shape.
         """
         scores = self._unchecked_scores(previous_state)
         expected = (self._num_users, self._num_docs)
         if not scores.shape.is_compatible_with(expected):
-            raise checks.WrongScoresError(
+            raise validation.WrongScoresError(
                 f"the scorer {type(self._model).__name__} must return scores of shape {expected} (users, documents), "
                 f"got {tuple(scores.shape)}"
             )
@@ -345,13 +346,13 @@ class FullInformationRecommender(HistoryRecommender):
           greedy: whether to show the S best-scored documents, best first, instead of drawing.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
+          InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
         """
         super().__init__(config, name=name)
-        self.greedy = checks.boolean(f"{type(self).__name__}: greedy", greedy)
-        num_topics = checks.config_value(config, "num_topics", 1, type(self).__name__)
-        embed_dim = checks.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
-        checks.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
+        self.greedy = validation.boolean(f"{type(self).__name__}: greedy", greedy)
+        num_topics = validation.config_value(config, "num_topics", 1, type(self).__name__)
+        embed_dim = validation.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
+        validation.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
         model = model_ctor(num_topics, self._num_docs, embed_dim)
         self._model = calling.scorer(type(self).__name__, model)
         calling.scores(self._model, tf.zeros((self._num_users, num_topics)), self._no_steps())
@@ -382,10 +383,10 @@ class FullInformationRecommender(HistoryRecommender):
         """A draw from the law of the slate, or its mode; int32 [U, S].
 
         Raises:
-          checks.InvalidInputError: if the users do not show their interest.
+          InvalidInputError: if the users do not show their interest.
         """
         if fields.OBSERVED_INTEREST not in user_obs.as_dict:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__} needs a network with full_information = True: users hide their interest"
             )
         scores = calling.scores(self._model, user_obs.get(fields.OBSERVED_INTEREST), previous_state.get(fields.STEP))

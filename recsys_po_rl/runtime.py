@@ -13,8 +13,9 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib import runtime
 
-from recsys_po_rl import checks, draws, fields, gin_config, halves, invariants, memory, samplers
+from recsys_po_rl import draws, fields, gin_config, halves, invariants, memory, samplers
 from recsys_po_rl import flow as flow_lib
+from recsys_po_rl.common import validation
 from recsys_po_rl.draws import Keys, make_keys
 from recsys_po_rl.flow import Read, VariableFlow
 
@@ -99,9 +100,9 @@ class SeededRuntime(runtime.Runtime):
           world_variables: names of variables that all batches share, as long as no user influences them.
 
         Raises:
-          checks.InvalidInputError: if the mode is unknown, or a variable is neither in the network nor usual.
+          InvalidInputError: if the mode is unknown, or a variable is neither in the network nor usual.
         """
-        self._mode = checks.one_of("SeededRuntime: mode", mode, MODES)
+        self._mode = validation.one_of("SeededRuntime: mode", mode, MODES)
         self._variables = tuple(variables)
         self._policy_variables = self._known_names("policy_variables", policy_variables, POLICY_VARIABLES)
         self._world_variables = self._known_names("world_variables", world_variables, WORLD_VARIABLES)
@@ -119,9 +120,9 @@ class SeededRuntime(runtime.Runtime):
     def _known_names(self, argument: str, given: Any, usual: Sequence[str]) -> frozenset[str]:
         name = f"SeededRuntime: {argument}"
         if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-            raise checks.InvalidTypeError(f"{name} must be a list of names of variables, got {given!r}")
+            raise validation.InvalidTypeError(f"{name} must be a list of names of variables, got {given!r}")
         known = {*(var.name for var in self._variables), *usual}
-        return frozenset(checks.one_of(f"{name}: each", one, known) for one in given)
+        return frozenset(validation.one_of(f"{name}: each", one, known) for one in given)
 
     @property
     def network(self) -> network_lib.Network:
@@ -150,11 +151,11 @@ class SeededRuntime(runtime.Runtime):
           A `Value` of tensors for each variable.
 
         Raises:
-          checks.InvalidInputError: if `starting_value` lacks a variable.
+          InvalidInputError: if `starting_value` lacks a variable.
           FloatingPointError: if a field or a distribution's parameter became NaN; names the variable.
           RuntimeError: if an entity draws through a stateful random op; names it.
         """
-        steps = checks.integer("num_steps", num_steps, 0)
+        steps = validation.integer("num_steps", num_steps, 0)
         last = self._checked_run(steps + 1, {}, True, self._start(starting_value), keys).last
         return self._values({name: last.get(name, {}) for name in self._names})  # some variables have no fields
 
@@ -177,10 +178,10 @@ class SeededRuntime(runtime.Runtime):
           For each recorded variable a `Value` of tensors [T, ...].
 
         Raises:
-          checks.InvalidInputError: if `record` names an unknown variable or field.
+          InvalidInputError: if `record` names an unknown variable or field.
           FloatingPointError, RuntimeError: as `execute`.
         """
-        length = checks.integer("length", length, 1)
+        length = validation.integer("length", length, 1)
         return self._values(
             self._checked_run(length, self._known_record(record), False, self._start(starting_value), keys).stacked
         )
@@ -203,11 +204,11 @@ class SeededRuntime(runtime.Runtime):
         Raises:
           As `trajectory`.
         """
-        length = checks.integer("length", length, 1)
+        length = validation.integer("length", length, 1)
         record = self._known_record(record)
         batches = list(keys)
         if not batches:
-            raise checks.InvalidInputError("keys must hold at least one batch's, got none")
+            raise validation.InvalidInputError("keys must hold at least one batch's, got none")
         signature = ("side by side", length, _hashable(record))
         if signature not in self._compiled:
 
@@ -399,7 +400,7 @@ class SeededRuntime(runtime.Runtime):
             return None
         missing = [name for name in self._names if name not in starting_value]
         if missing:
-            raise checks.InvalidInputError(f"starting_value lacks {', '.join(map(repr, sorted(missing)))}")
+            raise validation.InvalidInputError(f"starting_value lacks {', '.join(map(repr, sorted(missing)))}")
         return _fields_of({name: starting_value[name] for name in self._names})
 
     def _checked_run(
@@ -565,13 +566,13 @@ class SeededRuntime(runtime.Runtime):
         if record is None:
             return {name: names for name, names in known.items() if names}
         if not isinstance(record, Mapping):
-            raise checks.InvalidTypeError(f"record must be a dict of lists of fields by variable, got {record!r}")
+            raise validation.InvalidTypeError(f"record must be a dict of lists of fields by variable, got {record!r}")
         for name, names in record.items():
-            checks.one_of("record", name, known)
+            validation.one_of("record", name, known)
             if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
-                raise checks.InvalidTypeError(f"record of {name!r} must be a list of fields, got {names!r}")
+                raise validation.InvalidTypeError(f"record of {name!r} must be a list of fields, got {names!r}")
             for field in names:
-                checks.one_of(f"record of {name!r}", field, known[name])
+                validation.one_of(f"record of {name!r}", field, known[name])
         return record
 
     # Data flow.
@@ -587,9 +588,9 @@ class SeededRuntime(runtime.Runtime):
         """What the step's value of the variable called `name` is computed from.
 
         Raises:
-          checks.InvalidInputError: if there is no such variable.
+          InvalidInputError: if there is no such variable.
         """
-        checks.one_of("variable", name, [var.name for var in self._variables])
+        validation.one_of("variable", name, [var.name for var in self._variables])
         return self._all_flows()[name]
 
     def _all_flows(self) -> dict[str, VariableFlow]:

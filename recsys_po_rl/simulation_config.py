@@ -8,7 +8,8 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Config
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import checks, draws, fields, gin_config
+from recsys_po_rl import draws, fields, gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import CorpusWithTopicAndQuality, StaticCorpus
 from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
 from recsys_po_rl.recommender import CollabFilteringRecommender
@@ -25,7 +26,7 @@ _ASKED_OF = {
 
 def _check_role(role: str, made: Any, story: Callable[..., Any]) -> None:
     if story is recommendation_simulation.recs_story and not hasattr(made, _ASKED_OF[role]):
-        raise checks.InvalidTypeError(
+        raise validation.InvalidTypeError(
             f"{role}_ctor must make what stands in the place of the {role} and has {_ASKED_OF[role]}, "
             f"got {type(made).__name__}"
         )
@@ -95,25 +96,25 @@ def create_interest_evolution_simulation_network(
       The pair (list of variables, tuple of trainable variables), a `SimulationNetwork`.
 
     Raises:
-      checks.InvalidInputError: one line that names an impossible argument.
+      InvalidInputError: one line that names an impossible argument.
     """
     config = {
-        "num_users": checks.integer("num_users", num_users, 1),
-        "num_topics": checks.integer("num_topics", num_topics, 1),
-        "num_docs": checks.integer("num_docs", num_docs, 1),
-        "slate_size": checks.integer("slate_size", slate_size, 1),
-        "history_length": checks.integer("history_length", history_length, 1),
-        "corpus_seed": None if corpus_seed is None else checks.integer("corpus_seed", corpus_seed, 0),
+        "num_users": validation.integer("num_users", num_users, 1),
+        "num_topics": validation.integer("num_topics", num_topics, 1),
+        "num_docs": validation.integer("num_docs", num_docs, 1),
+        "slate_size": validation.integer("slate_size", slate_size, 1),
+        "history_length": validation.integer("history_length", history_length, 1),
+        "corpus_seed": None if corpus_seed is None else validation.integer("corpus_seed", corpus_seed, 0),
     }
-    checks.boolean("freeze_corpus", freeze_corpus)
-    if checks.boolean("full_information", full_information):
-        user_ctor = fully_observed(checks.constructor("user_ctor", user_ctor))
+    validation.boolean("freeze_corpus", freeze_corpus)
+    if validation.boolean("full_information", full_information):
+        user_ctor = fully_observed(validation.constructor("user_ctor", user_ctor))
     if slate_size > num_docs:
-        raise checks.InvalidInputError(f"slate_size must be at most num_docs, got {slate_size} > {num_docs}")
+        raise validation.InvalidInputError(f"slate_size must be at most num_docs, got {slate_size} > {num_docs}")
     entities: dict[str, Any] = {}
 
     def remembering(role: str, ctor: Callable[..., Any]) -> Callable[..., Any]:
-        checks.constructor(f"{role}_ctor", ctor)
+        validation.constructor(f"{role}_ctor", ctor)
 
         def construct(config: Config) -> Any:
             entities[role] = ctor(config)
@@ -132,8 +133,8 @@ def create_interest_evolution_simulation_network(
         with draws.seeded_draws(draws.stateless_seed(corpus_seed, "corpus"), fields.CORPUS_STATE):
             return StaticCorpus(config, drawn.initial_state())
 
-    checks.constructor("corpus_ctor", corpus_ctor)
-    variables = checks.constructor("story", story)(
+    validation.constructor("corpus_ctor", corpus_ctor)
+    variables = validation.constructor("story", story)(
         config,
         remembering("user", user_ctor),
         remembering("corpus", frozen),

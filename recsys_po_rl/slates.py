@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import checks, halves, samplers
+from recsys_po_rl import halves, samplers
+from recsys_po_rl.common import validation
 
 # Terms that `entropy` may sum: the product over all slots but the last, times D. 4 Mi terms take a few tens of ms.
 MAX_EXACT_ENTROPY_TERMS = 1 << 22
@@ -54,7 +55,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
           name: name of the distribution.
 
         Raises:
-          checks.InvalidInputError: if `slate_size` is below 1 or above D, D is unknown, or logits are not floating.
+          InvalidInputError: if `slate_size` is below 1 or above D, D is unknown, or logits are not floating.
         """
         parameters = dict(locals())
         with tf.name_scope(name) as scope:
@@ -62,7 +63,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
             dtype_hint = getattr(logits, "dtype", tf.float32)
             self._logits = tf.convert_to_tensor(logits, name="logits", dtype_hint=dtype_hint)
             if not self._logits.dtype.is_floating:
-                raise checks.InvalidTypeError(f"{name}: logits must be floating, got {self._logits.dtype.name}")
+                raise validation.InvalidTypeError(f"{name}: logits must be floating, got {self._logits.dtype.name}")
             if self._logits.dtype.size < tf.float32.size:  # scores under a mixed policy: too coarse for cumulative sums
                 self._logits = tf.cast(self._logits, tf.float32)
             self._num_columns = self._static_size(name, "logits", self._logits)
@@ -70,9 +71,9 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
             num_docs = self._num_columns
             if self._columns is not None:
                 num_docs = self._static_size(name, "columns", self._columns)
-            self._slate_size = checks.integer(f"{name}: slate_size", slate_size, 1)
+            self._slate_size = validation.integer(f"{name}: slate_size", slate_size, 1)
             if self._slate_size > num_docs:
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"{name}: slate_size must be at most the number of documents, {num_docs}, got {slate_size}"
                 )
             self._offered, self._unavailable = self._logits, None
@@ -100,10 +101,10 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     @staticmethod
     def _static_size(name: str, argument: str, tensor: tf.Tensor) -> int:
         if tensor.shape.rank == 0:
-            raise checks.InvalidInputError(f"{name}: {argument} must have an axis of documents, got a scalar")
+            raise validation.InvalidInputError(f"{name}: {argument} must have an axis of documents, got a scalar")
         size = tf.compat.dimension_value(tensor.shape[-1])
         if size is None:
-            raise checks.InvalidInputError(f"{name}: the last axis of {argument} must have a known size")
+            raise validation.InvalidInputError(f"{name}: the last axis of {argument} must have a known size")
         return int(size)
 
     @property
@@ -181,7 +182,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         value = self._columns_at(tf.convert_to_tensor(value, tf.int32))
         if value.shape.rank == 0 or tf.compat.dimension_value(value.shape[-1]) not in (None, self._slate_size):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{self.name}: slates must have shape (..., {self._slate_size}), got {value.shape}"
             )
         batch = tf.broadcast_dynamic_shape(tf.shape(value)[:-1], tf.shape(self._logits)[:-1])

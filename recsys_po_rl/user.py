@@ -13,8 +13,9 @@ from recsim_ng.entities.choice_models import selectors
 from recsim_ng.entities.recommendation import user
 from recsim_ng.entities.state_models import dynamic, state
 
-from recsys_po_rl import checks, fields, gin_config, parameters
-from recsys_po_rl.parameters import PerUser, Scalar
+from recsys_po_rl import fields, gin_config
+from recsys_po_rl.common import parameters, validation
+from recsys_po_rl.common.parameters import PerUser, Scalar
 
 tfd = tfp.distributions
 
@@ -141,19 +142,19 @@ class InterestEvolutionUser(user.User):
           timeout_steps: steps without a click before a reset, at least 1.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of these bounds, or a tensor has another type or shape.
+          InvalidInputError: if an argument is out of these bounds, or a tensor has another type or shape.
         """
         owner = type(self).__name__
-        num_users = checks.config_value(config, "num_users", 1, owner)
-        checks.config_value(config, "num_topics", 1, owner)
-        self._slate_size = checks.config_value(config, "slate_size", 1, owner)
+        num_users = validation.config_value(config, "num_users", 1, owner)
+        validation.config_value(config, "num_topics", 1, owner)
+        self._slate_size = validation.config_value(config, "slate_size", 1, owner)
         super().__init__(config, name="User")
         self._max_user_affinity = parameters.scalar(
             f"{owner}: max_user_affinity", max_user_affinity, 0.0, exclusive_minimum=True
         )
         self._affinity_offset = parameters.scalar(f"{owner}: affinity_offset", affinity_offset)
-        self._reset_users = checks.boolean(f"{owner}: reset_users_if_timed_out", reset_users_if_timed_out)
-        self._timeout_steps = checks.integer(f"{owner}: timeout_steps", timeout_steps, 1)
+        self._reset_users = validation.boolean(f"{owner}: reset_users_if_timed_out", reset_users_if_timed_out)
+        self._timeout_steps = validation.integer(f"{owner}: timeout_steps", timeout_steps, 1)
         self._no_click_logits = parameters.PerUserParameter(
             f"{owner}: no_click_mass", no_click_mass, num_users, allow_minus_inf=True
         )
@@ -164,11 +165,11 @@ class InterestEvolutionUser(user.User):
                 f"{owner}: interest_update_noise_scale", interest_update_noise_scale, num_users, minimum=0.0
             )
         if affinity_similarity == "single_peaked":
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{owner}: affinity_similarity 'single_peaked' needs the peaks of each user, which these do not have"
             )
-        checks.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
-        checks.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
+        validation.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
+        validation.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
         # What `next_interest` does not tell; planners do without, see `baselines.missing_laws`.
         self.untold = [
             f"next_interest with {what}"
@@ -180,17 +181,19 @@ class InterestEvolutionUser(user.User):
         ]
         generator = initial_interest_generator
         if generator is not None and not callable(generator) and not hasattr(generator, "initial_state"):
-            raise checks.InvalidTypeError(
+            raise validation.InvalidTypeError(
                 f"{owner}: initial_interest_generator must be a state model or callable, got {generator!r}"
             )
         try:
             self._affinity_model = affinity_model_ctor((num_users,), self._slate_size, affinity_similarity)
         except ValueError as error:
-            raise checks.InvalidInputError(f"{owner}: affinity_similarity {affinity_similarity!r}: {error}") from error
+            raise validation.InvalidInputError(
+                f"{owner}: affinity_similarity {affinity_similarity!r}: {error}"
+            ) from error
         self._choice_model_ctor = choice_model_ctor
         self._choice_model = choice_model_ctor((num_users,), self._no_click_logits.of_users())
         if not self._no_click_logits.is_fixed and getattr(self._choice_model, "variables", None):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{owner}: no_click_mass must be numbers where choice_model_ctor makes variables of its own, "
                 "got a tensor or variable"
             )

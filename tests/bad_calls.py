@@ -17,8 +17,9 @@ def names() -> dict[str, Any]:
     from recsim_ng.core.value import Value
 
     import recsys_po_rl
-    from recsys_po_rl import baselines, checks, corpus, draws, metrics, recommender, scoring, slates, user
+    from recsys_po_rl import baselines, corpus, draws, metrics, recommender, scoring, slates, user
     from recsys_po_rl.artifacts import loggers, run_dir
+    from recsys_po_rl.common import validation
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment, policies
     from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
@@ -60,7 +61,7 @@ def names() -> dict[str, Any]:
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
         "fixed_slates": fixed_slates, "tuned_score": tuned_score, "value_iteration": value_iteration,
         "dynamic_program": dynamic_program, "docs": state(), "run_dir": run_dir, "loggers": loggers,
-        "experiment": experiment, "policies": policies, "checks": checks,
+        "experiment": experiment, "policies": policies, "checks": validation,
     }  # fmt: skip
 
 

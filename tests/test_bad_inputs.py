@@ -14,7 +14,8 @@ import pytest
 
 import recsys_po_rl
 import run_simulation
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, seed_run
 from tests import bad_calls, bad_inputs
 
@@ -167,7 +168,7 @@ def test_bad_run_folders(bad, place, tmp_path):
 @pytest.mark.parametrize("bad", bad_inputs.POLICIES, ids=ids_of(bad_inputs.POLICIES))
 def test_bad_policies(bad, place, tmp_path):
     bad.change(place["run"])
-    with pytest.raises(checks.InvalidInputError, match=bad.says) as error:
+    with pytest.raises(validation.InvalidInputError, match=bad.says) as error:
         recsys_po_rl.load_policy(bad.arguments[0].format(**place))
     assert len(str(error.value).splitlines()) == 1
     check_page(bad.shown, str(error.value), tmp_path)

@@ -12,7 +12,8 @@ from recsim_ng.core import network as network_lib
 from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, runtime, simulation_config, user
+from recsys_po_rl import baselines, corpus, draws, fields, runtime, simulation_config, user
+from recsys_po_rl.common import validation
 
 Value = value.Value
 
@@ -129,7 +130,7 @@ def test_fixed_slate_takes_any_integers(documents, as_given):
     ids=str,
 )
 def test_fixed_slate_refuses_impossible_ids(doc_ids):
-    with pytest.raises(checks.InvalidInputError, match="doc_ids"):
+    with pytest.raises(validation.InvalidInputError, match="doc_ids"):
         baselines.FixedSlateRecommender(CONFIG, doc_ids)
 
 
@@ -169,13 +170,13 @@ def test_names_trainables_and_histories(kind):
 @pytest.mark.parametrize("kind", BASELINES)
 @pytest.mark.parametrize("key", ["num_users", "num_docs", "slate_size", "history_length"])
 def test_baselines_refuse_impossible_configs(kind, key):
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         BASELINES[kind]({**CONFIG, key: 0})
 
 
 @pytest.mark.parametrize("kind", BASELINES)
 def test_slate_longer_than_the_corpus_is_an_error(kind):
-    with pytest.raises(checks.InvalidInputError, match="slate_size"):
+    with pytest.raises(validation.InvalidInputError, match="slate_size"):
         BASELINES[kind]({**CONFIG, "slate_size": NUM_DOCS + 1})
 
 
@@ -245,9 +246,9 @@ def test_best_slates_are_those_of_enumeration(size, no_click, shift):
 def test_best_slates_refuse_impossible_sizes():
     logits, values = tf.zeros((2, 4)), tf.zeros((2, 3))
     for bad in (0, 4):
-        with pytest.raises(checks.InvalidInputError, match="slate_size"):
+        with pytest.raises(validation.InvalidInputError, match="slate_size"):
             baselines.best_slates(logits, values, bad)
-    with pytest.raises(checks.InvalidInputError, match="max_iterations"):
+    with pytest.raises(validation.InvalidInputError, match="max_iterations"):
         baselines.best_slates(logits, values, 2, max_iterations=0)
 
 
@@ -305,12 +306,12 @@ def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
 
 def test_full_information_needs_laws_a_horizon_and_the_interest():
     people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
-    with pytest.raises(checks.InvalidInputError, match="lacks choice_logits, consumed_time, next_interest"):
+    with pytest.raises(validation.InvalidInputError, match="lacks choice_logits, consumed_time, next_interest"):
         baselines.PlanningRecommender(CONFIG, user=object())
-    with pytest.raises(checks.InvalidInputError, match="horizon"):
+    with pytest.raises(validation.InvalidInputError, match="horizon"):
         baselines.PlanningRecommender(CONFIG, user=people, horizon=0)
     hidden = planning_network(functools.partial(baselines.PlanningRecommender, user=people), False)
-    with pytest.raises(checks.InvalidInputError, match="full_information"):
+    with pytest.raises(validation.InvalidInputError, match="full_information"):
         runtime.SeededRuntime(hidden.variables, mode="eager").execute(0)
 
 
@@ -334,5 +335,5 @@ def test_topic_recommender_shows_its_topic_and_fills_up_with_others():
             assert len(set(slate)) == SLATE_SIZE
             assert sure <= set(slate)
             assert topic == 1 or 5 not in slate
-    with pytest.raises(checks.InvalidInputError, match="topic"):
+    with pytest.raises(validation.InvalidInputError, match="topic"):
         baselines.TopicRecommender(CONFIG, topic=-1)

@@ -11,7 +11,8 @@ import tensorflow as tf
 from recsim_ng.applications.recsys_partially_observable_rl import corpus as upstream
 from recsim_ng.core import value
 
-from recsys_po_rl import checks, corpus, draws, fields
+from recsys_po_rl import corpus, draws, fields
+from recsys_po_rl.common import validation
 
 Value = value.Value
 
@@ -380,7 +381,7 @@ def test_static_corpus_does_not_warn_about_how_documents_were_drawn():
 def test_static_corpus_names_a_missing_field(field):
     docs = given_documents()
     del docs[field]
-    with pytest.raises(checks.InvalidInputError, match=field):
+    with pytest.raises(validation.InvalidInputError, match=field):
         corpus.StaticCorpus(CONFIG, Value(**docs))
 
 
@@ -388,7 +389,7 @@ def test_static_corpus_names_a_missing_field(field):
 def test_static_corpus_names_a_field_of_wrong_shape(field):
     docs = given_documents()
     docs[field] = docs[field][:-1]
-    with pytest.raises(checks.InvalidInputError, match=f"{field}.*shape"):
+    with pytest.raises(validation.InvalidInputError, match=f"{field}.*shape"):
         corpus.StaticCorpus(CONFIG, Value(**docs))
 
 
@@ -396,7 +397,7 @@ def test_static_corpus_names_a_field_of_wrong_shape(field):
 def test_static_corpus_refuses_impossible_lengths_in_the_state(length):
     docs = given_documents()
     docs["doc_length"][2] = length
-    with pytest.raises(checks.InvalidInputError, match="doc_length"):
+    with pytest.raises(validation.InvalidInputError, match="doc_length"):
         corpus.StaticCorpus(CONFIG, Value(**docs))
 
 
@@ -452,7 +453,7 @@ def test_reference_corpus_takes_its_seed_from_argument_or_config():
     ],
 )
 def test_corpus_refuses_impossible_numbers(argument, impossible):
-    with pytest.raises(checks.InvalidInputError, match=argument):
+    with pytest.raises(validation.InvalidInputError, match=argument):
         corpus.CorpusWithTopicAndQuality(CONFIG, **{argument: impossible})
 
 
@@ -467,11 +468,11 @@ def test_corpus_refuses_impossible_numbers(argument, impossible):
     ],
 )
 def test_corpora_refuse_impossible_configs(config, key):
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         corpus.CorpusWithTopicAndQuality(config)
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         corpus.StaticCorpus(config, Value(**given_documents()))
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         corpus.ReferenceCorpus(config, seed=1)
 
 
@@ -485,7 +486,7 @@ def test_corpora_refuse_impossible_configs(config, key):
     ],
 )
 def test_reference_corpus_refuses_impossible_arguments(arguments, name):
-    with pytest.raises(checks.InvalidInputError, match=name):
+    with pytest.raises(validation.InvalidInputError, match=name):
         corpus.ReferenceCorpus(CONFIG, **arguments)
 
 
@@ -522,5 +523,5 @@ def test_every_number_of_the_reference_corpus_is_a_parameter(argument, given, mo
     ],
 )
 def test_numbers_of_the_reference_corpus_are_checked(argument, given):
-    with pytest.raises(checks.InvalidInputError, match=argument):
+    with pytest.raises(validation.InvalidInputError, match=argument):
         corpus.ReferenceCorpus({"num_docs": 4, "num_topics": 3, "corpus_seed": 3}, **{argument: given})

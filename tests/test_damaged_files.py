@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import checkpoints, evaluation_form, loggers, per_user, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, evaluate, resuming
 from recsys_po_rl.reporting import compare, compare_page, report, run_files
 from recsys_po_rl.training import trainer
@@ -108,10 +108,10 @@ def raise_if_not_one_line(runs, modes=None):
     """Runs all uses, or those of some modes; returns the lines with which some refused."""
     lines = []
     for call in [call for mode, call in use(runs).items() if modes is None or mode in modes]:
-        with contextlib.suppress(checks.InvalidInputError):
+        with contextlib.suppress(validation.InvalidInputError):
             try:
                 call()
-            except checks.InvalidInputError as error:
+            except validation.InvalidInputError as error:
                 lines.append(str(error))
                 raise
     for line in lines:
@@ -283,5 +283,5 @@ def test_a_damaged_evaluation_is_said_by_report_and_compare(runs):
     page = report.page(run_files.read(str(runs / "one")))
     assert "evaluation.json cannot be read, see above" in page
     assert "has 400 digits" in page
-    with pytest.raises(checks.InvalidInputError, match=r"evaluation\.json is no JSON: .* has 400 digits"):
+    with pytest.raises(validation.InvalidInputError, match=r"evaluation\.json is no JSON: .* has 400 digits"):
         compare.compare([run_files.read(str(runs / name)) for name in ("one", "other")])

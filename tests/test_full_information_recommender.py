@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import checks, corpus, draws, fields, gin_config
+from recsys_po_rl import corpus, draws, fields, gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -147,7 +148,7 @@ def test_in_a_network_it_is_shown_the_interest_and_the_step():
 
 
 def test_users_who_hide_their_interest_are_refused(entity, available):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         entity.slate_ranks(entity.initial_state(), Value(), available)
     assert str(error.value) == (
         "FullInformationRecommender needs a network with full_information = True: users hide their interest"
@@ -168,6 +169,6 @@ def test_users_who_hide_their_interest_are_refused(entity, available):
     ],
 )
 def test_errors_name_the_argument(options, message):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         FullInformationRecommender(**{"config": CONFIG, **options})
     assert gin_config.first_line(error.value) == f"FullInformationRecommender: {message}"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.training.schedules import Linear
 
 END = "recsys_po_rl.Linear.end"
@@ -32,12 +33,12 @@ def test_a_config_with_a_macro_that_nothing_refers_to_is_read_in_another_process
 
 @pytest.mark.parametrize("binding", ["", "  ", "\n"])
 def test_an_empty_binding_is_refused(binding):
-    with pytest.raises(checks.InvalidInputError, match="a binding is empty"):
+    with pytest.raises(validation.InvalidInputError, match="a binding is empty"):
         gin_config.parse([], [binding])
 
 
 def test_a_macro_has_to_be_referred_to():
-    with pytest.raises(checks.InvalidInputError, match="'end' is a macro that nothing refers to"):
+    with pytest.raises(validation.InvalidInputError, match="'end' is a macro that nothing refers to"):
         gin_config.parse([], ["end = 0.5"])
     gin_config.parse([], [f"{END} = %end", "end = 0.5"])
     assert Linear()(1.0) == 0.5
@@ -64,9 +65,9 @@ def test_bound_scalars_are_numbers_and_texts_by_their_short_names():
 
 
 def test_what_stands_in_the_wrong_place_is_one_line_and_other_errors_pass():
-    with pytest.raises(checks.InvalidInputError, match=r"^gin: Linear stands in the wrong place: .*'begin'$"):
+    with pytest.raises(validation.InvalidInputError, match=r"^gin: Linear stands in the wrong place: .*'begin'$"):
         schedule(begin=1.0)()
-    with pytest.raises(checks.InvalidInputError, match="Linear: end must be a finite number"):
+    with pytest.raises(validation.InvalidInputError, match="Linear: end must be a finite number"):
         schedule(end="x")()
 
     def faulty():

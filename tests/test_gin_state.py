@@ -8,8 +8,8 @@ import gin
 import numpy as np
 import pytest
 
-from recsys_po_rl import checks, gin_config, gin_state, user
-from recsys_po_rl.artifacts import config_text
+from recsys_po_rl import gin_config, gin_state, gin_text, user
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import train_and_evaluate
 
 STEP = "recsys_po_rl.InterestEvolutionUser.interest_step_size"
@@ -54,7 +54,7 @@ def test_the_text_has_numpy_values_constants_and_registered_functions(value, tex
     else:
         gin.bind_parameter(STEP, value)
 
-    bound = config_text.bindings(gin_config.config_text())
+    bound = gin_text.bindings(gin_config.config_text())
 
     assert bound[STEP].replace("@somebody", "@test_gin_state.somebody") == text
     gin_state.raise_if_not_writable()
@@ -86,7 +86,7 @@ def test_a_macro_of_a_numpy_number_can_be_read_again():
 def test_a_value_without_a_text_is_refused_before_anything_is_written(value, named, tmp_path):
     gin.bind_parameter(("few", "recsys_po_rl.InterestEvolutionUser", "interest_step_size"), value)
 
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         train_and_evaluate.experiment(output_dir=str(tmp_path / "run"))
 
     message = gin_config.first_line(error.value)
@@ -99,7 +99,7 @@ def test_a_value_without_a_text_is_refused_before_anything_is_written(value, nam
 def test_a_constant_without_a_text_is_refused_unless_the_text_imports_its_module():
     gin.constant("settings.RED", Colour.RED)
     gin.parse_config(f"{STEP} = %settings.RED")
-    with pytest.raises(checks.InvalidInputError, match="interest_step_size is bound to"):
+    with pytest.raises(validation.InvalidInputError, match="interest_step_size is bound to"):
         gin_state.raise_if_not_writable()
 
     gin.parse_config(f"import {Colour.__module__}")
@@ -113,11 +113,11 @@ def test_the_text_imports_the_module_that_registers_a_bound_class(tmp_path, monk
     __import__("own_users_of_a_test")
     gin.parse_config(f"{USER} = @recsys_po_rl.only_in_python")
 
-    assert config_text.imports(gin_config.config_text()) == ["own_users_of_a_test"]
+    assert gin_text.imports(gin_config.config_text()) == ["own_users_of_a_test"]
     assert gin_state.needed().not_importable == []
 
     gin.parse_config("import own_users_of_a_test")
-    assert config_text.imports(gin_config.config_text()) == ["own_users_of_a_test"]
+    assert gin_text.imports(gin_config.config_text()) == ["own_users_of_a_test"]
 
 
 def test_the_projects_own_registrations_need_nothing():

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from recsys_po_rl import checks, gin_config
-from recsys_po_rl.artifacts import config_text
+from recsys_po_rl import gin_config, gin_text
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment  # noqa: F401  (registers what the shipped files bind)
 from recsys_po_rl.training.schedules import Linear
 
@@ -29,8 +29,8 @@ def write(path, *lines):
 def both(path):
     """What is bound when a file is parsed, and when it is read as text."""
     gin_config.parse([path], [])
-    parsed = {name: value for name, value in config_text.bindings(gin_config.config_text()).items() if "Linear" in name}
-    return parsed, config_text.file_bindings(path, ["", gin_config.configs_dir()])
+    parsed = {name: value for name, value in gin_text.bindings(gin_config.config_text()).items() if "Linear" in name}
+    return parsed, gin_text.file_bindings(path, ["", gin_config.configs_dir()])
 
 
 def test_an_include_is_looked_for_beside_the_including_file_and_so_is_its_own(place):
@@ -95,10 +95,10 @@ def test_imports_before_an_include_hold_after_it(place):
 def test_an_error_behind_an_include_names_its_own_line(place):
     write(place / "files" / "part.gin", f"{END} = 0.25")
     path = write(place / "files" / "top.gin", "# a comment", "include 'part.gin'", "", "recsys_po_rl.Linear.endd = 1")
-    with pytest.raises(checks.InvalidInputError, match=r"did you mean end\?") as caught:
+    with pytest.raises(validation.InvalidInputError, match=r"did you mean end\?") as caught:
         gin_config.parse([path], [])
     assert "\n" not in str(caught.value)
-    with pytest.raises(checks.InvalidInputError, match=r"top\.gin.*line 4"):
+    with pytest.raises(validation.InvalidInputError, match=r"top\.gin.*line 4"):
         gin_config.parse([write(place / "files" / "top.gin", "", "include 'part.gin'", "", "prose")], [])
 
 
@@ -107,18 +107,18 @@ def test_a_missing_include_says_where_it_was_looked_for(place, binding):
     path = write(place / "files" / "top.gin", "include 'deep/none.gin'")
     beside = "" if binding else " or beside 'top.gin', which includes it"
     message = rf"^no gin file 'deep/none.gin' here or in configs/{beside}( \(did you mean .*\?\))?$"
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         gin_config.parse(*(([], ["include 'deep/none.gin'"]) if binding else ([path], [])))
     if not binding:
-        with pytest.raises(checks.InvalidInputError, match=message):
-            config_text.file_bindings(path, ["", gin_config.configs_dir()])
+        with pytest.raises(validation.InvalidInputError, match=message):
+            gin_text.file_bindings(path, ["", gin_config.configs_dir()])
 
 
 def test_files_that_include_one_another_are_refused(place):
     write(place / "files" / "one.gin", "include 'two.gin'")
     write(place / "files" / "two.gin", "include 'one.gin'")
     os.symlink(place / "files" / "one.gin", place / "here" / "one.gin")
-    with pytest.raises(checks.InvalidInputError, match="include one another in a circle"):
+    with pytest.raises(validation.InvalidInputError, match="include one another in a circle"):
         gin_config.parse([str(place / "files" / "one.gin")], [])
 
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from recsim_ng.applications.recsys_partially_observable_rl import interest_evolution_simulation as upstream
 
-from recsys_po_rl import checks, fields, interest_evolution_simulation, simulation_config
+from recsys_po_rl import fields, interest_evolution_simulation, simulation_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.training.simulation_runtime import SimulationRuntime
 
 U, D, K, H, T = 4, 6, 5, 3, 5
@@ -154,7 +155,7 @@ def test_fault_impossible_arguments_are_accepted(network, argument, given, messa
         num_training_steps=1, horizon=T, global_batch=U, learning_rate=1e-3, simulation_variables=network.variables,
         trainable_variables=network.trainable_variables,
     )  # fmt: skip
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         interest_evolution_simulation.run_simulation(**{**arguments, argument: given})
 
 
@@ -163,7 +164,7 @@ def test_fault_horizon_zero_upstream_is_an_objective_of_minus_nothing(network, r
     theirs = upstream.make_runtime(network.variables)
     objective = upstream.distributed_train_step(theirs, 0, U, network.trainable_variables)[1]
     assert float(objective) == 0.0
-    with pytest.raises(checks.InvalidInputError, match="horizon"):
+    with pytest.raises(validation.InvalidInputError, match="horizon"):
         interest_evolution_simulation.distributed_train_step(runtime, 0, U, network.trainable_variables)
 
 

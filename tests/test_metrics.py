@@ -13,7 +13,8 @@ from recsim_ng.core import network as network_lib
 from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import baselines, checks, fields, metrics, runtime, simulation_config, user
+from recsys_po_rl import baselines, fields, metrics, runtime, simulation_config, user
+from recsys_po_rl.common import validation
 
 Value = value.Value
 
@@ -96,7 +97,7 @@ def test_names():
 
 @pytest.mark.parametrize("config", [{}, {"num_users": 0}, {"num_users": -1}, {"num_users": 2.0}])
 def test_metrics_refuse_impossible_configs(config):
-    with pytest.raises(checks.InvalidInputError, match="num_users"):
+    with pytest.raises(validation.InvalidInputError, match="num_users"):
         metrics.ConsumedTimeAsRewardMetrics(config)
 
 

@@ -11,7 +11,8 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
 
-from recsys_po_rl import checks, draws, recommender, scoring, simulation_config, slates
+from recsys_po_rl import draws, recommender, scoring, simulation_config, slates
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, train_and_evaluate
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
@@ -78,12 +79,14 @@ def test_a_strategy_is_refused_in_one_line():
     with strategy.scope():
         within = network_of()
         with pytest.raises(
-            checks.InvalidInputError, match=r"^PolicyGradientLearner cannot learn under a tf.distribute"
+            validation.InvalidInputError, match=r"^PolicyGradientLearner cannot learn under a tf.distribute"
         ):
             PolicyGradientLearner(outside, horizon=2)
-        with pytest.raises(checks.InvalidInputError, match=r"^experiment cannot run under a tf\.distribute"):
+        with pytest.raises(validation.InvalidInputError, match=r"^experiment cannot run under a tf\.distribute"):
             train_and_evaluate.experiment()
-    with pytest.raises(checks.InvalidInputError, match=r"^PolicyGradientLearner cannot learn under a tf.distribute"):
+    with pytest.raises(
+        validation.InvalidInputError, match=r"^PolicyGradientLearner cannot learn under a tf.distribute"
+    ):
         PolicyGradientLearner(within, horizon=2)
 
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from recsim_ng.applications.recsys_partially_observable_rl import recommender as upstream
 from recsim_ng.core import value
 
-from recsys_po_rl import checks, corpus, draws, fields, recommender
+from recsys_po_rl import corpus, draws, fields, recommender
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring import collab_filtering
 
 Value = value.Value
@@ -454,12 +455,12 @@ def test_fault_embedding_and_slate_sizes_are_hard_coded():
 @pytest.mark.parametrize("impossible", [None, 0, -2, 1.5, True])
 def test_recommender_refuses_impossible_configs(key, impossible):
     config = {**CONFIG, key: impossible}
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         recommender.CollabFilteringRecommender(config)
     del config[key]
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         recommender.CollabFilteringRecommender(config)
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         recommender.HistoryRecommender(config)
 
 
@@ -467,13 +468,13 @@ def test_recommender_refuses_impossible_configs(key, impossible):
     ("argument", "impossible"), [("doc_embed_dim", 0), ("doc_embed_dim", 3.0), ("greedy", 1), ("greedy", None)]
 )
 def test_recommender_refuses_impossible_arguments(argument, impossible):
-    with pytest.raises(checks.InvalidInputError, match=argument):
+    with pytest.raises(validation.InvalidInputError, match=argument):
         recommender.CollabFilteringRecommender(CONFIG, **{argument: impossible})
 
 
 def test_pool_smaller_than_the_slate_is_an_error(available):
     entity = recommender.CollabFilteringRecommender(CONFIG, scorer_of(SCORES))
-    with pytest.raises(checks.InvalidInputError, match=r"slate of 2 .* available documents, got 1"):
+    with pytest.raises(validation.InvalidInputError, match=r"slate of 2 .* available documents, got 1"):
         entity.slate_docs(some_history(1), Value(), pool_of(available, [5]))
 
 

@@ -13,8 +13,9 @@ from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
 from tensorflow.python.framework import func_graph
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, recommender, scoring, user
+from recsys_po_rl import baselines, corpus, draws, fields, recommender, scoring, user
 from recsys_po_rl import runtime as runtime_lib
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import MODES, SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
@@ -300,17 +301,17 @@ def test_ids_the_scorer_does_not_know_never_show_another_documents_score(mode):
 
 def test_errors_name_the_argument(network):
     runtime = SeededRuntime(network.variables)
-    with pytest.raises(checks.InvalidInputError, match="mode must be one of eager, graph, xla, got 'xml'"):
+    with pytest.raises(validation.InvalidInputError, match="mode must be one of eager, graph, xla, got 'xml'"):
         SeededRuntime(network.variables, mode="xml")
-    with pytest.raises(checks.InvalidInputError, match="length must be an integer of at least 1, got 0"):
+    with pytest.raises(validation.InvalidInputError, match="length must be an integer of at least 1, got 0"):
         runtime.trajectory(0)
-    with pytest.raises(checks.InvalidInputError, match="num_steps must be an integer of at least 0, got -1"):
+    with pytest.raises(validation.InvalidInputError, match="num_steps must be an integer of at least 0, got -1"):
         runtime.execute(-1)
-    with pytest.raises(checks.InvalidInputError, match=r"record must be one of .* \(did you mean slate docs\?\)"):
+    with pytest.raises(validation.InvalidInputError, match=r"record must be one of .* \(did you mean slate docs\?\)"):
         runtime.trajectory(2, record={"slate doc": [fields.DOC_ID]})
-    with pytest.raises(checks.InvalidInputError, match=r"record of 'slate docs' .* \(did you mean doc_id\?\)"):
+    with pytest.raises(validation.InvalidInputError, match=r"record of 'slate docs' .* \(did you mean doc_id\?\)"):
         runtime.trajectory(2, record={fields.SLATE_DOCS: ["doc_ids"]})
-    with pytest.raises(checks.InvalidInputError, match="variable must be one of"):
+    with pytest.raises(validation.InvalidInputError, match="variable must be one of"):
         runtime.flow("nothing like it")
     with pytest.raises(RuntimeError, match="outside a step of its runtime"):
         SeededRuntime(network.variables).network.initial_step()

@@ -15,7 +15,8 @@ from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import checks, corpus, draws, fields, metrics, recommender, runtime, simulation_config, user
+from recsys_po_rl import corpus, draws, fields, metrics, recommender, runtime, simulation_config, user
+from recsys_po_rl.common import validation
 
 Value = value.Value
 create = simulation_config.create_interest_evolution_simulation_network
@@ -433,7 +434,7 @@ def test_drawn_corpora_follow_the_shared_key_in_the_projects_runtime():
 @pytest.mark.parametrize("argument", ["num_users", "num_topics", "num_docs", "history_length", "slate_size"])
 @pytest.mark.parametrize("impossible", [0, -1, 2.0, True, None, "three"])
 def test_fault_impossible_sizes_are_accepted(argument, impossible):
-    with pytest.raises(checks.InvalidInputError, match=argument):
+    with pytest.raises(validation.InvalidInputError, match=argument):
         create(**{**SIZES, argument: impossible})
 
 
@@ -498,7 +499,7 @@ def test_few_topics_are_warned_about_once(num_topics):
     ],
 )
 def test_impossible_arguments_are_named(argument, impossible):
-    with pytest.raises(checks.InvalidInputError, match=argument):
+    with pytest.raises(validation.InvalidInputError, match=argument):
         create(**SIZES, **{argument: impossible})
 
 
@@ -517,5 +518,5 @@ def test_full_information_shows_the_interest_and_changes_nothing_else():
 
 @pytest.mark.parametrize("full_information", [1, "yes", None])
 def test_full_information_is_a_boolean(full_information):
-    with pytest.raises(checks.InvalidInputError, match="full_information"):
+    with pytest.raises(validation.InvalidInputError, match="full_information"):
         create(**SIZES, full_information=full_information)

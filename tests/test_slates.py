@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import checks, slates
+from recsys_po_rl import slates
+from recsys_po_rl.common import validation
 
 INF = math.inf
 NAN = math.nan
@@ -600,14 +601,14 @@ def test_estimated_entropy_repeats_with_its_seed():
 
 @pytest.mark.parametrize("slate_size", [0, -1, 6, 1.0, "2", True, None, np.float32(2)])
 def test_impossible_slate_sizes_are_refused(slate_size):
-    with pytest.raises(checks.InvalidInputError, match=r"slate_size must be ") as error:
+    with pytest.raises(validation.InvalidInputError, match=r"slate_size must be ") as error:
         slates.TopKPlackettLuce(draw_logits(3, 5), slate_size)
     assert "\n" not in str(error.value)
 
 
 def test_a_slate_larger_than_the_pool_is_refused_in_one_line_with_both_sizes():
     with pytest.raises(
-        checks.InvalidInputError, match=r"slate_size must be at most the number of documents, 5, got 6$"
+        validation.InvalidInputError, match=r"slate_size must be at most the number of documents, 5, got 6$"
     ):
         slates.TopKPlackettLuce(draw_logits(3, 5), 6)
 
@@ -617,7 +618,7 @@ def test_an_unknown_number_of_documents_is_refused():
     def traced(logits):
         return slates.TopKPlackettLuce(logits, 2).mode()
 
-    with pytest.raises(checks.InvalidInputError, match=r"the last axis of logits must have a known size"):
+    with pytest.raises(validation.InvalidInputError, match=r"the last axis of logits must have a known size"):
         traced.get_concrete_function()
 
 

@@ -15,7 +15,8 @@ from recsim_ng.entities.choice_models import affinities, selectors
 from recsim_ng.entities.state_models import static
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import checks, draws, fields, simulation_config, user
+from recsys_po_rl import draws, fields, simulation_config, user
+from recsys_po_rl.common import validation
 
 Value = value.Value
 
@@ -769,7 +770,7 @@ def test_fault_time_spec_starts_at_zero(slate, docs, interest):
     ],
 )
 def test_user_refuses_impossible_arguments(argument, impossible):
-    with pytest.raises(checks.InvalidInputError, match=argument):
+    with pytest.raises(validation.InvalidInputError, match=argument):
         user.InterestEvolutionUser(CONFIG, **{argument: impossible})
 
 
@@ -777,10 +778,10 @@ def test_user_refuses_impossible_arguments(argument, impossible):
 @pytest.mark.parametrize("impossible", [None, 0, -1, 2.0, True])
 def test_user_refuses_impossible_configs(key, impossible):
     config = {**CONFIG, key: impossible}
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         user.InterestEvolutionUser(config)
     del config[key]
-    with pytest.raises(checks.InvalidInputError, match=key):
+    with pytest.raises(validation.InvalidInputError, match=key):
         user.InterestEvolutionUser(config)
 
 
@@ -791,5 +792,5 @@ def test_unknown_similarity_is_an_error_that_names_the_known_ones():
 
 @pytest.mark.parametrize("similarity", ["single_peaked", "manhattan", 3])
 def test_a_similarity_that_cannot_work_is_refused_by_name(similarity):
-    with pytest.raises(checks.InvalidInputError, match=f"affinity_similarity '?{similarity}'?"):
+    with pytest.raises(validation.InvalidInputError, match=f"affinity_similarity '?{similarity}'?"):
         user.InterestEvolutionUser(CONFIG, affinity_similarity=similarity)

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import readers, run_dir
+from recsys_po_rl.common import validation
 
 CHECKPOINTS_KEPT = 3
 _NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also what a cut off one leaves
@@ -54,7 +54,7 @@ def find(folder: str, run: str) -> Search:
       run: identity of the run, see `run_dir.environment`.
 
     Raises:
-      checks.InvalidInputError: if there is one of another run.
+      InvalidInputError: if there is one of another run.
     """
     path = os.path.join(folder, run_dir.CHECKPOINTS)
     names = os.listdir(path) if os.path.isdir(path) else []
@@ -117,14 +117,16 @@ class Checkpoints:
           The best policy's weights, in the order of the recommender's variables.
 
         Raises:
-          checks.InvalidInputError: if it is one of another network or learner.
+          InvalidInputError: if it is one of another network or learner.
         """
         try:
             with readable(found.path) as path:
                 self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             why = " ".join(str(error).split())[:200]
-            raise checks.InvalidInputError(f"the checkpoint {found.path!r} does not fit this network: {why}") from error
+            raise validation.InvalidInputError(
+                f"the checkpoint {found.path!r} does not fit this network: {why}"
+            ) from error
         self._saved_step = found.step
         return [copy.numpy() for copy in self._best_weights]
 
@@ -247,7 +249,7 @@ def _sidecar(prefix: str) -> dict[str, Any]:
     name = f"{os.path.basename(prefix)}.json"
     try:
         content = readers.json_object(f"{prefix}.json")
-    except (FileNotFoundError, checks.InvalidInputError) as error:
+    except (FileNotFoundError, validation.InvalidInputError) as error:
         raise _BrokenError(f"{name} cannot be read") from error
     if any(key not in content for key in _COMPLETE):
         raise _BrokenError(f"{name} lacks {' or '.join(_COMPLETE)}")
@@ -289,7 +291,7 @@ def _is_state(state: Any, step: int) -> bool:
 
 def _raise_if_foreign(prefix: str, content: Mapping[str, Any], run: str) -> None:
     if content["run"] != run:
-        raise checks.InvalidInputError(f"the checkpoint {prefix!r} is another run's: take it out of this folder")
+        raise validation.InvalidInputError(f"the checkpoint {prefix!r} is another run's: take it out of this folder")
 
 
 def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
@@ -298,7 +300,7 @@ def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
     if not changed:
         return
     if set(found) == set(expected) and _can_be_read(prefix):
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"the checkpoint {prefix!r} is not the one that this run wrote ({changed[0]} is another file): "
             "take it out of this folder"
         )

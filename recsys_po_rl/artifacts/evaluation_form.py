@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import readers
+from recsys_po_rl.common import validation
 
 MAX_COUNT = 10**15  # of users, slates, steps
 MAX_SEED = 2**32 - 1
@@ -25,12 +25,12 @@ def read(path: str) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if nothing is there.
-      checks.InvalidInputError: one line, if it is no such file.
+      InvalidInputError: one line, if it is no such file.
     """
     content = readers.json_object(path)
     name = os.path.basename(path)
     if "policies" not in content:
-        raise checks.InvalidInputError(f"{name} has not the form that this project writes: it lacks policies")
+        raise validation.InvalidInputError(f"{name} has not the form that this project writes: it lacks policies")
     _evaluation(f"{name} has not the form that this project writes: ", content)
     return content
 
@@ -43,14 +43,14 @@ def raise_if_not_comparable(content: Mapping[str, Any], name: str) -> None:
       name: of the file, for messages.
 
     Raises:
-      checks.InvalidInputError: one line, if it lacks a seed, the horizon, or a policy's mean, interval or users.
+      InvalidInputError: one line, if it lacks a seed, the horizon, or a policy's mean, interval or users.
     """
     lead = f"{name} has not the form that this project writes: "
     _raise_if_lacking(f"{lead}it", content, ("seed", "corpus_seed", "horizon"))
     if not content["policies"]:
-        raise checks.InvalidInputError(f"{lead}it has no policies")
+        raise validation.InvalidInputError(f"{lead}it has no policies")
     for policy, entry in content["policies"].items():
-        _raise_if_lacking(f"{lead}policies.{checks.shown(policy)}", entry, _COMPARED)
+        _raise_if_lacking(f"{lead}policies.{validation.shown(policy)}", entry, _COMPARED)
 
 
 def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
@@ -61,7 +61,7 @@ def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
       name: of the file, for messages.
 
     Raises:
-      checks.InvalidInputError: one line, if a policy or its price lacks a number, or there is no policy.
+      InvalidInputError: one line, if a policy or its price lacks a number, or there is no policy.
     """
     lead = f"{name} has not the form that this project writes: "
     several = any("num_seeds" in entry for entry in content["policies"].values())
@@ -70,27 +70,29 @@ def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
     needed += ("interquartile_mean", "probability_of_improvement") if across else ()
     _raise_if_lacking(f"{lead}it", content, ("horizon",))
     if not content["policies"]:
-        raise checks.InvalidInputError(f"{lead}it has no policies")
+        raise validation.InvalidInputError(f"{lead}it has no policies")
     for policy, entry in content["policies"].items():
-        _raise_if_lacking(f"{lead}policies.{checks.shown(policy)}", entry, needed)
+        _raise_if_lacking(f"{lead}policies.{validation.shown(policy)}", entry, needed)
         for part in ("minus_learned", "interquartile_mean", "probability_of_improvement"):
             if part in needed:
-                _raise_if_lacking(f"{lead}policies.{checks.shown(policy)}.{part}", entry[part], ("mean",))
+                _raise_if_lacking(f"{lead}policies.{validation.shown(policy)}.{part}", entry[part], ("mean",))
     price = content.get("price_of_partial_observability")
     if price:
         _raise_if_lacking(f"{lead}price_of_partial_observability", price, ("policies", "unit", "num_units"))
         for policy, entry in price["policies"].items():
-            _raise_if_lacking(f"{lead}the price of {checks.shown(policy)}", entry, ("label", "mean", "interval95"))
+            _raise_if_lacking(f"{lead}the price of {validation.shown(policy)}", entry, ("label", "mean", "interval95"))
             if "share_of_gap" not in entry or (entry["share_of_gap"] is not None and "share_interval95" not in entry):
-                raise checks.InvalidInputError(f"{lead}the price of {checks.shown(policy)} lacks its share of the gap")
+                raise validation.InvalidInputError(
+                    f"{lead}the price of {validation.shown(policy)} lacks its share of the gap"
+                )
         if len(price["policies"]) > 1 and not {"gap", "differences"} <= set(price):
-            raise checks.InvalidInputError(f"{lead}price_of_partial_observability lacks gap or differences")
+            raise validation.InvalidInputError(f"{lead}price_of_partial_observability lacks gap or differences")
 
 
 def _raise_if_lacking(where: str, entry: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in keys:
         if entry.get(key) is None:
-            raise checks.InvalidInputError(f"{where} lacks {key}")
+            raise validation.InvalidInputError(f"{where} lacks {key}")
 
 
 def _evaluation(where: str, content: Any) -> None:
@@ -134,7 +136,7 @@ def _mapping(check: _Check) -> _Check:
         if not isinstance(value, dict):
             raise _error(where, "an object", value)
         for key, item in value.items():
-            check(f"{where}.{checks.shown(key, 60)}", item)
+            check(f"{where}.{validation.shown(key, 60)}", item)
 
     return checked
 
@@ -191,8 +193,10 @@ def _each(where: str, content: Mapping[str, Any], fields: Mapping[str, _Check]) 
             check(f"{where}{key}", content[key])
 
 
-def _error(where: str, allowed: str, value: Any) -> checks.InvalidInputError:
-    return checks.InvalidInputError(f"{checks.cut(where, 300)} must be {allowed}, got {checks.shown(value, 60)}")
+def _error(where: str, allowed: str, value: Any) -> validation.InvalidInputError:
+    return validation.InvalidInputError(
+        f"{validation.cut(where, 300)} must be {allowed}, got {validation.shown(value, 60)}"
+    )
 
 
 _ESTIMATE: dict[str, _Check] = {"mean": _number, "interval95": _interval}

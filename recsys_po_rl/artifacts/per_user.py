@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import readers, run_dir
+from recsys_po_rl.common import validation
 
 FILE = "per_user.npz"
 _POLICIES, _TOTALS = "policies", "totals"
@@ -41,23 +41,25 @@ def load(folder: str) -> dict[str, np.ndarray]:
       By policy float32 [N].
 
     Raises:
-      checks.InvalidInputError: one line, if the file is not there, or is not one that `save` wrote; if it has no
+      InvalidInputError: one line, if the file is not there, or is not one that `save` wrote; if it has no
         users, or a total that is not finite.
     """
     path = os.path.join(folder, FILE)
     try:
         policies, totals = readers.arrays(path, (_POLICIES, _TOTALS))
     except FileNotFoundError:
-        raise checks.InvalidInputError(f"{folder!r} has no {FILE}: it does not say what each user brought") from None
-    refused = f"{checks.shown(path, checks.MAX_PATH_SHOWN)} cannot be read"
+        raise validation.InvalidInputError(
+            f"{folder!r} has no {FILE}: it does not say what each user brought"
+        ) from None
+    refused = f"{validation.shown(path, validation.MAX_PATH_SHOWN)} cannot be read"
     if policies.ndim != 1 or totals.ndim != 2 or len(policies) != len(totals) or totals.dtype != np.float32:
-        raise checks.InvalidInputError(f"{refused}: it does not hold totals by policy and user")
+        raise validation.InvalidInputError(f"{refused}: it does not hold totals by policy and user")
     try:
         names = [str(name) for name in policies.tolist()] if policies.dtype.kind == "U" else []
     except ValueError as error:  # numbers that are no letters
-        raise checks.InvalidInputError(f"{refused}: a policy's name is no text") from error
+        raise validation.InvalidInputError(f"{refused}: a policy's name is no text") from error
     if not totals.size or not names or len(set(names)) < len(names):
-        raise checks.InvalidInputError(f"{refused}: it holds no policies with different names, or no users")
+        raise validation.InvalidInputError(f"{refused}: it holds no policies with different names, or no users")
     if not np.isfinite(totals).all():
-        raise checks.InvalidInputError(f"{refused}: a total is no finite number")
+        raise validation.InvalidInputError(f"{refused}: a total is no finite number")
     return dict(zip(names, totals))

@@ -1,6 +1,6 @@
 """Readers of JSON, CSV and npz files: one for each format, with limits; nothing in a file is executed or unpickled.
 
-A file is whole and within the limits, or one line says what is wrong with it, as `checks.InvalidInputError`.
+A file is whole and within the limits, or one line says what is wrong with it, as `validation.InvalidInputError`.
 """
 
 import csv
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl import checks, regular_files
+from recsys_po_rl.common import regular_files, validation
 
 MAX_JSON_BYTES = 64 << 20  # portrait.json of a large study has about one MiB
 MAX_JSON_DEPTH = 40  # evaluation.json has eight levels
@@ -39,7 +39,7 @@ def json_object(path: str) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if nothing is there.
-      checks.InvalidInputError: one line, if it is no such file.
+      InvalidInputError: one line, if it is no such file.
     """
     name = os.path.basename(path)
     content = regular_files.content(path, MAX_JSON_BYTES)
@@ -52,16 +52,16 @@ def json_object(path: str) -> dict[str, Any]:
             object_pairs_hook=_without_duplicates,
         )
     except UnicodeDecodeError as error:
-        raise checks.InvalidInputError(f"{name} cannot be read: byte {error.start + 1} is not utf-8") from error
+        raise validation.InvalidInputError(f"{name} cannot be read: byte {error.start + 1} is not utf-8") from error
     except RecursionError as error:
-        raise checks.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep") from error
+        raise validation.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep") from error
     except ValueError as error:
         why = "" if isinstance(error, _ContentError) else ", perhaps it was cut off"
-        raise checks.InvalidInputError(f"{name} is no JSON{why}: {error}") from error
+        raise validation.InvalidInputError(f"{name} is no JSON{why}: {error}") from error
     if not isinstance(found, dict):
-        raise checks.InvalidInputError(f"{name} is not what this project writes: no object on the top")
+        raise validation.InvalidInputError(f"{name} is not what this project writes: no object on the top")
     if _nests_deeper(found, MAX_JSON_DEPTH):
-        raise checks.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep")
+        raise validation.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep")
     return found
 
 
@@ -86,7 +86,7 @@ def table(path: str) -> Table:
 
     Raises:
       FileNotFoundError: if nothing is there.
-      checks.InvalidInputError: one line, if it is no regular file, or too large.
+      InvalidInputError: one line, if it is no regular file, or too large.
     """
     name = os.path.basename(path)
     content = regular_files.content(path, MAX_TABLE_BYTES)
@@ -144,7 +144,7 @@ def arrays(path: str, names: Sequence[str]) -> list[np.ndarray]:
 
     Raises:
       FileNotFoundError: if nothing is there.
-      checks.InvalidInputError: one line, if it is no such file, or an array is larger than `MAX_ARRAYS_BYTES`, or has
+      InvalidInputError: one line, if it is no such file, or an array is larger than `MAX_ARRAYS_BYTES`, or has
         fewer or more values than its header says.
     """
     content = regular_files.content(path, MAX_ARRAYS_BYTES)
@@ -155,8 +155,10 @@ def arrays(path: str, names: Sequence[str]) -> list[np.ndarray]:
     # zipfile, zlib and NumPy's reader of headers (which parses Python's syntax) raise a dozen kinds of errors for
     # damaged bytes: BadZipFile, zlib.error, struct.error, RuntimeError, SyntaxError, TokenError, MemoryError, ...
     except Exception as error:
-        why = checks.cut(" ".join(str(error).split()) or type(error).__name__)
-        raise checks.InvalidInputError(f"{checks.shown(path, checks.MAX_PATH_SHOWN)} cannot be read: {why}") from error
+        why = validation.cut(" ".join(str(error).split()) or type(error).__name__)
+        raise validation.InvalidInputError(
+            f"{validation.shown(path, validation.MAX_PATH_SHOWN)} cannot be read: {why}"
+        ) from error
 
 
 class _ContentError(ValueError):
@@ -165,14 +167,14 @@ class _ContentError(ValueError):
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_JSON_DIGITS:  # before it is made a number: that takes the square of its length
-        raise _ContentError(f"the number {checks.cut(digits, 20)} has {len(digits)} digits")
+        raise _ContentError(f"the number {validation.cut(digits, 20)} has {len(digits)} digits")
     return int(digits)
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if not abs(value) <= MAX_JSON_NUMBER:
-        raise _ContentError(f"the number {checks.cut(digits, 20)} is too large")
+        raise _ContentError(f"the number {validation.cut(digits, 20)} is too large")
     return value
 
 
@@ -185,7 +187,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _ContentError(f"the key {checks.shown(twice)} stands twice")
+        raise _ContentError(f"the key {validation.shown(twice)} stands twice")
     return found
 
 

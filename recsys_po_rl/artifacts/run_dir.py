@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import evaluation_form, readers
+from recsys_po_rl.common import validation
 from recsys_po_rl.version import __version__
 
 METRICS = "metrics.csv"
@@ -119,7 +119,7 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
       under: where time-stamped folders go.
 
     Raises:
-      checks.InvalidInputError: if the folder holds a run already, or parts of one, or is a file, or cannot be written.
+      InvalidInputError: if the folder holds a run already, or parts of one, or is a file, or cannot be written.
     """
     if output_dir is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -132,7 +132,7 @@ def free_path(output_dir: Optional[str], under: str = "runs") -> str:
     held = [name for name in OF_A_RUN if os.path.exists(os.path.join(output_dir, name))]
     held += [name for name in _listed(output_dir) if _ALSO_OF_A_RUN.fullmatch(name)]
     if held:
-        raise checks.InvalidInputError(f"output_dir {output_dir!r} already holds a run ({held[0]}): choose another")
+        raise validation.InvalidInputError(f"output_dir {output_dir!r} already holds a run ({held[0]}): choose another")
     return output_dir
 
 
@@ -142,35 +142,35 @@ def _listed(folder: str) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise checks.InvalidInputError(f"output_dir {folder!r} cannot be read: {error.strerror}") from None
+        raise validation.InvalidInputError(f"output_dir {folder!r} cannot be read: {error.strerror}") from None
 
 
 def raise_if_no_folder(output_dir: Any) -> str:
     """Makes sure that a folder can be written, or made; returns its path.
 
     Raises:
-      checks.InvalidInputError: if it cannot.
+      InvalidInputError: if it cannot.
     """
     if not isinstance(output_dir, (str, os.PathLike)) or not os.fspath(output_dir):
-        raise checks.InvalidTypeError(f"output_dir must be a path, got {output_dir!r}")
+        raise validation.InvalidTypeError(f"output_dir must be a path, got {output_dir!r}")
     output_dir = str(os.fspath(output_dir))
     if os.path.exists(output_dir) and not os.path.isdir(output_dir):
-        raise checks.InvalidInputError(f"output_dir {output_dir!r} is a file, a folder is needed")
+        raise validation.InvalidInputError(f"output_dir {output_dir!r} is a file, a folder is needed")
     try:
         output_dir.encode()
         os.stat(output_dir)
     except UnicodeEncodeError:
-        raise checks.InvalidInputError(f"output_dir must be text in UTF-8, got {output_dir!r}") from None
+        raise validation.InvalidInputError(f"output_dir must be text in UTF-8, got {output_dir!r}") from None
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
         why = getattr(error, "strerror", None) or error
-        raise checks.InvalidInputError(f"output_dir {output_dir!r} cannot be made: {why}") from None
+        raise validation.InvalidInputError(f"output_dir {output_dir!r} cannot be made: {why}") from None
     existing = os.path.abspath(output_dir)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing) or not os.access(existing, os.W_OK):
-        raise checks.InvalidInputError(f"output_dir {output_dir!r} cannot be made: {existing!r} is not writable")
+        raise validation.InvalidInputError(f"output_dir {output_dir!r} cannot be made: {existing!r} is not writable")
     return output_dir
 
 
@@ -264,7 +264,7 @@ def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
     """The content of a file that `write_json` wrote; None if there is none, or it is damaged."""
     try:
         return readers.json_object(os.path.join(folder, name))
-    except (FileNotFoundError, checks.InvalidInputError):
+    except (FileNotFoundError, validation.InvalidInputError):
         return None
 
 
@@ -297,7 +297,7 @@ def is_finished(folder: str) -> bool:
         return False
     try:
         evaluation_form.read(os.path.join(folder, EVALUATION))
-    except (FileNotFoundError, checks.InvalidInputError):
+    except (FileNotFoundError, validation.InvalidInputError):
         return False
     return all(os.path.isfile(os.path.join(folder, str(name))) for name in files)
 
@@ -313,20 +313,22 @@ def errors_of(
       advice: the end of the message.
 
     Raises:
-      checks.InvalidInputError: in place of an OSError of a full, read-only or forbidden disk, or TensorFlow's of such.
+      InvalidInputError: in place of an OSError of a full, read-only or forbidden disk, or TensorFlow's of such.
       FolderMovedError: in place of any error, if the folder is no longer there.
     """
     place = Place(folder)
     try:
         yield
-    except (checks.InvalidInputError, FolderMovedError):
+    except (validation.InvalidInputError, FolderMovedError):
         raise
     except Exception as error:  # of whatever kind a path that leads nowhere ends in
         place.raise_if_moved()
         reason = _refusal(error, folder)
         if reason is None:
             raise
-        raise checks.InvalidInputError(f"the run folder {folder!r} cannot be written: {reason}; {advice}") from error
+        raise validation.InvalidInputError(
+            f"the run folder {folder!r} cannot be written: {reason}; {advice}"
+        ) from error
 
 
 def _refusal(error: Exception, folder: str) -> Optional[str]:

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy as np
 
-from recsys_po_rl import checks, draws, fields
+from recsys_po_rl import draws, fields
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import behaviour as behaviour_lib
 from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.behaviour import Behaviour
@@ -60,11 +61,11 @@ def evaluate(
       What each user brought and, by quarter of the horizon, did.
 
     Raises:
-      checks.InvalidInputError: if a number is out of bounds, or the batch size is not the network's.
+      InvalidInputError: if a number is out of bounds, or the batch size is not the network's.
     """
-    checks.integer("horizon", horizon, 1)
-    checks.integer("num_users", num_users, 1)
-    checks.integer("batch_size", batch_size, 1)
+    validation.integer("horizon", horizon, 1)
+    validation.integer("num_users", num_users, 1)
+    validation.integer("batch_size", batch_size, 1)
     record = {fields.METRICS_STATE: [fields.REWARD], **(_recordable(runtime) if behaviour else {})}
     collector = behaviour_lib.Collector(horizon)
     totals, upstream_totals = [], []
@@ -79,7 +80,7 @@ def evaluate(
             rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)
             counting = min(batch_size, num_users - batch * batch_size)
             if rewards.shape[1] != batch_size:
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"batch_size must be {rewards.shape[1]}, the users of the network, got {batch_size}"
                 )
             totals.append(rewards.sum(axis=0))

@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config, output
+from recsys_po_rl import gin_config
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import modes, stopping, user_errors
 from recsys_po_rl.experiment.processes import SeedFailedError
 from recsys_po_rl.training.alarms import StoppedByAlarmError
@@ -35,7 +36,7 @@ def run(flags: Any) -> int:
     except output.NotWrittenError as error:
         output.complain(f"error: {error}")
         return FAILED
-    except checks.InvalidInputError as error:
+    except validation.InvalidInputError as error:
         output.complain(f"error: {gin_config.first_line(error)}")
         return BAD_INPUT
     except RecursionError as error:

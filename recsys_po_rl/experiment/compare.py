@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Optional
 
-from recsys_po_rl import checks, output
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.common import output, validation
 from recsys_po_rl.reporting import compare as compare_lib
 from recsys_po_rl.reporting import compare_page, run_files
 from recsys_po_rl.reporting.compare import Comparison
@@ -29,20 +29,22 @@ def compare(
       The comparison.
 
     Raises:
-      checks.InvalidInputError: one line: a folder that holds no finished run; runs whose worlds, seeds or users differ,
+      InvalidInputError: one line: a folder that holds no finished run; runs whose worlds, seeds or users differ,
         with the keys that do; an output folder that holds a run or a comparison already or cannot be written.
     """
     runs = [run_files.read(folder) for folder in run_dirs]
     comparison = compare_lib.compare(runs, unpaired)
     if output_dir is not None and os.path.exists(os.path.join(output_dir, PAGE)):
-        raise checks.InvalidInputError(f"output_dir {output_dir!r} already holds a comparison ({PAGE}): choose another")
+        raise validation.InvalidInputError(
+            f"output_dir {output_dir!r} already holds a comparison ({PAGE}): choose another"
+        )
     page = compare_page.page(comparison, runs)
     run_dir.free_path(output_dir, UNDER)
     try:
         folder = run_dir.create(output_dir, UNDER)
         run_dir.write_text(folder, PAGE, page)
     except OSError as error:
-        raise checks.InvalidInputError(f"{PAGE} cannot be written: {error.strerror}") from error
+        raise validation.InvalidInputError(f"{PAGE} cannot be written: {error.strerror}") from error
     if not quiet:
         output.say(compare_page.text(comparison, [run.config for run in runs]))
         output.say(f"\npage: {os.path.join(folder, PAGE)}")

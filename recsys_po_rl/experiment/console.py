@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import tqdm
 
-from recsys_po_rl import output
+from recsys_po_rl.common import output
 from recsys_po_rl.evaluation import price as price_lib
 from recsys_po_rl.reporting.numbers import plain
 from recsys_po_rl.training.trainer import TrainingRow

@@ -11,8 +11,9 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config, gin_state, output, regular_files
-from recsys_po_rl.artifacts import checkpoints, config_text, evaluation_form, run_dir
+from recsys_po_rl import gin_config, gin_state, gin_text
+from recsys_po_rl.artifacts import checkpoints, evaluation_form, run_dir
+from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
 from recsys_po_rl.experiment.seed_run import Plan, Trained
 from recsys_po_rl.reporting import figures
@@ -68,7 +69,7 @@ def evaluate(
       not bound).
 
     Raises:
-      checks.InvalidInputError: one line, if there is no policy in the folder, or it does not fit the world, or a
+      InvalidInputError: one line, if there is no policy in the folder, or it does not fit the world, or a
         binding is impossible, or config.gin needs a module that is not imported.
     """
     sources = _sources(run)
@@ -93,18 +94,18 @@ def _evaluate(
     """Evaluates in the scope of the run; no module that its config.gin names is imported by now but those wanted."""
     try:
         gin_config.parse([os.path.join(run, run_dir.CONFIG)], [])
-    except checks.InvalidInputError as error:
+    except validation.InvalidInputError as error:
         if "No configurable matching" not in str(error):
             raise
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{gin_config.first_line(error)}: if that is your own, import the module that registers it, with "
             "--gin_bindings 'import MODULE'; if a script defines it, call evaluate in that script"
         ) from error
-    before = config_text.bindings(gin_config.config_text())
+    before = gin_text.bindings(gin_config.config_text())
     _raise_if_not_bound(run)
     gin_config.parse(gin_files, gin_bindings)
     gin_state.raise_if_not_writable()
-    after = config_text.bindings(gin_config.config_text())
+    after = gin_text.bindings(gin_config.config_text())
     checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
     under = os.path.join(run, EVALUATIONS)
     run_dir.free_path(output_dir, under)
@@ -190,7 +191,7 @@ def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
 def _sources(run: str) -> list[_Source]:
     """The policies in a run folder, in the order of its seeds."""
     if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
-        raise checks.InvalidInputError(f"there is no run folder {checks.shown(run, checks.MAX_PATH_SHOWN)}")
+        raise validation.InvalidInputError(f"there is no run folder {validation.shown(run, validation.MAX_PATH_SHOWN)}")
     environment = _environment(run)
     seeds = environment["seeds"]
     folders = [run] if len(seeds) == 1 else [os.path.join(run, f"seed_{seed}") for seed in seeds]
@@ -199,7 +200,7 @@ def _sources(run: str) -> list[_Source]:
         own = environment if folder == run else _environment(folder)
         _own_evaluation(folder)  # damaged, it is refused before anything is built
         name = f"{folder!r}: {run_dir.ENVIRONMENT}: corpus_seed"
-        world_seed = checks.integer(name, own.get("corpus_seed", seed), 0)
+        world_seed = validation.integer(name, own.get("corpus_seed", seed), 0)
         found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
     return found
 
@@ -208,17 +209,17 @@ def _environment(folder: str) -> dict[str, Any]:
     content = run_dir.read_json(folder, run_dir.ENVIRONMENT)
     seeds = (content or {}).get("seeds")
     if not isinstance(content, dict) or not isinstance(seeds, list) or not seeds:
-        raise checks.InvalidInputError(f"{folder!r} is no run folder: it has no whole {run_dir.ENVIRONMENT}")
+        raise validation.InvalidInputError(f"{folder!r} is no run folder: it has no whole {run_dir.ENVIRONMENT}")
     for seed in seeds:
-        checks.integer(f"{folder!r}: {run_dir.ENVIRONMENT}: seeds: each", seed, 0)
+        validation.integer(f"{folder!r}: {run_dir.ENVIRONMENT}: seeds: each", seed, 0)
     return content
 
 
 def _read(folder: str, name: str) -> str:
     try:
         return regular_files.text(os.path.join(folder, name))
-    except (FileNotFoundError, checks.InvalidInputError) as error:
-        raise checks.InvalidInputError(f"{folder!r} is no run folder: {name} cannot be read") from error
+    except (FileNotFoundError, validation.InvalidInputError) as error:
+        raise validation.InvalidInputError(f"{folder!r} is no run folder: {name} cannot be read") from error
 
 
 def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
@@ -227,9 +228,9 @@ def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -
     folders = ["", gin_config.configs_dir()]
     with contextlib.suppress(ValueError, OSError):  # a missing or wrong file: gin reads it again, and says what it is
         for path in gin_files:
-            modules.extend(config_text.file_imports(path, folders))
+            modules.extend(gin_text.file_imports(path, folders))
         for binding in gin_bindings:
-            modules.extend(config_text.imports(binding, folders))
+            modules.extend(gin_text.imports(binding, folders))
     for module in modules:
         gin_config.import_module(module)
 
@@ -237,17 +238,17 @@ def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -
 def _raise_if_not_imported(run: str, text: str) -> None:
     """Refuses a config.gin that would have gin import a module or read a file: it may come from somebody else."""
     try:
-        modules = config_text.imports(text)
-    except checks.InvalidInputError as error:
-        raise checks.InvalidInputError(f"{run!r}: {run_dir.CONFIG}: {gin_config.first_line(error)}") from error
+        modules = gin_text.imports(text)
+    except validation.InvalidInputError as error:
+        raise validation.InvalidInputError(f"{run!r}: {run_dir.CONFIG}: {gin_config.first_line(error)}") from error
     for module in modules:
         if module.startswith("__gin__."):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{run!r}: {run_dir.CONFIG} uses gin's {module.removeprefix('__gin__.')}, with which a file can name "
                 "any function: it is not read; register your classes with gin.configurable and import their module"
             )
         if module not in sys.modules:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{run!r}: {run_dir.CONFIG} needs the module {module!r}, and a run folder has nothing imported: "
                 f"if you trust that module, add --gin_bindings 'import {module}'"
             )
@@ -259,7 +260,7 @@ def _scope(run: str) -> list[str]:
     recorded = given.get("experiment.gin_scope", "''") if isinstance(given, dict) else "''"
     match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", str(recorded))
     if not match:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{run!r}: {run_dir.ENVIRONMENT}: experiment.gin_scope must be names with '/' between"
         )
     return match.group(1).split("/") if match.group(1) else []
@@ -269,11 +270,11 @@ def _raise_if_not_bound(run: str) -> None:
     """A run that was started from Python can have arguments that its config.gin lacks."""
     given = (run_dir.read_json(run, run_dir.ENVIRONMENT) or {}).get("arguments") or {}
     if not isinstance(given, dict):
-        raise checks.InvalidInputError(f"{run!r} is no run folder: {run_dir.ENVIRONMENT} has no arguments by name")
+        raise validation.InvalidInputError(f"{run!r} is no run folder: {run_dir.ENVIRONMENT} has no arguments by name")
     known = arguments.checked(arguments.bound(train_and_evaluate.experiment)).plan.arguments
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{run!r} was made with arguments that its {run_dir.CONFIG} does not have ({', '.join(lacking)}): "
             "bind them with gin to evaluate it here"
         )
@@ -291,7 +292,7 @@ def _seeds_of_users(
     seed, world_seed = source.seed, source.world_seed
     if before.get(seeds) != after.get(seeds):
         if len(checked.seeds) > 1:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"experiment.seeds must be the run's own, or one seed, whose users the policies meet, "
                 f"got {checked.seeds} for {num_sources} trained"
             )
@@ -305,7 +306,7 @@ def _restored(plan: Plan, source: _Source) -> Trained:
     """The weights of the last and of the best policy, on a network of the world of the evaluation."""
     search = checkpoints.find(source.folder, source.run)
     if not search.whole:
-        raise checks.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
+        raise validation.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
     found = search.whole[0]
     recommender = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=source.world_seed).recommender
     best = [tf.Variable(tf.zeros_like(weight)) for weight in recommender.variables]
@@ -315,7 +316,7 @@ def _restored(plan: Plan, source: _Source) -> Trained:
             status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         why = " ".join(str(error).split())[:200]
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"the policy of {source.folder!r} does not fit this network (documents, embeddings and model must be as "
             f"trained): {why}"
         ) from error

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from recsys_po_rl import gin_config, output
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import output
 
 
 def train_and_evaluate(flags: Any) -> None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import per_user, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import arguments, calibration, recording, scaling, seed_run
 from recsys_po_rl.experiment.calibration import PolicyCost
@@ -51,7 +51,7 @@ def estimate(checked: arguments.Checked) -> Estimate:
       benchmarks/PLAN_ACCURACY.md.
 
     Raises:
-      checks.InvalidInputError: one line, if it cannot fit in memory; names the largest population that would.
+      InvalidInputError: one line, if it cannot fit in memory; names the largest population that would.
     """
     loading, loaded = calibration.seconds_since_start(), calibration.resident_bytes()
     started = time.perf_counter()
@@ -85,7 +85,7 @@ def estimate(checked: arguments.Checked) -> Estimate:
         of_plan = functools.partial(
             scaling.memory_parts, loaded=loaded, training=training, learned=learned, policies=policies
         )
-        raise checks.InvalidInputError(_refusal(plan, of_plan, limit, at_once))
+        raise validation.InvalidInputError(_refusal(plan, of_plan, limit, at_once))
     seconds_parts = scaling.seconds_parts(plan, training, learned, policies, config)
     seconds_parts["loading and files"] = loading + FILES_SECONDS
     rounds = math.ceil(len(checked.seeds) / at_once)
@@ -177,7 +177,7 @@ def _fits_a_corpus(plan: Plan, available: float) -> bool:
         return True
     bytes_per_doc = (num_topics + 4) * BYTES_PER_NUMBER * COPIES_OF_THE_CORPUS
     if num_docs * bytes_per_doc > available:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{num_docs} documents need {_gigabytes(num_docs * bytes_per_doc)} and {_gigabytes(available)} are "
             f"available: num_docs may be at most {_rounded(available / bytes_per_doc)}"
         )
@@ -187,7 +187,7 @@ def _fits_a_corpus(plan: Plan, available: float) -> bool:
 def _raise_if_too_many_are_evaluated(plan: Plan, available: float) -> None:
     per_evaluated = scaling.BYTES_PER_EVALUATED_USER * (scaling.POLICIES_OF_THE_LEARNER + len(plan.policies))
     if plan.num_evaluation_users * per_evaluated > available:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"what {plan.num_evaluation_users} users bring needs "
             f"{_gigabytes(plan.num_evaluation_users * per_evaluated)} and {_gigabytes(available)} are available: "
             f"experiment.num_evaluation_users may be at most {_rounded(available / per_evaluated)}"

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, checks, draws, fields, gin_config
+from recsys_po_rl import baselines, draws, fields, gin_config
 from recsys_po_rl.baselines import FixedSlateRecommender, UniformRandomRecommender
+from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import StaticCorpus
 from recsys_po_rl.references import belief, dynamic_program, fixed_slates, popularity, tuned_score, value_iteration
 from recsys_po_rl.runtime import SeededRuntime
@@ -185,7 +186,7 @@ class Study:
     @_once_a_study
     def fitted_value(self, num_iterations: int, users_per_iteration: int, hidden: int) -> value_iteration.FittedValue:
         """The value of `value_iteration.fit` in this world; arguments as there, users rounded up to whole batches."""
-        checks.integer("users_per_iteration", users_per_iteration, 1)
+        validation.integer("users_per_iteration", users_per_iteration, 1)
         return value_iteration.fit(
             lambda value: self.runtime(self.planning_network(value)),
             self.config["num_topics"],
@@ -208,7 +209,7 @@ class Study:
         sizes = self.config["num_topics"], self.config["slate_size"]
         try:
             return dynamic_program.solve_refined(user, docs, *sizes, self.horizon, interests, points)
-        except checks.InvalidInputError as error:
+        except validation.InvalidInputError as error:
             raise LeftOutError(f"no dynamic program: {error}") from error
 
     @_once_a_study
@@ -225,7 +226,7 @@ class Study:
 
     def most_popular(self, num_log_users: int, measure: str) -> RecommenderCtor:
         """A recommender that always shows the S documents of largest `measure`, a field of `Popularity`."""
-        checks.integer("num_log_users", num_log_users, 1)
+        validation.integer("num_log_users", num_log_users, 1)
         weights = getattr(self.popularity(num_log_users), measure)
         doc_ids = popularity.top_documents(weights, self.config["slate_size"])
         ctor: RecommenderCtor = _with_details(
@@ -251,7 +252,7 @@ def popular_by_clicks(study: Study, num_log_users: int = 1000) -> RecommenderCto
       study: the world.
       num_log_users: users in the log, rounded up to whole batches.
     """
-    return study.most_popular(checks.integer("popular_by_clicks: num_log_users", num_log_users, 1), "clicks")
+    return study.most_popular(validation.integer("popular_by_clicks: num_log_users", num_log_users, 1), "clicks")
 
 
 @gin_config.configurable
@@ -262,7 +263,7 @@ def popular_by_time(study: Study, num_log_users: int = 1000) -> RecommenderCtor:
       study: the world.
       num_log_users: users in the log, rounded up to whole batches.
     """
-    return study.most_popular(checks.integer("popular_by_time: num_log_users", num_log_users, 1), "consumed_time")
+    return study.most_popular(validation.integer("popular_by_time: num_log_users", num_log_users, 1), "consumed_time")
 
 
 def _with_details(policy: Any, **details: Any) -> Any:
@@ -285,7 +286,7 @@ def best_fixed_topic(study: Study, num_search_users: int = 1000) -> RecommenderC
     Raises:
       LeftOutError: if the corpus is not static.
     """
-    checks.integer("best_fixed_topic: num_search_users", num_search_users, 1)
+    validation.integer("best_fixed_topic: num_search_users", num_search_users, 1)
     study.documents()
     network = study.network(recommender_ctor=baselines.TopicRecommender)
     means = fixed_slates.topic_means(
@@ -362,7 +363,7 @@ def tuned_full_information(
     Raises:
       LeftOutError: if the user entity does not say its laws, or the corpus is not static.
     """
-    checks.integer("tuned_full_information: num_search_users", num_search_users, 1)
+    validation.integer("tuned_full_information: num_search_users", num_search_users, 1)
     coefficients = tuned_score.checked_coefficients(coefficients)
     score = tuned_score.Attraction(study.user_laws(), study.documents(), study.horizon)
     network = study.planning_network(score)
@@ -455,8 +456,8 @@ def belief_reference(
       LeftOutError: if the user entity does not say its laws.
     """
     _check_value_options("belief_reference", use_grid, grid_points, num_iterations, users_per_iteration, hidden)
-    checks.integer("belief_reference: num_particles", num_particles, 1)
-    checks.number("belief_reference: shrinkage", shrinkage, 0.0, 1.0)
+    validation.integer("belief_reference: num_particles", num_particles, 1)
+    validation.number("belief_reference: shrinkage", shrinkage, 0.0, 1.0)
     if use_grid and _fits_a_grid(study):
         value: Any = study.grid_value(grid_points).solution.value
     else:
@@ -475,11 +476,11 @@ def belief_reference(
 def _check_value_options(
     policy: str, use_grid: bool, grid_points: int, num_iterations: int, users_per_iteration: int, hidden: int
 ) -> None:
-    checks.boolean(f"{policy}: use_grid", use_grid)
-    checks.integer(f"{policy}: grid_points", grid_points, 3)
-    checks.integer(f"{policy}: num_iterations", num_iterations, 1)
-    checks.integer(f"{policy}: users_per_iteration", users_per_iteration, 1)
-    checks.integer(f"{policy}: hidden", hidden, 1)
+    validation.boolean(f"{policy}: use_grid", use_grid)
+    validation.integer(f"{policy}: grid_points", grid_points, 3)
+    validation.integer(f"{policy}: num_iterations", num_iterations, 1)
+    validation.integer(f"{policy}: users_per_iteration", users_per_iteration, 1)
+    validation.integer(f"{policy}: hidden", hidden, 1)
 
 
 def _fits_a_grid(study: Study) -> bool:

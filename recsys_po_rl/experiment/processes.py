@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Optional
 import cloudpickle
 import gin
 
-from recsys_po_rl import checks, gin_config, gin_state, output
+from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import resuming, seed_run, stopping, user_errors
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
@@ -52,7 +53,7 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
       A result for each, in order.
 
     Raises:
-      checks.InvalidInputError: if one says so, as for a full disk.
+      InvalidInputError: if one says so, as for a full disk.
       SeedFailedError: if one failed; the others are stopped, and keep their checkpoints.
       KeyboardInterrupt: after interrupting all.
     """
@@ -110,7 +111,7 @@ def work() -> None:
         gin_config.parse_text(job.config_text)
         with stopping.handled(), gin.config_scope(job.scope):
             _run(job.plan, job.job)
-    except checks.InvalidInputError as error:
+    except validation.InvalidInputError as error:
         output.complain(gin_config.first_line(error))
         sys.exit(BAD_INPUT)
     except stopping.Stopped as stopped:
@@ -198,7 +199,7 @@ class _Process:
         for reader in self._readers:
             reader.join()
         if status == BAD_INPUT:
-            raise checks.InvalidInputError(f"seed {self.seed}: {self._last_error}")
+            raise validation.InvalidInputError(f"seed {self.seed}: {self._last_error}")
         if status:
             if len(self._errors) > 1:
                 output.complain("\n".join(f"seed {self.seed}: {line}" for line in self._errors))
@@ -239,6 +240,6 @@ def _wait_for_one(running: list[_Process]) -> None:
                 if process.wait(0.1):
                     running.remove(process)
                     return
-            except (SeedFailedError, checks.InvalidInputError):
+            except (SeedFailedError, validation.InvalidInputError):
                 running.remove(process)
                 raise

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl import output
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
+from recsys_po_rl.common import output
 from recsys_po_rl.experiment import resuming, stopping
 from recsys_po_rl.training import diagnostics, trainer
 

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from recsim_ng.core import variable  # noqa: F401  (edward2 first)
 from recsim_ng.entities.recommendation import recommender
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment.policies import Study
 
 
@@ -33,7 +33,7 @@ class _Rehearsal(Study):
 
     def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> NoReturn:
         """Makes a small network, in which impossible numbers of the recommender show."""
-        checks.constructor("learned_full_information: recommender_ctor", recommender_ctor)
+        validation.constructor("learned_full_information: recommender_ctor", recommender_ctor)
         self._make_network(num_users=1, corpus_seed=0, recommender_ctor=recommender_ctor, full_information=True)
         _break_off()
 
@@ -50,18 +50,18 @@ def rehearse(policies: Sequence[Callable[..., Any]], network_ctor: Callable[...,
       network_ctor: makes the network, see `train_and_evaluate.experiment`.
 
     Raises:
-      checks.InvalidInputError: what a policy says of its arguments; or if it is an entity, where a policy is what makes
+      InvalidInputError: what a policy says of its arguments; or if it is an entity, where a policy is what makes
         one's constructor.
     """
     for policy in policies:
         if isinstance(policy, type) and issubclass(policy, recommender.BaseRecommender):
-            raise checks.InvalidTypeError(
+            raise validation.InvalidTypeError(
                 f"experiment.policies: {policy.__name__} is a recommender; a policy is a function of a study that "
                 "returns a recommender's constructor, such as @recsys_po_rl.uniform_random"
             )
         try:
             policy(_Rehearsal(network_ctor))
-        except checks.InvalidInputError:
+        except validation.InvalidInputError:
             raise
         except Exception:  # it asks for the world, or will fail in the real one, where that is heard
             continue

@@ -2,8 +2,8 @@
 
 import os
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import run_dir as run_dir_lib
+from recsys_po_rl.common import validation
 from recsys_po_rl.reporting import report as report_lib
 from recsys_po_rl.reporting import run_files
 
@@ -18,7 +18,7 @@ def report(run_dir: str) -> str:
       The page's path; that over all seeds, where there are several.
 
     Raises:
-      checks.InvalidInputError: one line, if the folder holds no run, or the page cannot be written.
+      InvalidInputError: one line, if the folder holds no run, or the page cannot be written.
     """
     run = run_files.read(run_dir)
     for one in (*run.seeds, run):
@@ -27,5 +27,5 @@ def report(run_dir: str) -> str:
             run_dir_lib.write_text(one.folder, run_dir_lib.REPORT, page)
         except OSError as error:
             path = os.path.join(one.folder, run_dir_lib.REPORT)
-            raise checks.InvalidInputError(f"{path!r} cannot be written: {error.strerror}") from error
+            raise validation.InvalidInputError(f"{path!r} cannot be written: {error.strerror}") from error
     return os.path.join(run.folder, run_dir_lib.REPORT)

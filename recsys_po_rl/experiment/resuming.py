@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from recsys_po_rl import checks, gin_config, regular_files
-from recsys_po_rl.artifacts import checkpoints, config_text, loggers, readers, run_dir
+from recsys_po_rl import gin_config, gin_text
+from recsys_po_rl.artifacts import checkpoints, loggers, readers, run_dir
+from recsys_po_rl.common import regular_files, validation
 from recsys_po_rl.training import trainer
 
 # Bindings that may differ: they change what is shown or when it is saved, not what a run gives.
@@ -39,7 +40,7 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
       arguments: what was asked for, see `described`.
 
     Raises:
-      checks.InvalidInputError: if its run has another configuration, of which each difference is named, or is by
+      InvalidInputError: if its run has another configuration, of which each difference is named, or is by
         another version of this project, or cannot be told.
 
     Warns where other packages have changed.
@@ -47,24 +48,26 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
     if not any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)):
         held = [name for name in run_dir.OF_A_RUN if os.path.exists(os.path.join(folder, name))]
         if held:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"output_dir {folder!r} holds {held[0]} but no {run_dir.CONFIG}: it cannot be told which run that is"
             )
         return
     environment = run_dir.read_json(folder, run_dir.ENVIRONMENT)
     if environment is None:
         if os.path.exists(os.path.join(folder, run_dir.ENVIRONMENT)) or _holds_steps(folder):
-            raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.ENVIRONMENT} is missing or cannot be read")
+            raise validation.InvalidInputError(
+                f"output_dir {folder!r}: {run_dir.ENVIRONMENT} is missing or cannot be read"
+            )
         environment = {}
     versions = _mapping_in(environment, "versions")
     theirs = versions.get(run_dir.PROJECT)
     if environment and theirs != run_dir.PROJECT_VERSION:
-        raise checks.InvalidInputError(
-            f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {checks.one_line(str(theirs))}, "
+        raise validation.InvalidInputError(
+            f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {validation.one_line(str(theirs))}, "
             f"this is {run_dir.PROJECT_VERSION}: resume it with the version that it was made with"
         )
     others = [
-        f"{name} {checks.one_line(str(versions[name]))}, now {now}"
+        f"{name} {validation.one_line(str(versions[name]))}, now {now}"
         for name, now in run_dir.versions().items()
         if versions.get(name, now) != now
     ]
@@ -72,7 +75,7 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
         warnings.warn(f"the run began with {'; '.join(others)}: its last digits may differ from now on", stacklevel=2)
     different = _differences(folder, environment, seeds, arguments)
     if different:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"output_dir {folder!r} holds a run with another configuration: " + "; ".join(different)
         )
 
@@ -94,7 +97,7 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
       tables: names of CSV files, and whether one has rows for a step. A checkpoint is of use only if they are there.
 
     Raises:
-      checks.InvalidInputError: if there is a checkpoint of another run, or a table is no regular file.
+      InvalidInputError: if there is a checkpoint of another run, or a table is no regular file.
     """
     environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
     search = checkpoints.find(folder, str(environment.get("run", "")))
@@ -126,14 +129,14 @@ def alone_in(folder: str) -> Iterator[None]:
       folder: the run folder; it exists.
 
     Raises:
-      checks.InvalidInputError: if one is at it.
+      InvalidInputError: if one is at it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise checks.InvalidInputError(f"another process is at work in {folder!r}") from error
+            raise validation.InvalidInputError(f"another process is at work in {folder!r}") from error
         except OSError:  # a file system without locks
             pass
         yield
@@ -162,7 +165,7 @@ def _steps_in(path: str) -> set[int]:
 def _is_training_row(row: Mapping[str, str]) -> bool:
     try:
         trainer.row_from_text(row)
-    except checks.InvalidInputError:
+    except validation.InvalidInputError:
         return False
     return True
 
@@ -180,10 +183,10 @@ def _differences(
     except FileNotFoundError as error:
         if not environment:
             return []
-        raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} is missing") from error
-    except checks.InvalidInputError as error:
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} is missing") from error
+    except validation.InvalidInputError as error:
         why = " ".join(str(error).split())
-        raise checks.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} cannot be read ({why})") from error
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} cannot be read ({why})") from error
     found = _unequal(theirs, _bindings(gin_config.config_text()))
     if environment:
         found.update(_unequal(_mapping_in(environment, "arguments"), arguments, skip=found))
@@ -192,7 +195,7 @@ def _differences(
         else:
             found.pop(SEEDS, None)  # one seed of several has the configuration of all
     return [
-        f"{checks.one_line(name)} was {_shown(before)}, is {_shown(now)}"
+        f"{validation.one_line(name)} was {_shown(before)}, is {_shown(now)}"
         for name, (before, now) in sorted(found.items())
     ]
 
@@ -202,7 +205,7 @@ def _bindings(text: str) -> dict[str, str]:
     prefix = f"{gin_config.MODULE}."
     return {
         re.sub(rf"(^|/){re.escape(prefix)}", r"\1", name): value.replace(f"@{prefix}", "@").replace(f"/{prefix}", "/")
-        for name, value in config_text.bindings(text).items()
+        for name, value in gin_text.bindings(text).items()
     }
 
 
@@ -213,7 +216,7 @@ def _shown(value: Any) -> str:
     if value is _MISSING:
         return "not bound"
     # A file can have been edited: control characters and line ends are escaped.
-    return checks.cut(value) if isinstance(value, str) and value.isprintable() else checks.shown(value)
+    return validation.cut(value) if isinstance(value, str) and value.isprintable() else validation.shown(value)
 
 
 def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ()) -> dict[str, tuple[Any, Any]]:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, fields, gin_config, output
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.artifacts import loggers, run_dir
+from recsys_po_rl.common import output
+from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, trained_policy, watching
 from recsys_po_rl.experiment import policies as policies_lib
@@ -162,7 +164,7 @@ def prepare(plan: Plan, seed: int, world_seed: int, **network_options: Any) -> P
         np.random.set_state(numpy_state)
     num_minibatches = getattr(learner, "num_minibatches", 1)
     if plan.num_shards % num_minibatches:
-        raise checks.InvalidInputError(
+        raise validation_lib.InvalidInputError(
             f"experiment.num_shards must be a multiple of the algorithm's {num_minibatches} minibatches, "
             f"got {plan.num_shards}"
         )

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from recsys_po_rl import output
+from recsys_po_rl.common import output
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks, gin_config, gin_state, output, regular_files
+from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
+from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
 from recsys_po_rl.experiment import policies as policies_lib
@@ -98,7 +99,7 @@ def experiment(
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
 
     Raises:
-      checks.InvalidInputError: one line that names an impossible argument, or says why a run cannot be resumed, before
+      InvalidInputError: one line that names an impossible argument, or says why a run cannot be resumed, before
         anything is written or compiled; or that the disk refuses a file.
       run_dir.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
         the folder exists.
@@ -174,7 +175,7 @@ def _report(folder: str) -> None:
 
 def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[str]) -> None:
     if output_dir is None:
-        raise checks.InvalidInputError("experiment.resume needs output_dir, the folder of the run to resume")
+        raise validation.InvalidInputError("experiment.resume needs output_dir, the folder of the run to resume")
     run_dir.raise_if_no_folder(output_dir)
     for folder, of_seeds in [(output_dir, seeds), *zip(_seed_folders(output_dir, seeds), ([seed] for seed in seeds))]:
         resuming.raise_if_other(folder, of_seeds, plan.arguments)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 from recsim_ng.core.value import Config
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import policy_file, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.scoring import keras_parts, rebuilding
 
@@ -105,12 +105,12 @@ def load_policy(
       The scorer, and a constructor of recommenders that each have a copy of it.
 
     Raises:
-      checks.InvalidInputError: if there is no such folder, or no policy in it, or it names a class that is neither
+      InvalidInputError: if there is no such folder, or no policy in it, or it names a class that is neither
         allowed nor given, or it is damaged or was never a policy; one line.
-      checks.InvalidTypeError: if an argument has the wrong type.
+      InvalidTypeError: if an argument has the wrong type.
     """
     path = _path_of(folder)
-    checks.constructor("load_policy: recommender_ctor", recommender_ctor)
+    validation.constructor("load_policy: recommender_ctor", recommender_ctor)
     given = _custom_objects(custom_objects)
 
     def scorer(*sizes: Any) -> Any:
@@ -118,7 +118,7 @@ def load_policy(
         wanted = {"num_docs": sizes[1], "history_length": sizes[3]} if len(sizes) == 4 else {}
         for name, size in wanted.items():
             if getattr(loaded, name, size) != size:
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"the policy of {folder!r} needs {name} = {getattr(loaded, name)}, got {size}"
                 )
         return loaded
@@ -132,7 +132,7 @@ def load_policy(
 def _custom_objects(custom_objects: Any) -> dict[str, Any]:
     given = {} if custom_objects is None else custom_objects
     if not isinstance(given, Mapping) or not all(isinstance(key, str) and callable(given[key]) for key in given):
-        raise checks.InvalidTypeError(
+        raise validation.InvalidTypeError(
             'load_policy: custom_objects must be a dict such as {"my_package>MyScorer": MyScorer}, '
             f"got {keras_parts.shown(custom_objects)}"
         )
@@ -141,17 +141,17 @@ def _custom_objects(custom_objects: Any) -> dict[str, Any]:
 
 def _path_of(folder: Any) -> str:
     if not isinstance(folder, (str, os.PathLike)):
-        raise checks.InvalidTypeError(f"load_policy: a path of a run folder is needed, got {folder!r}")
+        raise validation.InvalidTypeError(f"load_policy: a path of a run folder is needed, got {folder!r}")
     folder = str(os.fspath(folder))
     if not os.path.isdir(folder):
-        raise checks.InvalidInputError(f"load_policy: there is no run folder {folder!r}")
+        raise validation.InvalidInputError(f"load_policy: there is no run folder {folder!r}")
     path = os.path.join(folder, run_dir.POLICY)
     if not os.path.isfile(path):
         seeds = sorted(
             name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, run_dir.POLICY))
         )
         hint = f"; each of its seeds has one: {', '.join(seeds)}" if seeds else ""
-        raise checks.InvalidInputError(f"load_policy: {folder!r} has no {run_dir.POLICY}{hint}")
+        raise validation.InvalidInputError(f"load_policy: {folder!r} has no {run_dir.POLICY}{hint}")
     return path
 
 
@@ -163,7 +163,7 @@ def _read(path: str, given: Mapping[str, Any]) -> Any:
         )
         _set_weights(model, content)
     except Exception as error:  # a hostile file may lead zipfile, h5py and constructors to an exception of any kind
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"load_policy: {path!r} is no policy that can be read: {_one_line(error)}"
         ) from error
     return model

@@ -9,14 +9,14 @@ from typing import Optional
 import gin
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import EVALUATION_PLACE
 
 # Code that is not the user's: this package, the standard library and installed packages.
 _OTHERS = tuple(
     os.path.realpath(folder) + os.sep
     for folder in {
-        os.path.dirname(checks.__file__),
+        os.path.dirname(validation.__file__),
         os.path.dirname(os.path.dirname(tf.__file__)),
         os.path.dirname(os.path.dirname(gin.__file__)),
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -47,10 +47,10 @@ def report(error: BaseException) -> Optional[str]:
     raised = _without_copies(error)
     frames = _frames_of_user(error)
     place = getattr(raised, EVALUATION_PLACE, None) or getattr(error, EVALUATION_PLACE, None)
-    if not frames and place is None and not isinstance(raised, (FloatingPointError, checks.WrongScoresError)):
+    if not frames and place is None and not isinstance(raised, (FloatingPointError, validation.WrongScoresError)):
         return None
     text = " ".join(_message(raised).split())
-    line = checks.cut(": ".join(filter(None, [type(raised).__name__, text])), 500)
+    line = validation.cut(": ".join(filter(None, [type(raised).__name__, text])), 500)
     where = f" in {place}" if place is not None else ""
     if not frames:
         return f"error{where}: {line}"

@@ -7,7 +7,8 @@ import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.choice_models import selectors
 
-from recsys_po_rl import baselines, checks, fields, gin_config, recommender
+from recsys_po_rl import baselines, fields, gin_config, recommender
+from recsys_po_rl.common import validation
 
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
 
@@ -156,19 +157,19 @@ class BeliefRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          checks.InvalidInputError: if the user entity lacks a law, or a number is out of bounds.
+          InvalidInputError: if the user entity lacks a law, or a number is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
         missing = baselines.missing_laws(user)
         if missing:
-            raise checks.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
+            raise validation.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
         self._user = user
         self._value = value
-        self._num_topics = checks.config_value(config, "num_topics", 1, owner)
-        self._horizon = checks.integer(f"{owner}: horizon", horizon, 1)
-        self._num_particles = checks.integer(f"{owner}: num_particles", num_particles, 1)
-        self._shrinkage = checks.number(f"{owner}: shrinkage", shrinkage, 0.0, 1.0)
+        self._num_topics = validation.config_value(config, "num_topics", 1, owner)
+        self._horizon = validation.integer(f"{owner}: horizon", horizon, 1)
+        self._num_particles = validation.integer(f"{owner}: num_particles", num_particles, 1)
+        self._shrinkage = validation.number(f"{owner}: shrinkage", shrinkage, 0.0, 1.0)
 
     def initial_state(self) -> Value:
         """Particles as users draw first interests, with equal weights."""

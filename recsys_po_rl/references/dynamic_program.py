@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, checks, fields
+from recsys_po_rl import baselines, fields
+from recsys_po_rl.common import validation
 
 MAX_TOPICS = 2
 MAX_TERMS = 10**8  # points times documents times corners: 8 bytes each are held
@@ -104,17 +105,19 @@ def solve(
       Values for 0 to T steps left.
 
     Raises:
-      checks.InvalidInputError: if an argument is out of bounds, if the grid would not fit into memory, if the users
+      InvalidInputError: if an argument is out of bounds, if the grid would not fit into memory, if the users
         differ, or if interests have no bound and no limit is given.
     """
-    if checks.integer("num_topics", num_topics, 1) > MAX_TOPICS:
-        raise checks.InvalidInputError(f"num_topics must be at most {MAX_TOPICS} for a grid, got {num_topics}")
-    checks.integer("horizon", horizon, 1)
-    checks.integer("points", points, 2)
+    if validation.integer("num_topics", num_topics, 1) > MAX_TOPICS:
+        raise validation.InvalidInputError(f"num_topics must be at most {MAX_TOPICS} for a grid, got {num_topics}")
+    validation.integer("horizon", horizon, 1)
+    validation.integer("points", points, 2)
     num_docs = int(docs.get(fields.DOC_ID).shape[0])
     if points**num_topics * num_docs * 2**num_topics > MAX_TERMS:
-        raise checks.InvalidInputError(f"points: {points} ** {num_topics} are too many for {num_docs} documents")
-    limit = _limit_of(user, num_topics) if limit is None else checks.number("limit", limit, 0.0, exclusive_minimum=True)
+        raise validation.InvalidInputError(f"points: {points} ** {num_topics} are too many for {num_docs} documents")
+    limit = (
+        _limit_of(user, num_topics) if limit is None else validation.number("limit", limit, 0.0, exclusive_minimum=True)
+    )
     grid = _Grid(num_topics, points, limit)
     interest = tf.constant(grid.nodes())
     try:
@@ -122,7 +125,7 @@ def solve(
         moved = grid.corners(user.next_interest(interest[:, tf.newaxis], docs))
         unmoved = grid.corners(user.next_interest(interest, None))
     except (ValueError, tf.errors.InvalidArgumentError) as error:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             "the users differ from one another: one grid cannot hold their values"
         ) from error
     time = user.consumed_time(docs)
@@ -167,9 +170,9 @@ def solve_refined(
       The finer solution, its value and the change.
 
     Raises:
-      checks.InvalidInputError: as `solve`.
+      InvalidInputError: as `solve`.
     """
-    coarse_points = (checks.integer("points", points, 3) + 1) // 2
+    coarse_points = (validation.integer("points", points, 3) + 1) // 2
     interests = tf.convert_to_tensor(interests, tf.float32)
     means = []
     for number in (coarse_points, points):
@@ -220,5 +223,5 @@ def _limit_of(user: Any, num_topics: int) -> float:
     ends = tf.constant([[-_FAR] * num_topics, [_FAR] * num_topics], tf.float32)
     limit = float(tf.reduce_max(tf.abs(user.next_interest(ends, None))))
     if not limit <= _LARGEST_LIMIT:
-        raise checks.InvalidInputError("limit must be given: the interests of these users have no bound")
+        raise validation.InvalidInputError("limit must be given: the interests of these users have no bound")
     return limit

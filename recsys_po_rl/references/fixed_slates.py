@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recsys_po_rl import checks, draws
+from recsys_po_rl import draws
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 
 # (candidates, users of each): all 4950 pairs of 100 documents on 16 users, the best 200 on 300, the best 5 on 2000.
@@ -29,16 +30,16 @@ def checked_rounds(rounds: Any) -> Sequence[tuple[int, int]]:
     """Returns the rounds of `search_slates`.
 
     Raises:
-      checks.InvalidInputError: if they are no pairs, or out of bounds.
+      InvalidInputError: if they are no pairs, or out of bounds.
     """
     listed = isinstance(rounds, Sequence) and not isinstance(rounds, (str, bytes))
     if not listed or not rounds or any(not isinstance(one, Sequence) or len(one) != 2 for one in rounds):
-        raise checks.InvalidTypeError(
+        raise validation.InvalidTypeError(
             f"rounds must hold at least one pair (candidates, users of each), and pairs alone, got {rounds!r}"
         )
     for candidates, users in rounds:
-        checks.integer("rounds: candidates", candidates, 1)
-        checks.integer("rounds: users of each", users, 1)
+        validation.integer("rounds: candidates", candidates, 1)
+        validation.integer("rounds: users of each", users, 1)
     return list(rounds)
 
 
@@ -69,7 +70,7 @@ def search_slates(
       The winner.
 
     Raises:
-      checks.InvalidInputError: if the rounds are out of bounds.
+      InvalidInputError: if the rounds are out of bounds.
     """
     checked_rounds(rounds)
     slate_size = int(recommender.places.shape[1])
@@ -167,10 +168,10 @@ def topic_means(
       float64 [K], units of time per user, all T responses.
 
     Raises:
-      checks.InvalidInputError: if a number is out of bounds.
+      InvalidInputError: if a number is out of bounds.
     """
     means = []
-    for topic in range(checks.integer("num_topics", num_topics, 1)):
+    for topic in range(validation.integer("num_topics", num_topics, 1)):
         recommender.topic.assign(topic)
         path = ("references", "topic")
         rewards = evaluator.evaluate(runtime, horizon, num_users, batch_size, seed, path)

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import checks, fields
+from recsys_po_rl import fields
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 
 COEFFICIENTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)  # time units per unit of log-attraction
@@ -37,7 +38,7 @@ class Attraction(tf.Module):
         self._user = user
         stride = -(-int(docs.get(fields.DOC_ID).shape[0]) // MAX_DOCS)
         self._docs = docs.map(lambda field: field[::stride])
-        self._horizon = checks.integer("horizon", horizon, 1)
+        self._horizon = validation.integer("horizon", horizon, 1)
         self.coefficient = tf.Variable(0.0, trainable=False, name="coefficient")
 
     def __call__(self, interest: tf.Tensor, steps_left: tf.Tensor) -> tf.Tensor:
@@ -50,13 +51,13 @@ def checked_coefficients(coefficients: Any) -> list[float]:
     """Returns the coefficients of `tune`.
 
     Raises:
-      checks.InvalidInputError: if they are no list of at least one finite number.
+      InvalidInputError: if they are no list of at least one finite number.
     """
     if isinstance(coefficients, (str, bytes)) or not isinstance(coefficients, Iterable):
-        raise checks.InvalidTypeError(f"coefficients must be a list of numbers, got {coefficients!r}")
-    numbers = [checks.number("coefficients: each", coefficient) for coefficient in coefficients]
+        raise validation.InvalidTypeError(f"coefficients must be a list of numbers, got {coefficients!r}")
+    numbers = [validation.number("coefficients: each", coefficient) for coefficient in coefficients]
     if not numbers:
-        raise checks.InvalidInputError("coefficients must hold at least one number, got none")
+        raise validation.InvalidInputError("coefficients must hold at least one number, got none")
     return numbers
 
 
@@ -84,7 +85,7 @@ def tune(
       float64 [coefficients], mean reward of each, in units of time, all T responses.
 
     Raises:
-      checks.InvalidInputError: if a number is out of bounds, or there is no coefficient.
+      InvalidInputError: if a number is out of bounds, or there is no coefficient.
     """
     numbers = checked_coefficients(coefficients)
     means = []

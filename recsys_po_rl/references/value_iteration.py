@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import baselines, checks, draws, fields
+from recsys_po_rl import baselines, draws, fields
+from recsys_po_rl.common import validation
 
 INTEREST_SCALE = 3.0  # interests are divided by it before they enter the network
 LEARNING_RATE_FALL = 0.98  # share of the learning rate that is gone after the last iteration
@@ -32,8 +33,13 @@ class ValueNetwork(tf.Module):
           name: name of the module.
         """
         super().__init__(name=name)
-        self._horizon = float(checks.integer("horizon", horizon, 1))
-        sizes = [checks.integer("num_topics", num_topics, 1) + 1, checks.integer("hidden", hidden, 1), hidden, 1]
+        self._horizon = float(validation.integer("horizon", horizon, 1))
+        sizes = [
+            validation.integer("num_topics", num_topics, 1) + 1,
+            validation.integer("hidden", hidden, 1),
+            hidden,
+            1,
+        ]
         self.layers = []
         for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
             key = draws.stateless_seed(seed, *_PATH, "kernel", number)
@@ -122,13 +128,13 @@ def fit(
       The value after the last fit, and each iteration's figures.
 
     Raises:
-      checks.InvalidInputError: if a number is out of bounds.
+      InvalidInputError: if a number is out of bounds.
     """
-    checks.integer("num_iterations", num_iterations, 1)
-    checks.integer("batches_per_iteration", batches_per_iteration, 1)
-    checks.integer("epochs", epochs, 1)
-    checks.integer("minibatch_size", minibatch_size, 1)
-    checks.number("learning_rate", learning_rate, 0.0, exclusive_minimum=True)
+    validation.integer("num_iterations", num_iterations, 1)
+    validation.integer("batches_per_iteration", batches_per_iteration, 1)
+    validation.integer("epochs", epochs, 1)
+    validation.integer("minibatch_size", minibatch_size, 1)
+    validation.number("learning_rate", learning_rate, 0.0, exclusive_minimum=True)
     value = ValueNetwork(num_topics, horizon, hidden, seed)
     runtime = make_runtime(value)
     fitter = _Fitter(value, minibatch_size)

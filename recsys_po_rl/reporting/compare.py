@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import evaluation_form, per_user, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import price, statistics
 from recsys_po_rl.evaluation.statistics import Estimate
 from recsys_po_rl.reporting.run_files import RunFiles
@@ -56,11 +56,11 @@ def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
       unpaired: whether to treat the runs as independent samples (Welch), whatever their worlds and users.
 
     Raises:
-      checks.InvalidInputError: one line: fewer than two runs, one that is not finished or has files of another form;
+      InvalidInputError: one line: fewer than two runs, one that is not finished or has files of another form;
         and, for pairs, worlds, seeds or users that differ, with the keys that do.
     """
     if len(runs) < 2:
-        raise checks.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
+        raise validation.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
     measured = [_measured(run, name) for run, name in zip(runs, _names(runs))]
     several = any(len(one.evaluations) > 1 for one in measured)
     if not unpaired:
@@ -80,11 +80,13 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 def _measured(run: RunFiles, name: str) -> _Measured:
     for part in (run, *run.seeds):
         if part.evaluation_problem is not None:
-            raise checks.InvalidInputError(f"{part.folder!r}: {part.evaluation_problem}")
+            raise validation.InvalidInputError(f"{part.folder!r}: {part.evaluation_problem}")
     missing = [part.name for part in run.parts if part.evaluation is None]
     if missing or (run.seeds and run.evaluation is None):
         of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
-        raise checks.InvalidInputError(f"{run.folder!r} is not finished: there is no {run_dir.EVALUATION}{of_seeds}")
+        raise validation.InvalidInputError(
+            f"{run.folder!r} is not finished: there is no {run_dir.EVALUATION}{of_seeds}"
+        )
     evaluations: dict[int, Mapping[str, Any]] = {}
     folders: dict[int, str] = {}
     for part in run.parts:
@@ -93,7 +95,7 @@ def _measured(run: RunFiles, name: str) -> _Measured:
         # Policies of several seeds may have been evaluated on the users of one.
         seed = evaluation.get("trained_seed", evaluation["seed"])
         if seed in evaluations:
-            raise checks.InvalidInputError(f"{run.folder!r}: {run_dir.EVALUATION} of two seeds is of seed {seed}")
+            raise validation.InvalidInputError(f"{run.folder!r}: {run_dir.EVALUATION} of two seeds is of seed {seed}")
         evaluations[seed], folders[seed] = evaluation, part.folder
     return _Measured(name, run, evaluations, folders)
 
@@ -104,34 +106,35 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
     advice = "--unpaired compares them as independent samples"
     if set(one.evaluations) != set(other.evaluations):
         seeds = " and ".join(str(sorted(of.evaluations)) for of in (one, other))
-        raise checks.InvalidInputError(f"{pair}: their seeds differ, {seeds}; {advice}")
+        raise validation.InvalidInputError(f"{pair}: their seeds differ, {seeds}; {advice}")
     for seed, evaluation in one.evaluations.items():
         for run, of in ((one, evaluation), (other, other.evaluations[seed])):
             if not isinstance(of.get("world"), Mapping):
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"{pair}: {run_dir.EVALUATION} of {run.name} does not say what its world was; {advice}"
                 )
         _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other.evaluations[seed]["world"])
         keys = world_differences(evaluation, other.evaluations[seed])
         if keys:
+            one_line = validation.one_line
             shown = ", ".join(
-                f"{checks.one_line(key)} ({checks.one_line(str(first), 100)} and {checks.one_line(str(second), 100)})"
+                f"{one_line(key)} ({one_line(str(first), 100)} and {one_line(str(second), 100)})"
                 for key, first, second in keys[:MAX_KEYS]
             )
             more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
-            raise checks.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
+            raise validation.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
 
 
 def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """Refuses worlds of which two versions of the project recorded different things, or only names of macros."""
     if one and other and one.get("form") != other.get("form"):
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{pair}: their worlds were recorded by different versions of this project; evaluate both with this "
             f"version (--mode evaluate); {advice}"
         )
     for key, value in one.items():
         if "form" not in one and isinstance(value, str) and value.startswith("%"):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{pair}: an earlier version of this project recorded {key} as the macro {value[:100]}, not by its "
                 f"value; evaluate both with this version (--mode evaluate); {advice}"
             )
@@ -158,7 +161,7 @@ def _raise_if_witnesses_differ(one: _Measured, other: _Measured, seed: int) -> N
     shared = min(len(totals), len(others))
     near = np.isclose(totals[:shared], others[:shared], rtol=WITNESS_TOLERANCE, atol=WITNESS_TOLERANCE)
     if 1.0 - near.mean() > WITNESS_SHARE:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{one.name} and {other.name} cannot be paired: {WITNESS}, which learns nothing, brings other totals to "
             f"{1.0 - near.mean():.0%} of the users, so the users differ in something that the files do not say "
             "(another version of an entity, another processor); --unpaired compares them as independent samples"

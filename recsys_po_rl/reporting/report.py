@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
-from recsys_po_rl.artifacts import config_text, run_dir
+from recsys_po_rl import gin_text
+from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.reporting import markup, policies_section, training_section, users_section
 from recsys_po_rl.reporting.markup import Html, element
 from recsys_po_rl.reporting.numbers import as_number, estimate, fixed, is_number
@@ -158,7 +159,7 @@ def _differences(run: RunFiles) -> Html:
     config = run.config if run.config is not None else run.parts[0].config
     if config is None:
         return element("p", f"Not known: there is no {run_dir.CONFIG}.")
-    rows = differences(config_text.shipped_bindings(DEFAULT_EXPERIMENT), config)
+    rows = differences(gin_text.shipped_bindings(DEFAULT_EXPERIMENT), config)
     if not rows:
         return element("p", "None: this is the default experiment.")
     shown = [[markup.name(name.removeprefix("recsys_po_rl.")), *map(value_of, values)] for name, values in rows]
@@ -171,7 +172,7 @@ def differences(*configs: Mapping[str, str]) -> list[tuple[str, list[Optional[st
     """Bindings that are not the same everywhere.
 
     Args:
-      *configs: by name, see `config_text.bindings`.
+      *configs: by name, see `gin_text.bindings`.
 
     Returns:
       In the order of the names, each with what each configuration binds it to, None where it is not bound.

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
-from recsys_po_rl import checks, regular_files
-from recsys_po_rl.artifacts import config_text, evaluation_form, readers, run_dir
+from recsys_po_rl import gin_text
+from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
+from recsys_po_rl.common import regular_files
+from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.reporting.numbers import as_number
 
 Row = Mapping[str, str]
@@ -76,17 +78,17 @@ def read(folder: str) -> RunFiles:
       folder: its path.
 
     Raises:
-      checks.InvalidInputError: if it is not a folder, or holds no run.
+      validation_lib.InvalidInputError: if it is not a folder, or holds no run.
     """
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
-        raise checks.InvalidTypeError(f"a run folder must be a path, got {folder!r}")
+        raise validation_lib.InvalidTypeError(f"a run folder must be a path, got {folder!r}")
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
-        raise checks.InvalidInputError(f"{folder!r} is no folder: a run folder is needed")
+        raise validation_lib.InvalidInputError(f"{folder!r} is no folder: a run folder is needed")
     run = _read_one(folder)
     if not run.seeds and run.config is None and run.evaluation is None and not run.metrics and not run.problems:
         names = f"{run_dir.CONFIG}, {run_dir.METRICS} or {run_dir.EVALUATION}"
-        raise checks.InvalidInputError(f"{folder!r} holds no run: there is no {names}")
+        raise validation_lib.InvalidInputError(f"{folder!r} holds no run: there is no {names}")
     return run
 
 
@@ -158,7 +160,7 @@ def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any
         return evaluation_form.read(path) if name == run_dir.EVALUATION else readers.json_object(path)
     except FileNotFoundError:
         return None
-    except checks.InvalidInputError as error:
+    except validation_lib.InvalidInputError as error:
         problems.append(_problem(folder, name, error))
         return None
 
@@ -169,12 +171,12 @@ def _config(folder: str, problems: list[str]) -> Optional[dict[str, str]]:
         text = regular_files.text(os.path.join(folder, name))
     except FileNotFoundError:
         return None
-    except checks.InvalidInputError as error:
+    except validation_lib.InvalidInputError as error:
         problems.append(_problem(folder, name, error))
         return None
     try:
-        return config_text.bindings(text)
-    except checks.InvalidInputError as error:
+        return gin_text.bindings(text)
+    except validation_lib.InvalidInputError as error:
         problems.append(f"{name}: {error}")
         return None
 
@@ -185,14 +187,14 @@ def _rows(folder: str, name: str, problems: list[str]) -> list[dict[str, str]]:
         table = readers.table(os.path.join(folder, name))
     except FileNotFoundError:
         return []
-    except checks.InvalidInputError as error:
+    except validation_lib.InvalidInputError as error:
         problems.append(_problem(folder, name, error))
         return []
     problems += table.problems
     return table.rows
 
 
-def _problem(folder: str, name: str, error: checks.InvalidInputError) -> str:
+def _problem(folder: str, name: str, error: validation_lib.InvalidInputError) -> str:
     """A message that names a file by its path, with the name alone: where the folder is stands elsewhere."""
-    shown = checks.shown(os.path.join(folder, name), checks.MAX_PATH_SHOWN)
+    shown = validation_lib.shown(os.path.join(folder, name), validation_lib.MAX_PATH_SHOWN)
     return str(error).replace(shown, name)

@@ -5,7 +5,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
 from recsys_po_rl.scoring.history_scorer import build_tables
@@ -56,13 +57,13 @@ class AveragedHistoryModel(DotProductScorer):
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds.
+          InvalidInputError: if an argument is out of bounds.
         """
         if isinstance(decays, (str, bytes)) or not isinstance(decays, Sequence) or not decays:
-            raise checks.InvalidTypeError(f"AveragedHistoryModel: decays must be a list of numbers, got {decays!r}")
-        checked = [checks.number("AveragedHistoryModel: decays: each", decay, 0.0, 1.0) for decay in decays]
+            raise validation.InvalidTypeError(f"AveragedHistoryModel: decays must be a list of numbers, got {decays!r}")
+        checked = [validation.number("AveragedHistoryModel: decays: each", decay, 0.0, 1.0) for decay in decays]
         if max(checked) >= 1.0:
-            raise checks.InvalidInputError(f"AveragedHistoryModel: decays must be below 1, got {list(decays)}")
+            raise validation.InvalidInputError(f"AveragedHistoryModel: decays must be below 1, got {list(decays)}")
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.decays = tuple(checked)
         policy = self.dtype_policy  # sublayers would take the global one

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 
 _OF_KERAS = ("training", "mask")  # arguments of `call` that are not inputs
 
@@ -18,13 +18,13 @@ def scorer(owner: str, model: Any) -> Any:
       model: a callable.
 
     Raises:
-      checks.InvalidTypeError: if the model cannot be called, or is one of Keras 3.
+      InvalidTypeError: if the model cannot be called, or is one of Keras 3.
     """
     if not callable(model):
-        raise checks.InvalidTypeError(f"{owner}: model_ctor must return a scorer, got {type(model).__name__}")
+        raise validation.InvalidTypeError(f"{owner}: model_ctor must return a scorer, got {type(model).__name__}")
     packages = {base.__module__.split(".")[0] for base in type(model).__mro__}
     if "keras" in packages and not isinstance(model, tf.keras.layers.Layer):
-        raise checks.InvalidTypeError(
+        raise validation.InvalidTypeError(
             f"{owner}: model_ctor returned a {type(model).__name__} made with Keras 3: use tf.keras of this process"
         )
     return model

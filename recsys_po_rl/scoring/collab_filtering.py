@@ -4,7 +4,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config, halves, invariants
+from recsys_po_rl import gin_config, halves, invariants
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
 
 HIDDEN_UNITS = 32
@@ -56,12 +57,12 @@ class CollabFilteringModel(HistoryScorer):
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          checks.InvalidInputError: if a size is no integer of at least 1, or the deviation not positive.
+          InvalidInputError: if a size is no integer of at least 1, or the deviation not positive.
         """
-        proposal_stddev = checks.number(
+        proposal_stddev = validation.number(
             "CollabFilteringModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
         )
-        checks.boolean("CollabFilteringModel: mask_null_documents", mask_null_documents)
+        validation.boolean("CollabFilteringModel: mask_null_documents", mask_null_documents)
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
         self.proposal_stddev = proposal_stddev
         self.mask_null_documents = mask_null_documents

@@ -4,7 +4,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, proposal_rows
 
 PROPOSAL_STDDEV = 0.1  # starts nearly uniform
@@ -41,9 +41,11 @@ class DotProductScorer(HistoryScorer):
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          checks.InvalidInputError: if a size is no integer of at least 1, or the deviation not positive.
+          InvalidInputError: if a size is no integer of at least 1, or the deviation not positive.
         """
-        stddev = checks.number(f"{type(self).__name__}: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True)
+        stddev = validation.number(
+            f"{type(self).__name__}: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
+        )
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, name=name, **kwargs)
         self.proposal_stddev = stddev
         self._doc_embedding = self._table("doc_embedding", 1.0)

@@ -5,7 +5,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
 from recsys_po_rl.scoring.history_scorer import build_tables
 
@@ -54,9 +55,9 @@ class GRUModel(DotProductScorer):
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds.
+          InvalidInputError: if an argument is out of bounds.
         """
-        units = checks.integer("GRUModel: units", units, 1)
+        units = validation.integer("GRUModel: units", units, 1)
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.units = units
         policy = self.dtype_policy  # sublayers would take the global one

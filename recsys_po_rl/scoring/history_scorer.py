@@ -8,7 +8,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, invariants
+from recsys_po_rl import invariants
+from recsys_po_rl.common import validation
 
 DOC_ID_HISTORY = "doc_id_history"
 C_TIME_HISTORY = "c_time_history"
@@ -53,7 +54,7 @@ class HistoryScorer(tf.keras.Model):
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          checks.InvalidInputError: if a size is no integer of at least 1.
+          InvalidInputError: if a size is no integer of at least 1.
         """
         owner = type(self).__name__
         sizes = {
@@ -62,7 +63,7 @@ class HistoryScorer(tf.keras.Model):
             "doc_embed_dim": doc_embed_dim,
             "history_length": history_length,
         }
-        checked = {key: checks.integer(f"{owner}: {key}", size, 1) for key, size in sizes.items()}
+        checked = {key: validation.integer(f"{owner}: {key}", size, 1) for key, size in sizes.items()}
         super().__init__(name=name or _unique_name(owner), **kwargs)
         for key, size in checked.items():
             setattr(self, key, size)

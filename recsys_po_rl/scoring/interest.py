@@ -4,7 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias
 from recsys_po_rl.scoring.history_scorer import Embedding, build_tables, proposal_rows
@@ -43,14 +44,14 @@ class InterestModel(tf.keras.Model):
           **kwargs: passed to `tf.keras.Model`.
 
         Raises:
-          checks.InvalidInputError: if a number is out of bounds.
+          InvalidInputError: if a number is out of bounds.
         """
         super().__init__(**kwargs)
-        self.num_topics = checks.integer("InterestModel: num_topics", num_topics, 1)
-        self.num_docs = checks.integer("InterestModel: num_docs", num_docs, 1)
-        self.doc_embed_dim = checks.integer("InterestModel: doc_embed_dim", doc_embed_dim, 1)
-        self.hidden_units = checks.integer("InterestModel: hidden_units", hidden_units, 1)
-        self.proposal_stddev = checks.number(
+        self.num_topics = validation.integer("InterestModel: num_topics", num_topics, 1)
+        self.num_docs = validation.integer("InterestModel: num_docs", num_docs, 1)
+        self.doc_embed_dim = validation.integer("InterestModel: doc_embed_dim", doc_embed_dim, 1)
+        self.hidden_units = validation.integer("InterestModel: hidden_units", hidden_units, 1)
+        self.proposal_stddev = validation.number(
             "InterestModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
         )
         policy = self.dtype_policy  # sublayers would take the global one

@@ -4,7 +4,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
 from recsys_po_rl.scoring.history_scorer import Embedding, build_tables
 
@@ -54,18 +55,18 @@ class SelfAttentionModel(DotProductScorer):
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds.
+          InvalidInputError: if an argument is out of bounds.
         """
         owner = type(self).__name__
-        num_blocks = checks.integer(f"{owner}: num_blocks", num_blocks, 1)
-        num_heads = checks.integer(f"{owner}: num_heads", num_heads, 1)
-        if checks.integer(f"{owner}: doc_embed_dim", doc_embed_dim, 1) % num_heads:
-            raise checks.InvalidInputError(
+        num_blocks = validation.integer(f"{owner}: num_blocks", num_blocks, 1)
+        num_heads = validation.integer(f"{owner}: num_heads", num_heads, 1)
+        if validation.integer(f"{owner}: doc_embed_dim", doc_embed_dim, 1) % num_heads:
+            raise validation.InvalidInputError(
                 f"{owner}: doc_embed_dim must be a multiple of num_heads, got {doc_embed_dim} and {num_heads}"
             )
-        dropout = checks.number(f"{owner}: dropout", dropout, 0.0)
+        dropout = validation.number(f"{owner}: dropout", dropout, 0.0)
         if dropout >= 1.0:
-            raise checks.InvalidInputError(f"{owner}: dropout must be below 1, got {dropout}")
+            raise validation.InvalidInputError(f"{owner}: dropout must be below 1, got {dropout}")
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.num_blocks = num_blocks
         self.num_heads = num_heads

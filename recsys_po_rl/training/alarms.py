@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.training.trainer import TrainingRow
 
 GRADIENT_NOT_FINITE = "gradient_not_finite"
@@ -75,7 +76,7 @@ class Alarms:
             to last for as many, so that no single lucky or unlucky step counts.
 
         Raises:
-          checks.InvalidInputError: if a number is out of bounds, or a name unknown.
+          InvalidInputError: if a number is out of bounds, or a name unknown.
         """
         owner = type(self).__name__
         self._signs: Mapping[str, Callable[[Sequence[TrainingRow]], Optional[_Sign]]] = {
@@ -85,13 +86,13 @@ class Alarms:
             REWARD_BELOW_BEST: self._reward_below_best,
         }
         self._stop_on = _checked_names(f"{owner}: stop_on", stop_on, self._signs)
-        self._factor = checks.number(
+        self._factor = validation.number(
             f"{owner}: gradient_norm_factor", gradient_norm_factor, 1.0, exclusive_minimum=True
         )
-        self._norms = checks.integer(f"{owner}: gradient_norm_window", gradient_norm_window, LEAST_NORMS)
-        self._min_entropy = checks.number(f"{owner}: min_entropy", min_entropy, 0.0)
-        self._drop = checks.number(f"{owner}: reward_drop", reward_drop, 0.0)
-        self._window = checks.integer(f"{owner}: reward_window", reward_window, 1)
+        self._norms = validation.integer(f"{owner}: gradient_norm_window", gradient_norm_window, LEAST_NORMS)
+        self._min_entropy = validation.number(f"{owner}: min_entropy", min_entropy, 0.0)
+        self._drop = validation.number(f"{owner}: reward_drop", reward_drop, 0.0)
+        self._window = validation.integer(f"{owner}: reward_window", reward_window, 1)
 
     def raised(self, history: Sequence[TrainingRow]) -> list[Alarm]:
         """The alarms of the last of some rows.
@@ -185,5 +186,5 @@ class Alarms:
 
 def _checked_names(name: str, given: Any, known: Mapping[str, Any]) -> frozenset[str]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-        raise checks.InvalidTypeError(f"{name} must be a list of {', '.join(known)}, got {given!r}")
-    return frozenset(checks.one_of(f"{name}: each", one, known) for one in given)
+        raise validation.InvalidTypeError(f"{name} must be a list of {', '.join(known)}, got {given!r}")
+    return frozenset(validation.one_of(f"{name}: each", one, known) for one in given)

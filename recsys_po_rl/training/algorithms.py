@@ -5,7 +5,8 @@ An algorithm of one's own has the attributes of `Reinforce` and its method `loss
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.training import estimators
 
 
@@ -39,12 +40,12 @@ class ProximalPolicyOptimization:
           clip_range: epsilon of the surrogate objective, above 0.
 
         Raises:
-          checks.InvalidInputError: if a number is out of bounds.
+          InvalidInputError: if a number is out of bounds.
         """
         name = type(self).__name__
-        self.num_epochs = checks.integer(f"{name}: num_epochs", num_epochs, 1)
-        self.num_minibatches = checks.integer(f"{name}: num_minibatches", num_minibatches, 1)
-        self.clip_range = checks.number(f"{name}: clip_range", clip_range, 0.0, exclusive_minimum=True)
+        self.num_epochs = validation.integer(f"{name}: num_epochs", num_epochs, 1)
+        self.num_minibatches = validation.integer(f"{name}: num_minibatches", num_minibatches, 1)
+        self.clip_range = validation.number(f"{name}: clip_range", clip_range, 0.0, exclusive_minimum=True)
 
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
         """`estimators.ppo_clip_loss`; arguments float32 [T, U]."""

@@ -5,7 +5,8 @@ from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, fields, gin_config
+from recsys_po_rl import fields, gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.training import optimizers
 
@@ -56,23 +57,23 @@ class LearnedValue(tf.Module):
           max_gradient_norm: global norm to which the critic's gradient is clipped, above 0.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds, or the users have no field interest.state.
+          InvalidInputError: if an argument is out of bounds, or the users have no field interest.state.
         """
         super().__init__(name="learned_value")
         owner = type(self).__name__
-        self._horizon = checks.integer("horizon", horizon, 1)
-        units = checks.integer(f"{owner}: hidden_units", hidden_units, 1)
-        self._max_gradient_norm = checks.number(
+        self._horizon = validation.integer("horizon", horizon, 1)
+        units = validation.integer(f"{owner}: hidden_units", hidden_units, 1)
+        self._max_gradient_norm = validation.number(
             f"{owner}: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
         )
-        checks.boolean(f"{owner}: sees_interest", sees_interest)
+        validation.boolean(f"{owner}: sees_interest", sees_interest)
         make_optimizer = optimizer or (lambda: tf.keras.optimizers.Adam(LEARNING_RATE))
         self.optimizer = optimizers.made(f"{owner}: optimizer", make_optimizer)
         self._num_users = next(iter(runtime.flow(fields.SLATE_DOCS).field_specs.values())).shape[0]
         self.record = _actors_inputs(runtime)
         if sees_interest:
             if fields.INTEREST not in runtime.flow(fields.USER_STATE).field_specs:
-                raise checks.InvalidInputError(
+                raise validation.InvalidInputError(
                     f"{owner}: users have no field {fields.INTEREST}: set sees_interest = False"
                 )
             if self.record.get(fields.USER_OBSERVATION) == [fields.OBSERVED_INTEREST]:

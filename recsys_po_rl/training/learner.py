@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import checks, draws, fields, gin_config, memory
+from recsys_po_rl import draws, fields, gin_config, memory
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
@@ -111,57 +112,57 @@ class PolicyGradientLearner:
           entropy_schedule: the same for the entropy bonus.
 
         Raises:
-          checks.InvalidInputError: if an argument is out of bounds, the recommender cannot learn, or network or
+          InvalidInputError: if an argument is out of bounds, the recommender cannot learn, or network or
             learner are made under a distribution strategy.
         """
         owner = type(self).__name__
         if tf.distribute.has_strategy() or any(
             isinstance(variable, tf.distribute.DistributedValues) for variable in network.trainable_variables
         ):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{owner} cannot learn under a tf.distribute strategy: make network and learner outside of its scope"
             )
-        self._horizon = checks.integer("horizon", horizon, 1)
-        self._discount = checks.number(f"{owner}: discount", discount, 0.0, 1.0)
+        self._horizon = validation.integer("horizon", horizon, 1)
+        self._discount = validation.number(f"{owner}: discount", discount, 0.0, 1.0)
         self._max_gradient_norm = None
         if max_gradient_norm is not None:
-            self._max_gradient_norm = checks.number(
+            self._max_gradient_norm = validation.number(
                 f"{owner}: max_gradient_norm", max_gradient_norm, 0.0, exclusive_minimum=True
             )
-        self._entropy_bonus = checks.number(f"{owner}: entropy_bonus", entropy_bonus, 0.0)
-        self._trace_decay = checks.number(f"{owner}: trace_decay", trace_decay, 0.0, 1.0)
+        self._entropy_bonus = validation.number(f"{owner}: entropy_bonus", entropy_bonus, 0.0)
+        self._trace_decay = validation.number(f"{owner}: trace_decay", trace_decay, 0.0, 1.0)
         if critic is None and trace_decay != 1.0:
-            raise checks.InvalidInputError(f"{owner}: trace_decay must be 1 without a critic, got {trace_decay}")
-        self._whole_return = checks.boolean(f"{owner}: whole_return", whole_return)
+            raise validation.InvalidInputError(f"{owner}: trace_decay must be 1 without a critic, got {trace_decay}")
+        self._whole_return = validation.boolean(f"{owner}: whole_return", whole_return)
         if self._whole_return and critic is not None:
-            raise checks.InvalidInputError(f"{owner}: whole_return must be False where there is a critic")
+            raise validation.InvalidInputError(f"{owner}: whole_return must be False where there is a critic")
         if self._whole_return and discount != 1.0:
-            raise checks.InvalidInputError(f"{owner}: discount must be 1 with whole_return, got {discount}")
+            raise validation.InvalidInputError(f"{owner}: discount must be 1 with whole_return, got {discount}")
         self._population_baseline = None
         if population_baseline is not None:
-            self._population_baseline = checks.constructor(f"{owner}: population_baseline", population_baseline)
-        self._normalize = checks.boolean(f"{owner}: normalize_advantages", normalize_advantages)
-        self._algorithm = checks.constructor(f"{owner}: algorithm", algorithm)()
+            self._population_baseline = validation.constructor(f"{owner}: population_baseline", population_baseline)
+        self._normalize = validation.boolean(f"{owner}: normalize_advantages", normalize_advantages)
+        self._algorithm = validation.constructor(f"{owner}: algorithm", algorithm)()
         if not hasattr(self._algorithm, "loss"):
-            raise checks.InvalidTypeError(
+            raise validation.InvalidTypeError(
                 f"{owner}: algorithm must make one of training.algorithms (in gin: @recsys_po_rl.Reinforce), "
                 f"got {type(self._algorithm).__name__}"
             )
         self._learning_rate_schedule = self._schedule("learning_rate_schedule", learning_rate_schedule)
         self._entropy_schedule = self._schedule("entropy_schedule", entropy_schedule)
         if not network.trainable_variables:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(network.recommender).__name__} has no trainable variables: there is nothing to learn"
             )
         self.trainable_variables = network.trainable_variables
         self.optimizer = optimizers.made(f"{owner}: optimizer", optimizer)
         self.optimizer.build(self.trainable_variables)
-        self._runtime = checks.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
+        self._runtime = validation.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
         self._replay = SlateReplay(network.variables, self._runtime)
         self._record = {**self._replay.record, fields.METRICS_STATE: [fields.REWARD]}
         self.critic = None
         if critic is not None:
-            self.critic = checks.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
+            self.critic = validation.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
             for name, names in self.critic.record.items():
                 self._record[name] = sorted({*self._record.get(name, ()), *names})
         self._first_rates = [self._first_rate(optimizer) for optimizer in self._optimizers()]
@@ -184,9 +185,9 @@ class PolicyGradientLearner:
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:
             return schedules.Constant()
-        made = checks.constructor(f"{type(self).__name__}: {name}", given)()
+        made = validation.constructor(f"{type(self).__name__}: {name}", given)()
         if not callable(made):
-            raise checks.InvalidTypeError(
+            raise validation.InvalidTypeError(
                 f"{type(self).__name__}: {name} must make one of training.schedules (in gin: @recsys_po_rl.Linear), "
                 f"got {type(made).__name__}"
             )
@@ -201,7 +202,7 @@ class PolicyGradientLearner:
             return None
         own = optimizer.get_config()["learning_rate"]
         if isinstance(own, dict):  # a Keras schedule, as a dict
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__}: learning_rate_schedule needs optimizers with a constant learning rate, "
                 f"got {own['class_name']}"
             )
@@ -216,14 +217,14 @@ class PolicyGradientLearner:
           progress: share of the training that is done, 0 to 1; what schedules see.
 
         Raises:
-          checks.InvalidInputError: if the shards cannot be split into the algorithm's minibatches, or the progress is
+          InvalidInputError: if the shards cannot be split into the algorithm's minibatches, or the progress is
             none.
           FloatingPointError: as `SeededRuntime.trajectory`.
         """
-        checks.number("progress", progress, 0.0, 1.0)
+        validation.number("progress", progress, 0.0, 1.0)
         num_minibatches = self.num_minibatches
         if not keys or len(keys) % num_minibatches:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{type(self).__name__}: the number of shards must be a multiple of the {num_minibatches} minibatches, "
                 f"got {len(keys)}"
             )

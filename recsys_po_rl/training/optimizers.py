@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 
 # Shares of a running average that stay: below 1.
 _SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
@@ -22,25 +23,25 @@ def made(name: str, ctor: Any) -> tf.keras.optimizers.Optimizer:
       ctor: without arguments; those that gin binds are its own.
 
     Raises:
-      checks.InvalidInputError: if it cannot be called, makes no Keras optimizer, or one with an impossible number.
+      InvalidInputError: if it cannot be called, makes no Keras optimizer, or one with an impossible number.
     """
-    checks.constructor(name, ctor)
+    validation.constructor(name, ctor)
     called = getattr(ctor, "__name__", "optimizer")
     try:
         optimizer = ctor()
-    except checks.InvalidInputError:
+    except validation.InvalidInputError:
         raise
     except (TypeError, ValueError) as error:
-        raise checks.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
+        raise validation.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
-        raise checks.InvalidTypeError(
+        raise validation.InvalidTypeError(
             f"{name} must make a Keras optimizer (in gin: @tf.keras.optimizers.Adam), "
             f"got {type(optimizer).__module__}.{type(optimizer).__qualname__}"
         )
     try:
         config = optimizer.get_config()
     except (TypeError, ValueError) as error:  # a learning rate that is no number shows only here
-        raise checks.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
+        raise validation.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
     for argument, value in config.items():
         _check(f"{called}: {argument}", argument, value)
     return optimizer
@@ -50,14 +51,14 @@ def _check(name: str, argument: str, value: Any) -> None:
     if argument == "learning_rate" and isinstance(value, dict):  # a Keras schedule, as its configuration
         for of_schedule, number in value["config"].items():
             if isinstance(number, numbers.Real) and not isinstance(number, bool):
-                checks.number(f"{value['class_name']}: {of_schedule}", number, 0.0)
+                validation.number(f"{value['class_name']}: {of_schedule}", number, 0.0)
     elif argument in _ABOVE_0 and value is not None:
-        checks.number(name, _plain(value), 0.0, exclusive_minimum=True)
+        validation.number(name, _plain(value), 0.0, exclusive_minimum=True)
     elif argument in _SHARES:
-        if checks.number(name, _plain(value), 0.0, 1.0) == 1.0:
-            raise checks.InvalidInputError(f"{name} must be below 1, got {value}")
+        if validation.number(name, _plain(value), 0.0, 1.0) == 1.0:
+            raise validation.InvalidInputError(f"{name} must be below 1, got {value}")
     elif argument in _AT_LEAST_0 and value is not None:
-        checks.number(name, _plain(value), 0.0)
+        validation.number(name, _plain(value), 0.0)
 
 
 def _plain(value: Any) -> Any:

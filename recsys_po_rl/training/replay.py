@@ -9,7 +9,8 @@ import tensorflow as tf
 from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import checks, draws, fields, invariants
+from recsys_po_rl import draws, fields, invariants
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 
 
@@ -52,7 +53,7 @@ class SlateReplay:
           runtime: a runtime over them.
 
         Raises:
-          checks.InvalidInputError: if slates are not random, draw something that is not a field of theirs, or depend
+          InvalidInputError: if slates are not random, draw something that is not a field of theirs, or depend
             on a previous value.
         """
         by_name = {var.name: var for var in variables}
@@ -60,17 +61,17 @@ class SlateReplay:
         self._state: Any = by_name.get(fields.RECOMMENDER_STATE)
         flow = runtime.flow(fields.SLATE_DOCS)
         if not flow.random_fields:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{fields.SLATE_DOCS!r} draws no Edward2 random variable: such a recommender cannot learn by policy "
                 "gradient"
             )
         if None in flow.random_fields:
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{fields.SLATE_DOCS!r} draws a random variable that is not one of its fields, so its log-probability "
                 "cannot be computed again"
             )
         if any(not dependency.on_current_value for dependency in self._slate.value.dependencies):
-            raise checks.InvalidInputError(f"{fields.SLATE_DOCS!r} must depend on current values only")
+            raise validation.InvalidInputError(f"{fields.SLATE_DOCS!r} must depend on current values only")
         self._random_fields = [name for name in flow.random_fields if name is not None]
         self._dependencies = [dependency.variable_name for dependency in self._slate.value.dependencies]
         self._reads = {name: list(flow.draw_reads.get(name, ())) for name in self._dependencies}
@@ -93,7 +94,7 @@ class SlateReplay:
 
     def _previous_dependencies(self) -> list[str]:
         if any(dependency.on_current_value for dependency in self._state.value.dependencies):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{fields.RECOMMENDER_STATE!r} depends on weights: it must depend on previous values only"
             )
         return [dependency.variable_name for dependency in self._state.value.dependencies]

@@ -1,6 +1,7 @@
 """How a coefficient changes over a training: factors, functions of the share of steps that is done."""
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 
 
 class Constant:
@@ -24,10 +25,10 @@ class Linear:
           until: share of training after which it is reached, above 0, at most 1.
 
         Raises:
-          checks.InvalidInputError: if a number is out of bounds.
+          InvalidInputError: if a number is out of bounds.
         """
-        self._end = checks.number("Linear: end", end, 0.0)
-        self._until = checks.number("Linear: until", until, 0.0, 1.0, exclusive_minimum=True)
+        self._end = validation.number("Linear: end", end, 0.0)
+        self._until = validation.number("Linear: until", until, 0.0, 1.0, exclusive_minimum=True)
 
     def __call__(self, progress: float) -> float:
         """The factor at `progress`, the share of training that is done, 0 to 1."""

@@ -8,7 +8,8 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 
-from recsys_po_rl import _compat, checks, draws, fields, gin_config
+from recsys_po_rl import _compat, draws, fields, gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime, to_tensors
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
@@ -43,12 +44,12 @@ class SimulationRuntime:
           mode: of `SeededRuntime`.
 
         Raises:
-          checks.InvalidInputError: if there is no such variable, or the mode is unknown.
+          InvalidInputError: if there is no such variable, or the mode is unknown.
         """
         slate_docs = [var for var in variables if var.name == fields.SLATE_DOCS]
         if not slate_docs:
             names = ", ".join(repr(var.name) for var in variables)
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"variables must have one named {fields.SLATE_DOCS!r}, got {names or 'none'}"
             )
         log_prob = log_probability.log_prob_variables_from_direct_output(slate_docs)
@@ -122,7 +123,7 @@ class SimulationRuntime:
         if self._replay is None:
             try:
                 self._replay = SlateReplay(self._variables, self._runtime)
-            except checks.InvalidInputError:
+            except validation.InvalidInputError:
                 return False
         recommender = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
         names = [var.name for var in self._variables if var.name not in recommender]

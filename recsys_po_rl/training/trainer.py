@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from recsys_po_rl import checks, draws
+from recsys_po_rl import draws
+from recsys_po_rl.common import validation
 from recsys_po_rl.training.learner import StepResult
 
 
@@ -31,7 +32,7 @@ def row_from_text(cells: Mapping[str, str]) -> TrainingRow:
       cells: by column.
 
     Raises:
-      checks.InvalidInputError: one line, if a column is missing, or a cell is no number.
+      InvalidInputError: one line, if a column is missing, or a cell is no number.
     """
     types = TrainingRow.__annotations__
     values = {}
@@ -39,8 +40,8 @@ def row_from_text(cells: Mapping[str, str]) -> TrainingRow:
         try:
             values[name] = types[name](cells[name])
         except (KeyError, ValueError) as error:
-            raise checks.InvalidInputError(
-                f"metrics.csv: a row cannot be read, its {name} is {checks.shown(cells.get(name, ''), 60)}"
+            raise validation.InvalidInputError(
+                f"metrics.csv: a row cannot be read, its {name} is {validation.shown(cells.get(name, ''), 60)}"
             ) from error
     return TrainingRow(**values)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import per_user
+from recsys_po_rl.common import validation
 
 TOTALS = {"learned": np.array([1.5, 2.0, 3.25]), "a/strange <name>": np.array([0.1, -1.0, 0.0])}
 
@@ -46,17 +46,17 @@ class Trap:
 )
 def test_other_arrays_are_refused(tmp_path, arrays):
     np.savez(tmp_path / per_user.FILE, **arrays)
-    with pytest.raises(checks.InvalidInputError, match=r"per_user\.npz' cannot be read"):
+    with pytest.raises(validation.InvalidInputError, match=r"per_user\.npz' cannot be read"):
         per_user.load(str(tmp_path))
 
 
 def test_a_missing_a_truncated_and_a_foreign_file_are_refused(tmp_path):
-    with pytest.raises(checks.InvalidInputError, match=r"has no per_user\.npz"):
+    with pytest.raises(validation.InvalidInputError, match=r"has no per_user\.npz"):
         per_user.load(str(tmp_path))
     per_user.save(str(tmp_path), TOTALS)
     whole = (tmp_path / per_user.FILE).read_bytes()
     for broken in (whole[: len(whole) // 2], b"", b"no archive", b"\x93NUMPY\x01\x00"):
         (tmp_path / per_user.FILE).write_bytes(broken)
-        with pytest.raises(checks.InvalidInputError, match="cannot be read") as caught:
+        with pytest.raises(validation.InvalidInputError, match="cannot be read") as caught:
             per_user.load(str(tmp_path))
         assert "\n" not in str(caught.value)

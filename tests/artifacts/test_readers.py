@@ -8,8 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from recsys_po_rl import checks, regular_files
-from recsys_po_rl.artifacts import config_text, evaluation_form, loggers, per_user, readers, run_dir
+from recsys_po_rl import gin_text
+from recsys_po_rl.artifacts import evaluation_form, loggers, per_user, readers, run_dir
+from recsys_po_rl.common import regular_files, validation
 from tests.reporting.run_folder import evaluation
 
 READERS = {
@@ -24,7 +25,7 @@ READERS = {
 
 
 def refused(read, *arguments):
-    with pytest.raises(checks.InvalidInputError) as caught:
+    with pytest.raises(validation.InvalidInputError) as caught:
         read(*arguments)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
@@ -216,7 +217,7 @@ def test_an_evaluation_may_have_other_keys_and_lack_some(tmp_path):
 
 @pytest.mark.parametrize("value", ["9" * 5000, "0x" + "f" * 5000, "'" + "x" * 5000], ids=["decimal", "hex", "text"])
 def test_what_a_binding_holds_is_cut_in_the_message(value):
-    message = refused(config_text.bindings, f"a.b = {value}\n")
+    message = refused(gin_text.bindings, f"a.b = {value}\n")
     assert message.startswith("not gin text: ")
 
 
@@ -232,11 +233,11 @@ LARGE = {
 @pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
 def test_a_value_is_cut_in_every_message(value):
     for check in (
-        lambda: checks.integer("a", value, 1),
-        lambda: checks.number("a", value),
-        lambda: checks.boolean("a", value),
-        lambda: checks.constructor("a", value),
-        lambda: checks.one_of("a", value, ["b"]),
+        lambda: validation.integer("a", value, 1),
+        lambda: validation.number("a", value),
+        lambda: validation.boolean("a", value),
+        lambda: validation.constructor("a", value),
+        lambda: validation.one_of("a", value, ["b"]),
     ):
         message = refused(check)
         assert message.startswith("a must be ")
@@ -244,12 +245,12 @@ def test_a_value_is_cut_in_every_message(value):
 
 
 def test_messages_keep_both_ends_when_they_are_cut():
-    message = str(checks.InvalidInputError("a" + "x" * 100_000 + "z"))
-    assert len(message) == checks.MAX_MESSAGE
+    message = str(validation.InvalidInputError("a" + "x" * 100_000 + "z"))
+    assert len(message) == validation.MAX_MESSAGE
     assert message.startswith("ax")
     assert message.endswith("xz")
-    assert checks.cut("abcdefghij", 7) == "ab...ij"
-    assert checks.cut("abcdefg", 7) == "abcdefg"
+    assert validation.cut("abcdefghij", 7) == "ab...ij"
+    assert validation.cut("abcdefg", 7) == "abcdefg"
 
 
 @pytest.mark.parametrize("value", [1.5, "text", None, [], [1, "two"], [[1.0, 2.0], [3.0, 4.0]]])

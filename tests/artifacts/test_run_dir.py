@@ -8,8 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.version import __version__
 
 # free_path
@@ -45,14 +45,14 @@ def test_a_folder_with_files_of_others_is_free(tmp_path):
 )
 def test_a_folder_that_holds_a_run_is_refused(tmp_path, name):
     (tmp_path / name).write_text("")
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         run_dir.free_path(str(tmp_path))
     assert str(error.value) == f"output_dir {str(tmp_path)!r} already holds a run ({name}): choose another"
 
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(checks.InvalidInputError, match=r"^output_dir .*file' is a file, a folder is needed$"):
+    with pytest.raises(validation.InvalidInputError, match=r"^output_dir .*file' is a file, a folder is needed$"):
         run_dir.free_path(str(tmp_path / "file"))
 
 
@@ -60,19 +60,19 @@ def test_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize("below", ["run", os.path.join("deep", "run")])
 def test_a_folder_below_a_file_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("")
-    with pytest.raises(checks.InvalidInputError, match=r"^output_dir .* cannot be made: .*file' is not writable$"):
+    with pytest.raises(validation.InvalidInputError, match=r"^output_dir .* cannot be made: .*file' is not writable$"):
         run_dir.free_path(str(tmp_path / "file" / below))
 
 
 def test_a_folder_without_write_permission_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run_dir.os, "access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(checks.InvalidInputError, match=r"is not writable$"):
+    with pytest.raises(validation.InvalidInputError, match=r"is not writable$"):
         run_dir.free_path(str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("output_dir", [3, b"run", ["run"]])
 def test_what_is_no_path_is_refused(output_dir):
-    with pytest.raises(checks.InvalidTypeError, match=r"^output_dir must be a path, got "):
+    with pytest.raises(validation.InvalidTypeError, match=r"^output_dir must be a path, got "):
         run_dir.free_path(output_dir)
 
 
@@ -234,5 +234,5 @@ def test_two_runs_that_start_in_the_same_second_get_two_folders(tmp_path, monkey
 
 
 def test_an_empty_path_is_refused():
-    with pytest.raises(checks.InvalidInputError, match="output_dir must be a path, got ''"):
+    with pytest.raises(validation.InvalidInputError, match="output_dir must be a path, got ''"):
         run_dir.free_path("")

@@ -9,7 +9,8 @@ import tensorflow as tf
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.entities.recommendation import user as user_lib
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields
+from recsys_po_rl import baselines, corpus, draws, fields
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator, statistics
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -209,5 +210,5 @@ def test_one_run_has_no_interval():
 @pytest.mark.parametrize("argument", ["horizon", "num_users", "batch_size"])
 def test_errors_name_the_argument(runtimes, argument):
     arguments = {"horizon": T, "num_users": BATCH, "batch_size": BATCH, argument: 0}
-    with pytest.raises(checks.InvalidInputError, match=f"{argument} must be an integer of at least 1, got 0"):
+    with pytest.raises(validation.InvalidInputError, match=f"{argument} must be an integer of at least 1, got 0"):
         evaluator.evaluate(runtimes["random"], seed=0, **arguments)

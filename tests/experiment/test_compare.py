@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, compare
 from tests.reporting.run_folder import Page
 from tests.reporting.test_compare import change, write
@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(compare.run_dir, "write_text", refuse)
     folders = [str(write(tmp_path / name, mean)) for name, mean in (("one", 60.0), ("other", 62.0))]
-    with pytest.raises(checks.InvalidInputError, match=r"compare\.html cannot be written: No space left on device"):
+    with pytest.raises(validation.InvalidInputError, match=r"compare\.html cannot be written: No space left on device"):
         compare.compare(folders, str(tmp_path / "out"), quiet=True)
 
 

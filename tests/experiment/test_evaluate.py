@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment
 from recsys_po_rl.experiment.evaluate import evaluate, which_is_which
 
@@ -89,32 +90,32 @@ def test_one_other_seed_asks_for_its_users_and_a_corpus_seed_for_its_corpus(run,
     assert (found.evaluation["seed"], found.evaluation["corpus_seed"], found.evaluation["trained_seed"]) == (9, 2, 4)
     assert found.evaluation["trained_in"]["corpus_seed"] == 4
     assert found.folder == str(tmp_path / "there")
-    with pytest.raises(checks.InvalidInputError, match=r"or one seed.*got \[1, 2\] for 1 trained"):
+    with pytest.raises(validation.InvalidInputError, match=r"or one seed.*got \[1, 2\] for 1 trained"):
         evaluate(run.run_dir, [], ["recsys_po_rl.experiment.seeds = [1, 2]"], quiet=True)
 
 
 def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(run, tmp_path):
     target = tmp_path / "there"
-    with pytest.raises(checks.InvalidInputError, match="does not fit this network"):
+    with pytest.raises(validation.InvalidInputError, match="does not fit this network"):
         evaluate(run.run_dir, [], [f"{NETWORK}.num_docs = 9"], str(target), quiet=True)
-    with pytest.raises(checks.InvalidInputError, match="did you mean horizon"):
+    with pytest.raises(validation.InvalidInputError, match="did you mean horizon"):
         evaluate(run.run_dir, [], ["recsys_po_rl.experiment.horizn = 9"], str(target), quiet=True)
     assert not target.exists()
-    with pytest.raises(checks.InvalidInputError, match="already holds a run"):
+    with pytest.raises(validation.InvalidInputError, match="already holds a run"):
         evaluate(run.run_dir, output_dir=run.run_dir, quiet=True)
 
 
 def test_folders_without_a_policy_are_refused(run, tmp_path):
-    with pytest.raises(checks.InvalidInputError, match="there is no run folder"):
+    with pytest.raises(validation.InvalidInputError, match="there is no run folder"):
         evaluate(str(tmp_path / "nowhere"))
-    with pytest.raises(checks.InvalidInputError, match=r"is no run folder: it has no whole environment\.json"):
+    with pytest.raises(validation.InvalidInputError, match=r"is no run folder: it has no whole environment\.json"):
         evaluate(str(tmp_path))
     copy = shutil.copytree(run.run_dir, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints")
-    with pytest.raises(checks.InvalidInputError, match="has no whole checkpoint"):
+    with pytest.raises(validation.InvalidInputError, match="has no whole checkpoint"):
         evaluate(str(copy))
     (copy / "config.gin").unlink()
-    with pytest.raises(checks.InvalidInputError, match=r"config\.gin cannot be read"):
+    with pytest.raises(validation.InvalidInputError, match=r"config\.gin cannot be read"):
         evaluate(str(copy))
 
 
@@ -123,7 +124,7 @@ def test_a_run_whose_configuration_gin_does_not_know_is_refused(run, tmp_path):
     environment = json.loads((copy / "environment.json").read_text())
     environment["arguments"]["experiment.horizon"] = "7"
     (copy / "environment.json").write_text(json.dumps(environment))
-    with pytest.raises(checks.InvalidInputError, match=r"config\.gin does not have \(experiment\.horizon\)"):
+    with pytest.raises(validation.InvalidInputError, match=r"config\.gin does not have \(experiment\.horizon\)"):
         evaluate(str(copy))
 
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import evaluate as evaluate_lib
 
 
@@ -27,7 +28,7 @@ def run(tmp_path, monkeypatch):
 
 
 def message_of(folder, *bindings):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         evaluate_lib.evaluate(str(folder), gin_bindings=bindings, quiet=True)
     return gin_config.first_line(error.value)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, experiment, modes, train_and_evaluate
 from recsys_po_rl.training.alarms import Alarms
 
@@ -193,7 +194,7 @@ def test_nothing_is_written_into_a_folder_that_does_not_exist(tmp_path):
 
 
 def test_a_full_disk_is_not_taken_for_a_folder_that_moved(tmp_path):
-    with pytest.raises(checks.InvalidInputError, match="No space left on device"), run_dir.errors_of(str(tmp_path)):
+    with pytest.raises(validation.InvalidInputError, match="No space left on device"), run_dir.errors_of(str(tmp_path)):
         raise OSError(28, "No space left on device", str(tmp_path / "file"))
     with pytest.raises(KeyError), run_dir.errors_of(str(tmp_path)):
         raise KeyError("of the run itself")

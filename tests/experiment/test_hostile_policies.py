@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 import recsys_po_rl
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import policy_file, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import trained_policy
 from recsys_po_rl.scoring import keras_parts, rebuilding
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
@@ -39,7 +39,9 @@ def load(content, folder, **options):
 
 
 def refusal(content, folder, **options):
-    with pytest.raises(checks.InvalidInputError, match=r"^load_policy: .* is no policy that can be read: ") as error:
+    with pytest.raises(
+        validation.InvalidInputError, match=r"^load_policy: .* is no policy that can be read: "
+    ) as error:
         load(content, folder, **options)
     (line,) = str(error.value).splitlines()
     return line
@@ -49,7 +51,7 @@ def gives_a_model(content, folder):
     """Whether a file is loaded; one that is not must be refused in one line, and by no other error."""
     try:
         model = load(content, folder).scorer
-    except checks.InvalidInputError as error:
+    except validation.InvalidInputError as error:
         line = str(error)
     else:
         assert isinstance(model, tf.keras.Model)
@@ -277,7 +279,7 @@ def test_a_class_of_the_user_is_loaded_once_it_is_named(tmp_path):
 
 @pytest.mark.parametrize("objects", [3, {"tests>Scaled": "Scaled"}, {3: Scaled}])
 def test_custom_objects_of_another_type_are_refused(objects, own, tmp_path):
-    with pytest.raises(checks.InvalidTypeError, match="load_policy: custom_objects must be a dict such as"):
+    with pytest.raises(validation.InvalidTypeError, match="load_policy: custom_objects must be a dict such as"):
         load(own, tmp_path, custom_objects=objects)
 
 

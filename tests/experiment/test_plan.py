@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import run_simulation
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import arguments, calibration, command_line, experiment, plan, scaling
 from recsys_po_rl.experiment.calibration import Cost, PolicyCost
 
@@ -108,7 +109,7 @@ def test_seeds_side_by_side_share_memory_and_cores(measured):
     measured["available"] = 1.9 * one.memory_bytes
     assert plan.estimate(asked()).num_processes == 1
     with pytest.raises(
-        checks.InvalidInputError, match=r"GB in each of 2 processes and .*users_per_step may be at most"
+        validation.InvalidInputError, match=r"GB in each of 2 processes and .*users_per_step may be at most"
     ):
         plan.estimate(asked("recsys_po_rl.experiment.seeds = [1, 2]", "recsys_po_rl.experiment.num_processes = 2"))
 
@@ -118,32 +119,34 @@ def test_what_does_not_fit_is_refused_with_the_largest_population_that_would(nam
     import re
 
     bound = [f"recsys_po_rl.{name} = 4000", "recsys_po_rl.experiment.num_evaluation_users = 4000"]
-    with pytest.raises(checks.InvalidInputError, match=rf"{name} may be at most \d+ here, got 4000") as refused:
+    with pytest.raises(validation.InvalidInputError, match=rf"{name} may be at most \d+ here, got 4000") as refused:
         plan.estimate(asked(*bound))
     assert "\n" not in str(refused.value)
     most = int(re.search(r"at most (\d+)", str(refused.value))[1])
     assert most % unit == 0
     plan.estimate(asked(f"recsys_po_rl.{name} = {most}", bound[1]))
-    with pytest.raises(checks.InvalidInputError, match=f"at most {most} here, got {most + unit}"):
+    with pytest.raises(validation.InvalidInputError, match=f"at most {most} here, got {most + unit}"):
         plan.estimate(asked(f"recsys_po_rl.{name} = {most + unit}", bound[1]))
 
 
 def test_both_populations_and_none_at_all(measured):
     both = [f"recsys_po_rl.experiment.{name} = 4000" for name in
             ("users_per_step", "evaluation_batch_size", "num_evaluation_users")]  # fmt: skip
-    with pytest.raises(checks.InvalidInputError, match=r"users_per_step may be at most \d+ and .*batch_size \d+ here"):
+    with pytest.raises(
+        validation.InvalidInputError, match=r"users_per_step may be at most \d+ and .*batch_size \d+ here"
+    ):
         plan.estimate(asked(*both))
     measured["available"] = 300 * MB
     with pytest.raises(
-        checks.InvalidInputError, match=r"needs about 0\.\d\d GB and 0\.30 GB are .*: no population would fit"
+        validation.InvalidInputError, match=r"needs about 0\.\d\d GB and 0\.30 GB are .*: no population would fit"
     ):
         plan.estimate(asked())
 
 
 def test_a_corpus_and_an_evaluation_that_cannot_fit_are_refused_before_anything_is_made(measured):
-    with pytest.raises(checks.InvalidInputError, match=r"num_docs may be at most 4400000$"):
+    with pytest.raises(validation.InvalidInputError, match=r"num_docs may be at most 4400000$"):
         plan.estimate(asked(f"{NETWORK}.num_docs = 1000000000"))
-    with pytest.raises(checks.InvalidInputError, match=r"num_evaluation_users may be at most 1000000$"):
+    with pytest.raises(validation.InvalidInputError, match=r"num_evaluation_users may be at most 1000000$"):
         plan.estimate(asked("recsys_po_rl.experiment.num_evaluation_users = 10000000000"))
 
 

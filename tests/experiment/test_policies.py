@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, simulation_config, user
+from recsys_po_rl import baselines, corpus, draws, fields, simulation_config, user
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import policies
 from recsys_po_rl.runtime import SeededRuntime
@@ -169,7 +170,7 @@ def test_first_interests_are_those_of_no_evaluated_user():
     ],
 )
 def test_impossible_options_are_refused(name, option, given):
-    with pytest.raises(checks.InvalidInputError, match=option):
+    with pytest.raises(validation.InvalidInputError, match=option):
         make(name, make_study(), **{option: given})
 
 

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, compare, experiment, report
 from recsys_po_rl.reporting import run_files
 from tests.reporting.run_folder import Page, write_run
@@ -33,7 +34,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(report.run_dir_lib, "write_text", refuse)
-    with pytest.raises(checks.InvalidInputError, match=r"report\.html' cannot be written: No space left on device"):
+    with pytest.raises(validation.InvalidInputError, match=r"report\.html' cannot be written: No space left on device"):
         report.report(str(write_run(tmp_path)))
 
 
@@ -82,5 +83,5 @@ def test_a_run_compared_with_itself_differs_in_nothing(real_run, tmp_path):
         assert {row.policy for row in comparison.rows} >= {"learned", "uniform_random", "popular_by_clicks"}
         assert all(row.differences[1][:3] == (0.0, 0.0, 0.0) for row in comparison.rows)
     assert "cannot be shown" not in (tmp_path / "both" / "compare.html").read_text()
-    with pytest.raises(checks.InvalidInputError, match=r"their seeds differ, \[0\] and \[1\]"):
+    with pytest.raises(validation.InvalidInputError, match=r"their seeds differ, \[0\] and \[1\]"):
         compare.compare([str(real_run / "seed_0"), str(real_run / "seed_1")], str(tmp_path / "no"), quiet=True)

@@ -17,8 +17,9 @@ import threading
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import (
     command_line,
     experiment,
@@ -110,7 +111,7 @@ def files_of(folder):
 def refused(folder, message, seeds=(3,), **options):
     """Resuming is refused in one line, and nothing is changed."""
     before = files_of(folder)
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         resume(folder, seeds, **options)
     assert files_of(folder) == before
     assert re.search(message, gin_config.first_line(error.value))
@@ -381,7 +382,7 @@ def test_a_run_in_another_thread_leaves_signals_alone(folder):
 def test_without_resume_a_folder_with_a_run_is_refused(folder, monkeypatch):
     killed_in_step(folder, 3, monkeypatch)
     before = files_of(folder)
-    with pytest.raises(checks.InvalidInputError, match="already holds a run"):
+    with pytest.raises(validation.InvalidInputError, match="already holds a run"):
         whole_run(folder)
     assert files_of(folder) == before
 
@@ -452,10 +453,10 @@ def test_a_folder_whose_run_cannot_be_told_is_refused(folder, monkeypatch):
 
 
 def test_resume_needs_a_folder(tmp_path):
-    with pytest.raises(checks.InvalidInputError, match=r"experiment.resume needs output_dir"):
+    with pytest.raises(validation.InvalidInputError, match=r"experiment.resume needs output_dir"):
         experiment(resume=True, **TOY)
     (tmp_path / "file").write_text("")
-    with pytest.raises(checks.InvalidInputError, match=r"is a file, a folder is needed"):
+    with pytest.raises(validation.InvalidInputError, match=r"is a file, a folder is needed"):
         resume(tmp_path / "file")
 
 
@@ -546,7 +547,7 @@ def test_a_checkpoint_of_another_network_is_refused(folder, monkeypatch):
     other = toy_run.ToyRecommender()
     other.weights = tf.Variable([1.0, 2.0])
     learner = toy_run.ToyLearner(toy_run.types.SimpleNamespace(recommender=other), 3, None)
-    with pytest.raises(checks.InvalidInputError, match=r"ckpt-4' does not fit this network: ") as error:
+    with pytest.raises(validation.InvalidInputError, match=r"ckpt-4' does not fit this network: ") as error:
         checkpoints.Checkpoints(str(folder), other, learner, "").restore(found)
     assert "\n" not in str(error.value)
 
@@ -558,7 +559,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(limit, w
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
     try:
         with pytest.raises(
-            checks.InvalidInputError, match=r"cannot be written: File too large; what is there is whole"
+            validation.InvalidInputError, match=r"cannot be written: File too large; what is there is whole"
         ):
             whole_run(folder)
     finally:

@@ -4,7 +4,8 @@ import cloudpickle
 import gin
 import pytest
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import arguments, policies, scaling, train_and_evaluate
 
 EXPERIMENT, POPULAR = "recsys_po_rl.experiment.policies", "recsys_po_rl.popular_by_clicks"
@@ -42,7 +43,7 @@ def test_names_that_differ_already_stay():
     [f"[@few/{POPULAR}, @few/{POPULAR}]", f"[@{POPULAR}, @{POPULAR}]", f"[@few/{POPULAR}, @{POPULAR}, @{POPULAR}]"],
 )
 def test_identical_policies_are_refused(listed):
-    with pytest.raises(checks.InvalidInputError, match="must have different names, or gin scopes"):
+    with pytest.raises(validation.InvalidInputError, match="must have different names, or gin scopes"):
         names_of(listed)
 
 

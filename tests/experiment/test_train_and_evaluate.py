@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, corpus, gin_config
+from recsys_po_rl import corpus, gin_config
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment, policies, seed_run
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.runtime import SeededRuntime
@@ -162,7 +163,7 @@ def test_an_interrupted_training_finishes_its_step_and_keeps_rows_and_weights(tm
 
 def test_nothing_is_written_for_bad_input(tmp_path):
     bad = functools.partial(SMALL["network_ctor"], slate_size=9)
-    with pytest.raises(checks.InvalidInputError, match="slate_size must be at most num_docs"):
+    with pytest.raises(validation.InvalidInputError, match="slate_size must be at most num_docs"):
         experiment(output_dir=str(tmp_path / "run"), **{**SMALL, "network_ctor": bad})
     assert list(tmp_path.iterdir()) == []
 
@@ -178,7 +179,7 @@ def test_nothing_is_written_for_bad_input(tmp_path):
     ],
 )
 def test_errors_name_the_argument(options, message, tmp_path):
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         experiment(**{"output_dir": str(tmp_path / "run"), **SMALL, **options})
 
 

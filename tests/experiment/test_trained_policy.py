@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import recsys_po_rl
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import experiment, trained_policy
 from recsys_po_rl.recommender import CollabFilteringRecommender
@@ -80,24 +80,24 @@ def test_options_reach_the_recommender(run):
 
 @pytest.mark.parametrize(("size", "message"), [("num_docs", "num_docs = 6, got 7"), ("history_length", "= 4, got 7")])
 def test_a_network_of_another_size_is_refused(policy, size, message):
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         create_interest_evolution_simulation_network(
             num_users=2, recommender_ctor=policy.recommender_ctor, **{**WORLD, size: 7}
         )
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path, run):
-    with pytest.raises(checks.InvalidTypeError, match=r"load_policy: a path of a run folder is needed, got 3$"):
+    with pytest.raises(validation.InvalidTypeError, match=r"load_policy: a path of a run folder is needed, got 3$"):
         recsys_po_rl.load_policy(3)
-    with pytest.raises(checks.InvalidInputError, match=r"load_policy: there is no run folder '.*nowhere'$"):
+    with pytest.raises(validation.InvalidInputError, match=r"load_policy: there is no run folder '.*nowhere'$"):
         recsys_po_rl.load_policy(tmp_path / "nowhere")
-    with pytest.raises(checks.InvalidInputError, match=r"load_policy: '.*' has no policy.keras$"):
+    with pytest.raises(validation.InvalidInputError, match=r"load_policy: '.*' has no policy.keras$"):
         recsys_po_rl.load_policy(tmp_path)
-    with pytest.raises(checks.InvalidTypeError, match=r"load_policy: recommender_ctor must be a constructor"):
+    with pytest.raises(validation.InvalidTypeError, match=r"load_policy: recommender_ctor must be a constructor"):
         recsys_po_rl.load_policy(run.run_dir, recommender_ctor="greedy")
     (tmp_path / "seed_4").mkdir()
     (tmp_path / "seed_4" / run_dir.POLICY).write_bytes(b"")
-    with pytest.raises(checks.InvalidInputError, match=r"has no policy.keras; each of its seeds has one: seed_4$"):
+    with pytest.raises(validation.InvalidInputError, match=r"has no policy.keras; each of its seeds has one: seed_4$"):
         recsys_po_rl.load_policy(tmp_path)
 
 
@@ -117,7 +117,7 @@ def test_what_is_no_saved_model_is_refused(run, tmp_path):
     saved, target = pathlib.Path(run.run_dir, run_dir.POLICY), tmp_path / run_dir.POLICY
     for content in (b"", b"no model", saved.read_bytes()[:500], b"\x80\x04]."):
         target.write_bytes(content)
-        with pytest.raises(checks.InvalidInputError, match=r"is no policy that can be read: ") as error:
+        with pytest.raises(validation.InvalidInputError, match=r"is no policy that can be read: ") as error:
             recsys_po_rl.load_policy(tmp_path)
         assert "\n" not in str(error.value)
 
@@ -129,7 +129,9 @@ def test_a_model_that_names_other_modules_is_refused_before_they_are_imported(ru
         config.update(module="antigravity", class_name="fly", registered_name="fly")
 
     rewritten(pathlib.Path(run.run_dir, run_dir.POLICY), tmp_path / run_dir.POLICY, change)
-    with pytest.raises(checks.InvalidInputError, match=r"it names the class 'fly', which this project does not load"):
+    with pytest.raises(
+        validation.InvalidInputError, match=r"it names the class 'fly', which this project does not load"
+    ):
         recsys_po_rl.load_policy(tmp_path)
     assert "antigravity" not in sys.modules
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import checks, fields, gin_config, recommender, simulation_config, user
+from recsys_po_rl import fields, gin_config, recommender, simulation_config, user
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, modes, user_errors
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.training import trainer as loop
@@ -116,7 +117,7 @@ def test_a_scorer_of_another_shape_at_another_batch_size_is_named():
     SeededRuntime(make_network(recommender_ctor=ctor).variables).trajectory(2)
     other = make_network(recommender_ctor=ctor, num_users=U + 1)
     error = error_of(lambda: SeededRuntime(other.variables).trajectory(2))
-    assert isinstance(error, checks.WrongScoresError)
+    assert isinstance(error, validation.WrongScoresError)
     assert "NarrowScorer must return scores of shape (5, 7) (users, documents), got (5, 6)" in str(error)
     assert user_errors.report(error).startswith("error in 'slate docs' (entity CollabFilteringRecommender): ")
 

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, checks, corpus, fields, runtime, simulation_config, user
+from recsys_po_rl import baselines, corpus, fields, runtime, simulation_config, user
+from recsys_po_rl.common import validation
 from recsys_po_rl.references import belief
 
 NUM_USERS, NUM_PARTICLES, NUM_TOPICS, SLATE_SIZE, NUM_DOCS = 5, 4, 3, 2, 7
@@ -145,5 +146,5 @@ def test_it_runs_compiled_and_repeats(people, mode):
     ("option", "given"), [("horizon", 0), ("num_particles", 0), ("shrinkage", 1.5), ("user", object())]
 )
 def test_impossible_arguments_are_refused(people, option, given):
-    with pytest.raises(checks.InvalidInputError, match=option):
+    with pytest.raises(validation.InvalidInputError, match=option):
         belief.BeliefRecommender(CONFIG, **{"user": people, option: given})

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, checks, corpus, runtime, simulation_config, user
+from recsys_po_rl import baselines, corpus, runtime, simulation_config, user
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
 
@@ -86,16 +87,16 @@ def test_a_dynamic_program_refuses_what_it_cannot_hold(world, documents):
         ((3, 2, 3), "num_topics"), ((2, 2, 0), "horizon"), ((2, 2, 3, 1), "points"), ((2, 2, 3, 10**4), "points"),
         ((2, 2, 3, 5, 0.0), "limit"),
     ):  # fmt: skip
-        with pytest.raises(checks.InvalidInputError, match=named):
+        with pytest.raises(validation.InvalidInputError, match=named):
             solve(*options)
-    with pytest.raises(checks.InvalidInputError, match="points"):
+    with pytest.raises(validation.InvalidInputError, match="points"):
         dynamic_program.solve_refined(world.user, documents, 2, 2, 3, [[0.0, 0.0]], points=2)
     config = {"num_users": 4, "num_topics": 2, "slate_size": 2}
     differing = user.InterestEvolutionUser(config, no_click_mass=[0.0, 1.0, 2.0, 3.0])
-    with pytest.raises(checks.InvalidInputError, match="differ"):
+    with pytest.raises(validation.InvalidInputError, match="differ"):
         dynamic_program.solve(differing, documents, 2, 2, 3, 5)
     unbounded = user.InterestEvolutionUser(config, max_user_affinity=1e5)
-    with pytest.raises(checks.InvalidInputError, match="limit must be given"):
+    with pytest.raises(validation.InvalidInputError, match="limit must be given"):
         dynamic_program.solve(unbounded, documents, 2, 2, 3, 5)
 
 
@@ -133,7 +134,7 @@ def test_the_fitted_value_comes_near_the_optimum_and_repeats(world, documents):
     "option", ["num_iterations", "batches_per_iteration", "hidden", "epochs", "minibatch_size", "learning_rate"]
 )
 def test_impossible_fits_are_refused(world, option):
-    with pytest.raises(checks.InvalidInputError, match=option):
+    with pytest.raises(validation.InvalidInputError, match=option):
         fit(world, **{option: 0})
 
 
@@ -179,7 +180,7 @@ def test_search_without_enumeration_tries_neighbours():
 
 @pytest.mark.parametrize("rounds", [(), ((0, 1),), ((1, 0),)])
 def test_search_refuses_impossible_rounds(rounds):
-    with pytest.raises(checks.InvalidInputError, match="rounds"):
+    with pytest.raises(validation.InvalidInputError, match="rounds"):
         slate_search(NUM_DOCS, SLATE_SIZE, rounds)
 
 
@@ -204,7 +205,7 @@ def test_tuning_keeps_the_best_coefficient(world, documents):
     assert means.argmax() == 2
     assert score.coefficient.numpy() == 10.0
     for bad in ([], [float("nan")]):
-        with pytest.raises(checks.InvalidInputError, match="coefficients"):
+        with pytest.raises(validation.InvalidInputError, match="coefficients"):
             tuned_score.tune(seeded, score, bad, 20, 0, 120, NUM_USERS)
 
 

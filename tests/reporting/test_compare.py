@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from recsys_po_rl import checks
 from recsys_po_rl.artifacts import per_user
+from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.reporting import compare, compare_page, run_files
 from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, write_run
@@ -83,7 +83,7 @@ def test_the_first_users_are_paired_where_one_run_has_more(tmp_path):
 def test_other_worlds_and_users_are_not_paired(tmp_path, entries, said):
     one, other = write(tmp_path / "one"), write(tmp_path / "other", 62.0)
     change(other, **entries)
-    with pytest.raises(checks.InvalidInputError, match=said) as caught:
+    with pytest.raises(validation.InvalidInputError, match=said) as caught:
         compared(one, other)
     assert "one and other cannot be paired" in str(caught.value)
     assert "--unpaired" in str(caught.value)
@@ -95,7 +95,7 @@ def test_names_of_macros_do_not_say_whether_worlds_differ(tmp_path):
     one, other = write(tmp_path / "one"), write(tmp_path / "other", 62.0)
     for folder in (one, other):
         change(folder, world={**WORLD, "recsys_po_rl.InterestEvolutionUser.no_click_mass": "%MASS"})
-    with pytest.raises(checks.InvalidInputError, match=r"recorded .*no_click_mass as the macro %MASS") as caught:
+    with pytest.raises(validation.InvalidInputError, match=r"recorded .*no_click_mass as the macro %MASS") as caught:
         compared(one, other)
     assert "\n" not in str(caught.value)
     assert compared(one, other, unpaired=True).rows[0].differences[1].mean == pytest.approx(2.0)
@@ -109,7 +109,9 @@ def test_a_world_that_differs_without_saying_so_shows_in_the_random_policy(tmp_p
     compared(one, other)
     totals["uniform_random"][:40] += 1.0
     per_user.save(str(other), totals)
-    with pytest.raises(checks.InvalidInputError, match=r"uniform_random, which learns nothing, .* to 20% of the users"):
+    with pytest.raises(
+        validation.InvalidInputError, match=r"uniform_random, which learns nothing, .* to 20% of the users"
+    ):
         compared(one, other)
 
 
@@ -145,27 +147,27 @@ def test_over_several_seeds_the_unit_is_the_seed(tmp_path):
         statistics.mean_interval([61.0, 63.5, 66.0]), statistics.mean_interval([60.0, 62.0, 64.0])
     )
     fewer = write_seeds(tmp_path / "fewer", {0: 60.0, 2: 62.0})
-    with pytest.raises(checks.InvalidInputError, match=r"their seeds differ, \[0, 1, 2\] and \[0, 2\]"):
+    with pytest.raises(validation.InvalidInputError, match=r"their seeds differ, \[0, 1, 2\] and \[0, 2\]"):
         compared(one, fewer)
     assert compared(one, fewer, unpaired=True).num_units == [3, 2]
 
 
 def test_runs_that_are_not_finished_or_too_few_are_refused(tmp_path):
     one = write(tmp_path / "one")
-    with pytest.raises(checks.InvalidInputError, match="at least two run folders, got 1"):
+    with pytest.raises(validation.InvalidInputError, match="at least two run folders, got 1"):
         compared(one)
-    with pytest.raises(checks.InvalidInputError, match=r"half' is not finished: there is no evaluation\.json"):
+    with pytest.raises(validation.InvalidInputError, match=r"half' is not finished: there is no evaluation\.json"):
         compared(one, write_run(tmp_path / "half", finished=False))
     several = write_seeds(tmp_path / "several", {0: 60.0, 1: 62.0})
     (several / "seed_1" / "evaluation.json").unlink()
-    with pytest.raises(checks.InvalidInputError, match=r"there is no evaluation\.json in seed_1"):
+    with pytest.raises(validation.InvalidInputError, match=r"there is no evaluation\.json in seed_1"):
         compared(one, several, unpaired=True)
 
 
 def test_a_run_without_totals_of_each_user_is_not_paired(tmp_path):
     one, other = write(tmp_path / "one"), write(tmp_path / "other", 62.0)
     (other / per_user.FILE).unlink()
-    with pytest.raises(checks.InvalidInputError, match=r"has no per_user\.npz"):
+    with pytest.raises(validation.InvalidInputError, match=r"has no per_user\.npz"):
         compared(one, other)
     assert compared(one, other, unpaired=True).rows[0].differences[1].mean == 2.0
 
@@ -174,7 +176,7 @@ def test_a_run_without_totals_of_each_user_is_not_paired(tmp_path):
 def test_foreign_files_are_one_line(tmp_path, entries):
     one, other = write(tmp_path / "one"), write(tmp_path / "other")
     change(other, **entries)
-    with pytest.raises(checks.InvalidInputError, match="has not the form that this project writes") as caught:
+    with pytest.raises(validation.InvalidInputError, match="has not the form that this project writes") as caught:
         compared(one, other)
     assert "\n" not in str(caught.value)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.reporting import run_files
 from tests.reporting.run_folder import write_run
 
@@ -80,11 +80,11 @@ def test_broken_files_are_named_and_the_others_read(tmp_path, name, content, sai
 def test_what_is_no_run_folder_is_refused(tmp_path, what, said):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(checks.InvalidInputError, match=said):
+    with pytest.raises(validation.InvalidInputError, match=said):
         run_files.read(str(tmp_path / what))
 
 
 @pytest.mark.parametrize("folder", [None, "", 3])
 def test_what_is_no_path_is_refused(folder):
-    with pytest.raises(checks.InvalidTypeError, match="a run folder must be a path"):
+    with pytest.raises(validation.InvalidTypeError, match="a run folder must be a path"):
         run_files.read(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.scoring import calling
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -70,7 +70,7 @@ FromKeras3.__module__ = "keras.src.models.functional"
 )
 def test_what_is_no_scorer_is_refused_by_name(model, says):
     config = {"num_users": 2, "num_docs": DOCS, "slate_size": 2, "history_length": HISTORY}
-    with pytest.raises(checks.InvalidTypeError, match=f"CollabFilteringRecommender: model_ctor .*{says}\\b"):
+    with pytest.raises(validation.InvalidTypeError, match=f"CollabFilteringRecommender: model_ctor .*{says}\\b"):
         CollabFilteringRecommender(config, model_ctor=lambda *sizes: model)
 
 

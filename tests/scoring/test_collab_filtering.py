@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring import CollabFilteringModel
 
 B, D, E, H = 4, 7, 3, 5
@@ -121,13 +121,13 @@ def test_names_are_unique_unless_given():
 @pytest.mark.parametrize("given", [0, -1, 2.0, "3", None, True])
 def test_fault_no_checks_in_the_constructor(argument, given):
     sizes = {"num_users": 1, "num_docs": 2, "doc_embed_dim": 3, "history_length": 4, argument: given}
-    with pytest.raises(checks.InvalidInputError, match=f"{argument} must be an integer of at least 1, got"):
+    with pytest.raises(validation.InvalidInputError, match=f"{argument} must be an integer of at least 1, got"):
         CollabFilteringModel(**sizes)
 
 
 @pytest.mark.parametrize("given", [0.0, -1.0, float("nan"), "a"])
 def test_the_proposal_deviation_must_be_positive(given):
-    with pytest.raises(checks.InvalidInputError, match="proposal_stddev must be a finite number above 0"):
+    with pytest.raises(validation.InvalidInputError, match="proposal_stddev must be a finite number above 0"):
         CollabFilteringModel(1, 2, 3, 4, proposal_stddev=given)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, scoring
+from recsys_po_rl import scoring
+from recsys_po_rl.common import validation
 
 B, D, E, H = 6, 9, 4, 5
 RANDOM = np.random.RandomState(7)
@@ -197,7 +198,7 @@ def test_a_state_never_reads_a_document_that_does_not_exist(scorer):
     ],
 )
 def test_errors_name_the_argument(scorer, options, message):
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         scorer(B, D, E, H, **options)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.interest import InterestModel
 
 B, K, D, E, HIDDEN = 5, 3, 7, 4, 6
@@ -118,6 +119,6 @@ def test_the_spread_of_the_first_table_is_the_one_asked_for():
     ],
 )
 def test_errors_name_the_argument(options, message):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         functools.partial(InterestModel, **{"num_topics": K, "num_docs": D, "doc_embed_dim": E, **options})()
     assert gin_config.first_line(error.value) == f"InterestModel: {message}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 from recsys_po_rl.scoring import CollabFilteringModel
 
 B, D, E, H = 4, 7, 3, 5
@@ -66,7 +66,7 @@ def test_constructor_refuses_unknown_and_missing_arguments():
         CollabFilteringModel(2, 3, 4, 5, num_topics=2)
     with pytest.raises(TypeError, match="history_length"):
         CollabFilteringModel(2, 3, 4)
-    with pytest.raises(checks.InvalidInputError, match="mask_null_documents must be True or False, got 1"):
+    with pytest.raises(validation.InvalidInputError, match="mask_null_documents must be True or False, got 1"):
         CollabFilteringModel(2, 3, 4, 5, mask_null_documents=1)
 
 

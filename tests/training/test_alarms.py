@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from recsys_po_rl import checks, corpus
+from recsys_po_rl import corpus
+from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, experiment, policies, seed_run, watching
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms, trainer
@@ -154,7 +155,7 @@ def test_only_alarms_in_stop_on_stop(name):
     ],
 )
 def test_impossible_thresholds_are_refused(options, message):
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         alarms.Alarms(**options)
 
 

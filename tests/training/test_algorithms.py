@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, corpus, draws, gin_config
+from recsys_po_rl import corpus, draws, gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import algorithms, estimators, schedules
@@ -97,7 +98,7 @@ def test_ppo_keeps_its_numbers_and_clips_at_its_range():
     ],
 )
 def test_errors_name_the_argument(options, message):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         algorithms.ProximalPolicyOptimization(**options)
     assert gin_config.first_line(error.value) == f"ProximalPolicyOptimization: {message}"
 
@@ -169,7 +170,7 @@ def test_the_first_update_of_ppo_is_that_of_reinforce_also_where_it_is_the_only_
 def test_shards_that_do_not_make_equal_minibatches_are_refused(count, make_learner):
     learner = make_learner(algorithm=ppo(num_minibatches=2))
     assert learner.num_minibatches == 2
-    with pytest.raises(checks.InvalidInputError, match="shards must be a multiple of the 2 minibatches, got"):
+    with pytest.raises(validation.InvalidInputError, match="shards must be a multiple of the 2 minibatches, got"):
         learner.step(shards(count))
 
 

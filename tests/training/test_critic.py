@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, corpus, draws, fields, gin_config, recommender, scoring
+from recsys_po_rl import corpus, draws, fields, gin_config, recommender, scoring
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import critic as critic_lib
@@ -262,7 +263,7 @@ def flows_of(user_fields):
 
 def test_users_without_an_interest_are_refused_unless_it_is_not_asked_for():
     runtime = flows_of({"mood": tf.TensorSpec((U, 2), tf.float32)})
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         LearnedValue(T, runtime)
     assert (
         gin_config.first_line(error.value)
@@ -283,7 +284,7 @@ def test_users_without_an_interest_are_refused_unless_it_is_not_asked_for():
     ],
 )
 def test_errors_name_the_argument(runtime, options, message):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         LearnedValue(**{"horizon": T, "runtime": runtime, **options})
     assert str(error.value).startswith(message)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, recommender
+from recsys_po_rl import baselines, corpus, draws, fields, recommender
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import estimators, trainer
@@ -169,7 +170,7 @@ class Certain(HiddenDraw):
     ],
 )
 def test_a_recommender_that_cannot_learn_is_refused(recommender_ctor, message):
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         PolicyGradientLearner(make_network(recommender_ctor=recommender_ctor), T)
 
 
@@ -184,7 +185,7 @@ def test_a_slate_that_depends_on_a_previous_value_is_refused(network):
             variables[fields.RECOMMENDER_STATE].previous, *slate.value.dependencies[1:]
         ),
     )  # fmt: skip
-    with pytest.raises(checks.InvalidInputError, match="'slate docs' must depend on current values only"):
+    with pytest.raises(validation.InvalidInputError, match="'slate docs' must depend on current values only"):
         SlateReplay(list(variables.values()), SeededRuntime(list(variables.values())))
 
 
@@ -200,7 +201,7 @@ def test_a_slate_that_depends_on_a_previous_value_is_refused(network):
     ],
 )
 def test_errors_name_the_argument(network, options, message):
-    with pytest.raises(checks.InvalidInputError, match=message):
+    with pytest.raises(validation.InvalidInputError, match=message):
         PolicyGradientLearner(network, **{"horizon": T, **options})
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import checks, corpus, draws, gin_config
+from recsys_po_rl import corpus, draws, gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import algorithms, estimators, schedules
@@ -122,7 +123,7 @@ def test_a_step_of_plain_sgd_is_the_rate_times_the_gradient_of_all_shards(networ
     ],
 )
 def test_errors_name_the_argument(make_learner, options, message):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         make_learner(**options)
     assert gin_config.first_line(error.value).startswith(message)
 
@@ -135,7 +136,7 @@ def test_two_schedules_of_one_learning_rate_are_refused(make_learner, whose):
     options = {"optimizer": scheduled}
     if whose == "critic":
         options = {"critic": functools.partial(LearnedValue, optimizer=scheduled)}
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         make_learner(learning_rate_schedule=schedules.Linear, **options)
     assert gin_config.first_line(error.value) == (
         "PolicyGradientLearner: learning_rate_schedule needs optimizers with a constant learning rate, got CosineDecay"

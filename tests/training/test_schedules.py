@@ -1,6 +1,7 @@
 import pytest
 
-from recsys_po_rl import checks, gin_config
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import validation
 from recsys_po_rl.training import schedules
 
 
@@ -34,7 +35,7 @@ def test_linear_worked_by_hand(options, expected):
     ],
 )
 def test_errors_name_the_argument(options, message):
-    with pytest.raises(checks.InvalidInputError) as error:
+    with pytest.raises(validation.InvalidInputError) as error:
         schedules.Linear(**options)
     assert gin_config.first_line(error.value) == message
 

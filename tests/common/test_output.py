@@ -13,7 +13,7 @@ import pytest
 
 import recsys_po_rl
 import run_simulation
-from recsys_po_rl import output
+from recsys_po_rl.common import output
 from recsys_po_rl.experiment import console
 
 PACKAGE = pathlib.Path(recsys_po_rl.__file__).parent

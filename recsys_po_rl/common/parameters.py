@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 
 # A number, or a scalar tensor, variable, `tfp.util.DeferredTensor` or Edward2 random variable.
 Scalar = Union[float, tf.Tensor, tf.Variable]
@@ -47,15 +47,15 @@ def scalar(
       A float, or what was given; `read` makes a float32 tensor of the latter.
 
     Raises:
-      checks.InvalidTypeError: if `given` is neither a real number nor a tensor of real numbers.
-      checks.InvalidInputError: if a number is out of bounds or not finite, or a tensor is no scalar.
+      InvalidTypeError: if `given` is neither a real number nor a tensor of real numbers.
+      InvalidInputError: if a number is out of bounds or not finite, or a tensor is no scalar.
     """
     if not is_tensor_like(given):
-        return checks.number(name, given, minimum, maximum, exclusive_minimum)
+        return validation.number(name, given, minimum, maximum, exclusive_minimum)
     given = _kept(given)
     _check_type(name, "a number", given)
     if not given.shape.is_compatible_with(()):
-        raise checks.InvalidInputError(f"{name} must be a number, got a tensor of shape {given.shape}")
+        raise validation.InvalidInputError(f"{name} must be a number, got a tensor of shape {given.shape}")
     return given
 
 
@@ -85,8 +85,8 @@ class PerUserParameter(tf.Module):
           allow_minus_inf: whether a number may be -inf.
 
         Raises:
-          checks.InvalidTypeError: if `given` holds something else than numbers.
-          checks.InvalidInputError: if its shape is another, or a number is out of bounds.
+          InvalidTypeError: if `given` holds something else than numbers.
+          InvalidInputError: if its shape is another, or a number is out of bounds.
         """
         super().__init__(name="parameter")
         self._num_users = num_users
@@ -108,7 +108,7 @@ class PerUserParameter(tf.Module):
 
     def _check_shape(self, name: str, shape: tf.TensorShape) -> None:
         if not (shape.is_compatible_with(()) or shape.is_compatible_with((self._num_users,))):
-            raise checks.InvalidInputError(
+            raise validation.InvalidInputError(
                 f"{name} must be a number or {self._num_users} numbers, got a tensor of shape {shape}"
             )
 
@@ -153,26 +153,28 @@ def _kept(given: Any) -> Any:
 
 def _check_type(name: str, allowed: str, given: Any) -> None:
     if isinstance(given, (tf.RaggedTensor, tf.SparseTensor, tf.IndexedSlices)):
-        raise checks.InvalidTypeError(f"{name} must be {allowed}, dense where a tensor, got a {type(given).__name__}")
+        raise validation.InvalidTypeError(
+            f"{name} must be {allowed}, dense where a tensor, got a {type(given).__name__}"
+        )
     if not (given.dtype.is_floating or given.dtype.is_integer):
-        raise checks.InvalidTypeError(f"{name} must be {allowed}, got a tensor of {given.dtype.name}")
+        raise validation.InvalidTypeError(f"{name} must be {allowed}, got a tensor of {given.dtype.name}")
 
 
 def _checked_numbers(name: str, given: Any, num_users: int, minimum: float, allow_minus_inf: bool) -> np.ndarray:
     try:
         numbers = np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError):
-        raise checks.InvalidTypeError(
+        raise validation.InvalidTypeError(
             f"{name} must be a number or {num_users} numbers, got {_one_line(given)}"
         ) from None
     if numbers.shape not in ((), (num_users,)):
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{name} must be a number or {num_users} numbers, got an array of shape {numbers.shape}"
         )
     allowed = np.isfinite(numbers) | (allow_minus_inf & np.isneginf(numbers))
     if not np.all(allowed & (numbers >= minimum)):
         bound = f" of at least {minimum:g}" if minimum > -np.inf else ""
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{name} must be finite{' or -inf' if allow_minus_inf else ''}{bound}, got {_one_line(given)}"
         )
     return numbers

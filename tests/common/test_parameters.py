@@ -15,7 +15,8 @@ from recsim_ng.lib.tensorflow import log_probability
 from recsim_ng.lib.tensorflow import runtime as runtime_lib
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import baselines, checks, corpus, draws, fields, metrics, parameters, simulation_config, user
+from recsys_po_rl import baselines, corpus, draws, fields, metrics, simulation_config, user
+from recsys_po_rl.common import parameters, validation
 from recsys_po_rl.runtime import SeededRuntime
 
 USERS, TOPICS, DOCS, SLATE, STEPS = 6, 5, 9, 2, 4
@@ -337,31 +338,33 @@ def first_line(refused):
 
 @pytest.mark.parametrize(("name", "given", "message"), BAD)
 def test_tensors_of_another_shape_or_type_are_refused_in_one_line(name, given, message):
-    with pytest.raises(checks.InvalidInputError) as refused:
+    with pytest.raises(validation.InvalidInputError) as refused:
         user.InterestEvolutionUser(CONFIG, **{name: given()})
     assert message in first_line(refused)
 
 
 @pytest.mark.parametrize("name", [*CORPUS_PARAMETERS, "quality_stddev", "feature_stddev"])
 def test_a_corpus_refuses_tensors_that_are_no_scalars(name):
-    with pytest.raises(checks.InvalidInputError, match=rf"{name} must be a number, got a tensor of shape \(2,\)"):
+    with pytest.raises(validation.InvalidInputError, match=rf"{name} must be a number, got a tensor of shape \(2,\)"):
         corpus.CorpusWithTopicAndQuality(CONFIG, **{name: tf.Variable([0.5, 0.5])})
 
 
 def test_a_static_corpus_refuses_variables_of_another_shape(documents):
     state = {**documents.as_dict, fields.DOC_QUALITY: tf.Variable(tf.zeros(DOCS + 1))}
-    with pytest.raises(checks.InvalidInputError, match=r"'doc_quality' must have shape \(9,\), got \(10,\)"):
+    with pytest.raises(validation.InvalidInputError, match=r"'doc_quality' must have shape \(9,\), got \(10,\)"):
         corpus.StaticCorpus(CONFIG, Value(**state))
 
 
 def test_a_choice_model_with_weights_needs_a_no_click_mass_of_numbers():
     user.InterestEvolutionUser(CONFIG, choice_model_ctor=_ChoiceWithWeights)
-    with pytest.raises(checks.InvalidInputError, match="no_click_mass must be numbers where choice_model_ctor makes"):
+    with pytest.raises(
+        validation.InvalidInputError, match="no_click_mass must be numbers where choice_model_ctor makes"
+    ):
         user.InterestEvolutionUser(CONFIG, choice_model_ctor=_ChoiceWithWeights, no_click_mass=tf.Variable(0.0))
 
 
 def test_messages_of_long_arrays_are_one_line():
-    with pytest.raises(checks.InvalidInputError) as refused:
+    with pytest.raises(validation.InvalidInputError) as refused:
         user.InterestEvolutionUser({**CONFIG, "num_users": 60}, no_click_mass=np.full(60, np.nan))
     assert first_line(refused).endswith("nan])")
 

@@ -6,7 +6,8 @@ from typing import Any, Optional
 
 from gin import config_parser
 
-from recsys_po_rl import checks, gin_config, regular_files
+from recsys_po_rl import gin_config
+from recsys_po_rl.common import regular_files, validation
 
 MACRO = "macro"  # in place of a parameter's name, where a macro is bound
 
@@ -41,7 +42,7 @@ def bindings(text: str, search_path: Sequence[str] = (), path: Optional[str] = N
       By name (`scope/module.configurable.parameter`) the value, as Python and gin write it on one line.
 
     Raises:
-      checks.InvalidInputError: one line, if it is no gin text, or an included file is not there.
+      InvalidInputError: one line, if it is no gin text, or an included file is not there.
     """
     found: dict[str, str] = {}
     try:
@@ -52,9 +53,9 @@ def bindings(text: str, search_path: Sequence[str] = (), path: Optional[str] = N
             elif isinstance(statement, config_parser.BindingStatement):
                 found[_name(statement)] = repr(statement.value)
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
-        if isinstance(error, checks.InvalidInputError):
+        if isinstance(error, validation.InvalidInputError):
             raise
-        raise checks.InvalidInputError(f"not gin text: {checks.cut(' '.join(str(error).split()))}") from error
+        raise validation.InvalidInputError(f"not gin text: {validation.cut(' '.join(str(error).split()))}") from error
     return found
 
 
@@ -70,7 +71,7 @@ def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = No
       Module names in their order, of included files too; `from a import b` counts as `a.b`.
 
     Raises:
-      checks.InvalidInputError: one line, if the text is no gin text, or an included file is missing.
+      InvalidInputError: one line, if the text is no gin text, or an included file is missing.
     """
     found: list[str] = []
     try:
@@ -81,9 +82,9 @@ def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = No
             elif isinstance(statement, config_parser.ImportStatement):
                 found.append(statement.module)
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
-        if isinstance(error, checks.InvalidInputError):
+        if isinstance(error, validation.InvalidInputError):
             raise
-        raise checks.InvalidInputError(f"not gin text: {checks.cut(' '.join(str(error).split()))}") from error
+        raise validation.InvalidInputError(f"not gin text: {validation.cut(' '.join(str(error).split()))}") from error
     return found
 
 

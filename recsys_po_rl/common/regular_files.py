@@ -3,7 +3,7 @@
 import os
 import stat
 
-from recsys_po_rl import checks
+from recsys_po_rl.common import validation
 
 MAX_GIN_BYTES = 1 << 20  # a shipped file has a few thousand
 
@@ -17,7 +17,7 @@ def content(path: str, max_bytes: int) -> bytes:
 
     Raises:
       FileNotFoundError: if nothing is there.
-      checks.InvalidInputError: one line, if it is no regular file, is larger, or cannot be read.
+      InvalidInputError: one line, if it is no regular file, is larger, or cannot be read.
     """
     try:
         # Opening a pipe waits for its other end, unless it is opened without blocking.
@@ -25,17 +25,17 @@ def content(path: str, max_bytes: int) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise checks.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file")
+                raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file")
             if status.st_size > max_bytes:
                 raise _too_large(path, max_bytes)
             found = file.read(max_bytes + 1)
-    except (FileNotFoundError, checks.InvalidInputError):
+    except (FileNotFoundError, validation.InvalidInputError):
         raise
     except IsADirectoryError:
-        raise checks.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file") from None
+        raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file") from None
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise checks.InvalidInputError(f"{_shown(path)} cannot be read: {why}") from error
+        raise validation.InvalidInputError(f"{_shown(path)} cannot be read: {why}") from error
     if len(found) > max_bytes:  # it grew meanwhile, or is a file of /proc, whose size is 0
         raise _too_large(path, max_bytes)
     return found
@@ -46,22 +46,22 @@ def text(path: str, max_bytes: int = MAX_GIN_BYTES) -> str:
 
     Raises:
       FileNotFoundError: if nothing is there.
-      checks.InvalidInputError: also if it is not UTF-8, or holds a NUL.
+      InvalidInputError: also if it is not UTF-8, or holds a NUL.
     """
     found = content(path, max_bytes)
     if b"\0" in found:
-        raise checks.InvalidInputError(f"{_shown(path)} cannot be read: it is no text, it holds a NUL")
+        raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no text, it holds a NUL")
     try:
         return found.decode()
     except UnicodeDecodeError as error:
-        raise checks.InvalidInputError(
+        raise validation.InvalidInputError(
             f"{_shown(path)} cannot be read: byte {error.start + 1} is not utf-8, {error.reason}"
         ) from error
 
 
-def _too_large(path: str, max_bytes: int) -> checks.InvalidInputError:
-    return checks.InvalidInputError(f"{_shown(path)} cannot be read: it has more than {max_bytes} bytes")
+def _too_large(path: str, max_bytes: int) -> validation.InvalidInputError:
+    return validation.InvalidInputError(f"{_shown(path)} cannot be read: it has more than {max_bytes} bytes")
 
 
 def _shown(path: str) -> str:
-    return checks.shown(os.fspath(path), checks.MAX_PATH_SHOWN)
+    return validation.shown(os.fspath(path), validation.MAX_PATH_SHOWN)

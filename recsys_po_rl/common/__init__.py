@@ -1,0 +1,1 @@
+"""Argument validation and output, shared by every layer."""
