@@ -11,9 +11,10 @@ import platform
 import statistics
 import time
 
-from recsys_po_rl import corpus, draws, fields, recommender
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import corpus, fields, recommender
 from recsys_po_rl.scoring import CollabFilteringModel
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 REPEATS = 41
@@ -43,7 +44,7 @@ def rollout(model_ctor, mode):
     record = {fields.METRICS_STATE: [fields.REWARD]}
 
     def run(seed):
-        keys = draws.make_keys(seed)
+        keys = seeding.make_keys(seed)
         started = time.perf_counter()
         runtime.trajectory(STEPS, keys=keys, record=record)[fields.METRICS_STATE].get(fields.REWARD).numpy()
         return time.perf_counter() - started

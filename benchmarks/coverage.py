@@ -17,7 +17,7 @@ import numpy as np
 
 from recsys_po_rl import baselines, corpus
 from recsys_po_rl.evaluation import evaluator, statistics
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 NUMBERS_OF_RUNS = (2, 3, 5, 10, 20)

@@ -87,7 +87,7 @@ def real_arguments() -> dict[str, Any]:
     import functools
 
     from recsys_po_rl.experiment import policies
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
     return {

@@ -180,7 +180,7 @@ def run_upstream_code() -> None:
 
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.recommender import CollabFilteringModel, CollabFilteringRecommender
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
     config = {"num_topics": 10, "num_docs": 100, "slate_size": 2, "history_length": 15}

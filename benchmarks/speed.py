@@ -101,8 +101,9 @@ def rollouts(sizes: dict[str, int]) -> dict[str, Callable[[], Any]]:
     from recsim_ng.core import network as network_lib
     from recsim_ng.lib.tensorflow import runtime as runtime_lib
 
-    from recsys_po_rl import draws, fields
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl import fields
+    from recsys_po_rl.simulation import seeding
+    from recsys_po_rl.simulation.runtime import SeededRuntime
 
     steps = sizes["T"]
     theirs = runtime_lib.TFRuntime(network_lib.Network(network("upstream", sizes)[0]))
@@ -115,7 +116,7 @@ def rollouts(sizes: dict[str, int]) -> dict[str, Callable[[], Any]]:
 
     ours = SeededRuntime(network("ours", sizes)[0], mode="xla")
     halves = SeededRuntime(network("ours", {**sizes, "U": sizes["U"] // 2})[0], mode="xla")
-    keys = [draws.make_keys(0, batch=batch) for batch in range(2)]
+    keys = [seeding.make_keys(0, batch=batch) for batch in range(2)]
     record = {fields.METRICS_STATE: [fields.REWARD]}
     return {
         "upstream, none": tf.function(lambda: tensors(theirs.execute(steps - 1)), autograph=False),
@@ -174,8 +175,8 @@ def learner_of(sizes: dict[str, int], num_shards: int) -> tuple[Any, Any]:
     """The project's own learner with SGD and upstream's model, and keys for its shards."""
     import tensorflow as tf
 
-    from recsys_po_rl import draws
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation import seeding
+    from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.training.learner import PolicyGradientLearner
 
     facade("ours")
@@ -187,7 +188,7 @@ def learner_of(sizes: dict[str, int], num_shards: int) -> tuple[Any, Any]:
     learner = PolicyGradientLearner(
         made, sizes["T"], tf.keras.optimizers.SGD, runtime_ctor=functools.partial(SeededRuntime, mode="xla")
     )
-    return learner, [draws.make_keys(0, "benchmark", batch=shard) for shard in range(num_shards)]
+    return learner, [seeding.make_keys(0, "benchmark", batch=shard) for shard in range(num_shards)]
 
 
 def job_trainer(users: int, docs: int, steps: int) -> dict[str, Any]:
@@ -207,9 +208,10 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
     """Where the time of a learner's step goes: networks without some part, on one core's worth of users."""
     import tensorflow as tf
 
-    from recsys_po_rl import baselines, draws, fields, simulation_config
+    from recsys_po_rl import baselines, fields, simulation_config
     from recsys_po_rl.recommender import CollabFilteringRecommender
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation import seeding
+    from recsys_po_rl.simulation.runtime import SeededRuntime
 
     class Unsampled(CollabFilteringRecommender):
         """Scores, then shows the same places to everyone: a draw is left out."""
@@ -228,7 +230,7 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
         )
         runtime = SeededRuntime(made.variables, mode="xla")
         record = {fields.METRICS_STATE: [fields.REWARD]}
-        return lambda: runtime.trajectory(steps, keys=draws.make_keys(0), record=record)
+        return lambda: runtime.trajectory(steps, keys=seeding.make_keys(0), record=record)
 
     fixed = functools.partial(baselines.FixedSlateRecommender, doc_ids=[1, 2])
     learner, keys = learner_of(sizes, 1)
@@ -253,7 +255,7 @@ def job_million(users: int, docs: int, steps: int) -> dict[str, float]:
 
     from recsys_po_rl import simulation_config
     from recsys_po_rl.evaluation import evaluator
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation.runtime import SeededRuntime
 
     batch = 1000
     made = simulation_config.create_interest_evolution_simulation_network(

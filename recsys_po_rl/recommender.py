@@ -11,12 +11,13 @@ from recsim_ng.entities.choice_models import selectors
 from recsim_ng.entities.recommendation import recommender
 from recsim_ng.entities.state_models import dynamic, state
 
-from recsys_po_rl import fields, gin_config, halves, slates
+from recsys_po_rl import fields, gin_config, slates
 from recsys_po_rl.common import validation
 from recsys_po_rl.scoring import calling
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.history_scorer import HistoryScorer
 from recsys_po_rl.scoring.interest import InterestModel
+from recsys_po_rl.simulation import halves
 
 __all__ = ["CollabFilteringModel", "CollabFilteringRecommender", "FullInformationRecommender", "HistoryRecommender"]
 

@@ -8,11 +8,12 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Config
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import draws, fields, gin_config
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import CorpusWithTopicAndQuality, StaticCorpus
 from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
 from recsys_po_rl.recommender import CollabFilteringRecommender
+from recsys_po_rl.simulation import seeding
 from recsys_po_rl.user import InterestEvolutionUser, fully_observed
 
 # A method that RecSim NG's story asks each entity for, and no other entity has.
@@ -130,7 +131,7 @@ def create_interest_evolution_simulation_network(
             return drawn
         if corpus_seed is None:
             return StaticCorpus(config, drawn.initial_state())
-        with draws.seeded_draws(draws.stateless_seed(corpus_seed, "corpus"), fields.CORPUS_STATE):
+        with seeding.seeded_draws(seeding.stateless_seed(corpus_seed, "corpus"), fields.CORPUS_STATE):
             return StaticCorpus(config, drawn.initial_state())
 
     validation.constructor("corpus_ctor", corpus_ctor)

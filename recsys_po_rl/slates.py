@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import halves, samplers
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import halves, random_ops
 
 # Terms that `entropy` may sum: the product over all slots but the last, times D. 4 Mi terms take a few tens of ms.
 MAX_EXACT_ENTROPY_TERMS = 1 << 22
@@ -157,7 +157,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         shape, dtype, salt = self.numbers_needed([n])
-        return self.of_numbers(samplers.uniform(shape, tfp.random.sanitize_seed(seed, salt=salt), dtype), check=True)
+        return self.of_numbers(random_ops.uniform(shape, tfp.random.sanitize_seed(seed, salt=salt), dtype), check=True)
 
     def numbers_needed(self, sample_shape: Any) -> tuple[tf.Tensor, tf.DType, str]:
         """Shape and dtype of the uniform numbers that a sample is made of, one a slot; and the salt of their seed."""
@@ -354,7 +354,7 @@ def _block_mass(logits: tf.Tensor, unavailable: Optional[tf.Tensor]) -> tuple[tf
     if padding:
         mass = tf.pad(mass, [[0, 0], [0, padding]])
     table = tf.reshape(mass, (-1, num_blocks, block_size))
-    return table, samplers.row_sums(table)
+    return table, random_ops.row_sums(table)
 
 
 def _rows(tensor: tf.Tensor) -> tf.Tensor:
@@ -374,12 +374,12 @@ def _draw_in_blocks(
         total = tf.reduce_sum(block_mass, axis=-1)
         least_mass = tf.minimum(least_mass, total)
         threshold = uniforms[..., slot] * total
-        block, before = samplers.pick(block_mass, threshold)
+        block, before = random_ops.pick(block_mass, threshold)
         documents = (block * block_size)[..., tf.newaxis] + tf.range(block_size)
         left = tf.gather(table, block, axis=1, batch_dims=1)
         for place in places:
             left = tf.where(documents == place[..., tf.newaxis], tf.zeros_like(left), left)
-        within, _ = samplers.pick(left, threshold - before)
+        within, _ = random_ops.pick(left, threshold - before)
         places.append(tf.minimum(block * block_size + within, num_docs - 1))  # of a NaN row: maybe in the padding
         left = tf.where(documents == places[-1][..., tf.newaxis], tf.zeros_like(left), left)
         # The block is weighed again without the document: its mass minus the document's would be rounding error.

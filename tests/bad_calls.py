@@ -17,16 +17,17 @@ def names() -> dict[str, Any]:
     from recsim_ng.core.value import Value
 
     import recsys_po_rl
-    from recsys_po_rl import baselines, corpus, draws, metrics, recommender, scoring, slates, user
+    from recsys_po_rl import baselines, corpus, metrics, recommender, scoring, slates, user
     from recsys_po_rl.artifacts import loggers, run_dir
     from recsys_po_rl.common import validation
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment, policies
     from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
-    from recsys_po_rl.runtime import SeededRuntime
     from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
     from recsys_po_rl.scoring.gru import GRUModel
     from recsys_po_rl.scoring.self_attention import SelfAttentionModel
+    from recsys_po_rl.simulation import seeding
+    from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network as make_network
     from recsys_po_rl.training import algorithms, diagnostics, estimators, schedules
     from recsys_po_rl.training.learner import PolicyGradientLearner
@@ -55,7 +56,7 @@ def names() -> dict[str, Any]:
         "GRUModel": GRUModel, "SelfAttentionModel": SelfAttentionModel, "AveragedHistoryModel": AveragedHistoryModel,
         "ids": np.ones((U, H), np.int32), "times": np.ones((U, H), np.float32),
         "slate_law": slates.TopKPlackettLuce, "logits": np.zeros((U, D), np.float32),
-        "SeededRuntime": SeededRuntime, "draws": draws, "keys": draws.make_keys(0),
+        "SeededRuntime": SeededRuntime, "draws": seeding, "keys": seeding.make_keys(0),
         "Learner": PolicyGradientLearner, "learner": PolicyGradientLearner(network, T, runtime_ctor=_eager),
         "estimators": estimators, "algorithms": algorithms, "schedules": schedules, "diagnostics": diagnostics,
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
@@ -66,7 +67,7 @@ def names() -> dict[str, Any]:
 
 
 def _eager(variables: Any) -> Any:
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl.simulation.runtime import SeededRuntime
 
     return SeededRuntime(variables, mode="eager")
 
@@ -213,10 +214,10 @@ RUNTIME = [
     ("runtime.trajectories(2, [])", "keys must hold at least one"),
     ("runtime.trajectories(0, [keys])", "length must be an integer of at least 1, got 0"),
     ("runtime.flow('user')", "variable must be one of .*got 'user'"),
-    ("draws.make_keys('0')", "seed must be an integer"),
-    ("draws.make_keys(0.5)", "seed must be an integer"),
-    ("draws.make_keys(-1)", "seed must be an integer of at least 0, got -1"),
-    ("draws.make_keys(nan)", "seed must be an integer"),
+    ("seeding.make_keys('0')", "seed must be an integer"),
+    ("seeding.make_keys(0.5)", "seed must be an integer"),
+    ("seeding.make_keys(-1)", "seed must be an integer of at least 0, got -1"),
+    ("seeding.make_keys(nan)", "seed must be an integer"),
 ]
 
 LEARNING = [

@@ -12,8 +12,9 @@ from recsim_ng.core import network as network_lib
 from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import baselines, corpus, draws, fields, runtime, simulation_config, user
+from recsys_po_rl import baselines, corpus, fields, simulation_config, user
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import runtime, seeding
 
 Value = value.Value
 
@@ -78,7 +79,7 @@ def test_uniform_law_is_exact(documents, ids):
 def test_uniform_slates_are_equally_frequent(documents, seed):
     count = draws_needed(TOLERANCE)
     entity = baselines.UniformRandomRecommender({**CONFIG, "num_users": count, "slate_size": 2})
-    with draws.seeded_draws(draws.stateless_seed(seed, "test"), fields.SLATE_DOCS):
+    with seeding.seeded_draws(seeding.stateless_seed(seed, "test"), fields.SLATE_DOCS):
         shown = array(entity.slate_docs(Value(), Value(), pool_of(documents, POOLS["reordered"])).get("doc_id"))
     frequencies = np.zeros((NUM_DOCS, NUM_DOCS))
     np.add.at(frequencies, (shown[:, 0] - 1, shown[:, 1] - 1), 1 / count)
@@ -93,7 +94,7 @@ def test_uniform_depends_on_nothing(documents):
     slates = []
     for doc_ids in (0, 5):
         state = Value(doc_history=Value(state=tf.fill((NUM_USERS, HISTORY), doc_ids)))
-        with draws.seeded_draws(draws.stateless_seed(7), fields.SLATE_DOCS):
+        with seeding.seeded_draws(seeding.stateless_seed(7), fields.SLATE_DOCS):
             slates.append(array(entity.slate_docs(state, Value(), pool).get("doc_ranks")))
     np.testing.assert_array_equal(*slates)
 
@@ -329,7 +330,7 @@ def test_topic_recommender_shows_its_topic_and_fills_up_with_others():
     docs = Value(**{**docs.as_dict, fields.DOC_TOPIC: tf.constant([0, 0, 0, 0, 1, 0])})
     for topic, sure in ((0, set()), (1, {5})):
         entity = baselines.TopicRecommender(CONFIG, topic=topic)
-        with draws.seeded_draws(draws.stateless_seed(1), fields.SLATE_DOCS):
+        with seeding.seeded_draws(seeding.stateless_seed(1), fields.SLATE_DOCS):
             shown = array(entity.slate_docs(Value(), Value(), docs).get("doc_id"))
         for slate in shown.tolist():
             assert len(set(slate)) == SLATE_SIZE

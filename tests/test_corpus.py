@@ -11,8 +11,9 @@ import tensorflow as tf
 from recsim_ng.applications.recsys_partially_observable_rl import corpus as upstream
 from recsim_ng.core import value
 
-from recsys_po_rl import corpus, draws, fields
+from recsys_po_rl import corpus, fields
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import seeding
 
 Value = value.Value
 
@@ -41,7 +42,7 @@ def distance_from_normal(sample):
 
 
 def drawn_state(seed, entity):
-    with draws.seeded_draws(draws.stateless_seed(seed, "test"), fields.CORPUS_STATE):
+    with seeding.seeded_draws(seeding.stateless_seed(seed, "test"), fields.CORPUS_STATE):
         return entity.initial_state()
 
 

@@ -5,8 +5,9 @@ import functools
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import draws, fields
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import fields
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -26,7 +27,7 @@ def network():
 def live_ops(runtime, record):
     """Types of the operations in the loop's body that its results are computed from."""
     program = runtime._program(T, record, False)
-    library = program.get_concrete_function(draws.make_keys(0)).graph.as_graph_def().library.function
+    library = program.get_concrete_function(seeding.make_keys(0)).graph.as_graph_def().library.function
     bodies = [function for function in library if "while_body" in function.signature.name]
     body = max(bodies, key=lambda function: len(function.node_def))
     nodes = {node.name: node for node in body.node_def}
@@ -55,7 +56,7 @@ def test_what_nobody_reads_is_not_computed(network):
 
 def test_the_learner_records_little(network):
     learner = PolicyGradientLearner(network, T)
-    rollout = learner.rollout(draws.make_keys(0))
+    rollout = learner.rollout(seeding.make_keys(0))
     recorded = [tensor for tensor in tf.nest.flatten(rollout.recording) if tensor.shape[:2] == (T + 1, U)]
     size = sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in recorded) / (U * (T + 1))
     assert 0 < size <= MAX_RECORDED_BYTES_PER_USER_STEP, size
@@ -66,7 +67,7 @@ def test_the_learner_records_little(network):
 def test_training_compiles_each_program_once(network, mode):
     learner = PolicyGradientLearner(network, T, runtime_ctor=functools.partial(SeededRuntime, mode=mode))
     for step in range(3):  # other seeds, other weights
-        learner.step([draws.make_keys(step, batch=shard) for shard in range(2)])
+        learner.step([seeding.make_keys(step, batch=shard) for shard in range(2)])
     assert learner._runtime.trace_count == 1
     assert learner._gradient.trace_count == 1
     assert learner._compiled_collect.experimental_get_tracing_count() == 1

@@ -36,15 +36,16 @@ def examples(root, monkeypatch):
 
 def test_impatient_users_click_nothing_once_they_are_gone(examples):
     from examples.impatient_user import ImpatientUser
-    from recsys_po_rl import draws, fields
-    from recsys_po_rl.runtime import SeededRuntime
+    from recsys_po_rl import fields
+    from recsys_po_rl.simulation import seeding
+    from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network as create
 
     network = create(
         num_users=40, num_topics=4, num_docs=12, corpus_seed=0,
         user_ctor=lambda config: ImpatientUser(config, patience_steps=2),
     )  # fmt: skip
-    trajectory = SeededRuntime(network.variables).trajectory(12, keys=draws.make_keys(0))
+    trajectory = SeededRuntime(network.variables).trajectory(12, keys=seeding.make_keys(0))
     patience = trajectory[fields.USER_STATE].get("patience").numpy()
     clicked = trajectory[fields.USER_RESPONSE].get(fields.CHOICE).numpy() < 2
     gone = patience == 0
@@ -56,7 +57,8 @@ def test_impatient_users_click_nothing_once_they_are_gone(examples):
 
 def test_the_bandit_learns_its_weights(examples):
     from examples.topic_bandit_recommender import TopicBanditRecommender
-    from recsys_po_rl import corpus, draws
+    from recsys_po_rl import corpus
+    from recsys_po_rl.simulation import seeding
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network as create
     from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -65,6 +67,6 @@ def test_the_bandit_learns_its_weights(examples):
         recommender_ctor=TopicBanditRecommender,
     )  # fmt: skip
     learner = PolicyGradientLearner(network, 20, lambda: tf.keras.optimizers.Adam(0.05))
-    rewards = [float(learner.step([draws.make_keys(0, "training", step)]).mean_reward) for step in range(60)]
+    rewards = [float(learner.step([seeding.make_keys(0, "training", step)]).mean_reward) for step in range(60)]
     # A step's mean over 100 users has a standard error of 0.3, the difference below one of 0.12; the gain is near 1.
     assert np.mean(rewards[-20:]) > np.mean(rewards[:10]) + 0.5

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import corpus, draws, fields, gin_config
+from recsys_po_rl import corpus, fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.recommender import FullInformationRecommender
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 U, D, K, S, H, E = 5, 7, 3, 2, 4, 6
@@ -140,7 +141,7 @@ def test_in_a_network_it_is_shown_the_interest_and_the_step():
         fields.RECOMMENDER_STATE: [fields.STEP],
         fields.USER_OBSERVATION: [fields.OBSERVED_INTEREST],
     }
-    run = runtime.trajectory(3, keys=draws.make_keys(1))
+    run = runtime.trajectory(3, keys=seeding.make_keys(1))
     np.testing.assert_array_equal(run[fields.RECOMMENDER_STATE].get(fields.STEP)[:, 0], [0, 1, 2])
     np.testing.assert_array_equal(
         run[fields.USER_OBSERVATION].get(fields.OBSERVED_INTEREST), run[fields.USER_STATE].get(fields.INTEREST)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import draws, fields, halves, scoring, simulation_config
+from recsys_po_rl import fields, scoring, simulation_config
 from recsys_po_rl.recommender import CollabFilteringRecommender
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import halves, seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 
 @pytest.fixture
@@ -71,12 +72,12 @@ def test_a_run_in_halves_shows_the_same_slates(monkeypatch, model):
     )
     record = {fields.SLATE_DOCS: [fields.DOC_ID], fields.METRICS_STATE: [fields.CUMULATIVE_REWARD]}
     scored = []
-    first = SeededRuntime(network.variables, mode="xla").trajectory(12, keys=draws.make_keys(4), record=record)
+    first = SeededRuntime(network.variables, mode="xla").trajectory(12, keys=seeding.make_keys(4), record=record)
     monkeypatch.setattr(halves, "LEAST_ROWS", 5)
     monkeypatch.setattr(
         halves, "of_rows", lambda *given, before=halves.of_rows: scored.append(len(before(*given))) or before(*given)
     )
-    again = SeededRuntime(network.variables, mode="xla").trajectory(12, keys=draws.make_keys(4), record=record)
+    again = SeededRuntime(network.variables, mode="xla").trajectory(12, keys=seeding.make_keys(4), record=record)
     assert 2 in scored
     np.testing.assert_array_equal(
         again[fields.SLATE_DOCS].get(fields.DOC_ID), first[fields.SLATE_DOCS].get(fields.DOC_ID)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, draws, fields, recommender, simulation_config, slates
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import baselines, fields, recommender, simulation_config, slates
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 INF = np.inf
 TOO_FEW = {
@@ -101,4 +102,4 @@ def test_the_runtime_raises(mode):
     runtime = SeededRuntime(network.variables, mode=mode)
     message = r"'slate docs' \(entity _FewDocuments\), a slate that needs as many documents with a finite logit"
     with pytest.raises(FloatingPointError, match=message):
-        runtime.trajectory(4, keys=draws.make_keys(1), record={fields.METRICS_STATE: [fields.REWARD]})
+        runtime.trajectory(4, keys=seeding.make_keys(1), record={fields.METRICS_STATE: [fields.REWARD]})

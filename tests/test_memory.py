@@ -6,7 +6,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import memory
+from recsys_po_rl.simulation import memory
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
 
-from recsys_po_rl import draws, recommender, scoring, simulation_config, slates
+from recsys_po_rl import recommender, scoring, simulation_config, slates
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, train_and_evaluate
 from recsys_po_rl.recommender import FullInformationRecommender
-from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.scoring.interest import InterestModel
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.training.critic import LearnedValue
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -58,7 +59,7 @@ def test_training_with_a_critic_works_under_any_global_policy(policy, scorer):
     eager = functools.partial(SeededRuntime, mode="eager")
     learner = PolicyGradientLearner(network, horizon=2, critic=LearnedValue, runtime_ctor=eager)
     before = [np.array(variable) for variable in learner.critic.weights]
-    result = learner.step([draws.make_keys(1)])
+    result = learner.step([seeding.make_keys(1)])
     assert np.isfinite(result.gradient_norm)
     assert np.isfinite(result.critic_gradient_norm)
     assert any(np.any(then != now) for then, now in zip(before, learner.critic.weights, strict=True))

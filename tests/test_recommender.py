@@ -11,9 +11,10 @@ import tensorflow as tf
 from recsim_ng.applications.recsys_partially_observable_rl import recommender as upstream
 from recsim_ng.core import value
 
-from recsys_po_rl import corpus, draws, fields, recommender
+from recsys_po_rl import corpus, fields, recommender
 from recsys_po_rl.common import validation
 from recsys_po_rl.scoring import collab_filtering
+from recsys_po_rl.simulation import seeding
 
 Value = value.Value
 
@@ -125,7 +126,7 @@ def test_slates_follow_plackett_luce(seed, available):
     entity = recommender.CollabFilteringRecommender(
         {**CONFIG, "num_users": count}, scorer_of(np.repeat(SCORES[:1], count, axis=0))
     )
-    with draws.seeded_draws(draws.stateless_seed(seed, "test"), fields.SLATE_DOCS):
+    with seeding.seeded_draws(seeding.stateless_seed(seed, "test"), fields.SLATE_DOCS):
         ranks = array(entity.slate_docs(some_history(1, count), Value(), available).get("doc_ranks"))
     frequencies = np.zeros((NUM_DOCS, NUM_DOCS))
     np.add.at(frequencies, (ranks[:, 0], ranks[:, 1]), 1 / count)
@@ -161,7 +162,7 @@ def test_default_scorer_with_upstreams_weights_gives_upstreams_law(available):
     theirs._model.set_weights([0.3 * random_state.randn(*weight.shape) for weight in theirs._model.get_weights()])
     ours.model.set_weights(theirs._model.get_weights())
     state = some_history(2)
-    with draws.seeded_draws(draws.stateless_seed(3), fields.SLATE_DOCS):
+    with seeding.seeded_draws(seeding.stateless_seed(3), fields.SLATE_DOCS):
         ranks = ours.slate_docs(state, Value(), available).get("doc_ranks")
     other = theirs.slate_docs(state, Value(), available).get("doc_ranks").distribution
     np.testing.assert_allclose(

@@ -15,8 +15,9 @@ from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import corpus, draws, fields, metrics, recommender, runtime, simulation_config, user
+from recsys_po_rl import corpus, fields, metrics, recommender, simulation_config, user
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import runtime, seeding
 
 Value = value.Value
 create = simulation_config.create_interest_evolution_simulation_network
@@ -302,7 +303,7 @@ def test_constructors_are_called_with_the_config_alone():
 
 def test_corpus_seed_fixes_the_frozen_corpus():
     first, again, other = (documents_of(create(**SIZES, corpus_seed=seed)) for seed in (3, 3, 4))
-    with draws.seeded_draws(draws.stateless_seed(3, "corpus"), fields.CORPUS_STATE):
+    with seeding.seeded_draws(seeding.stateless_seed(3, "corpus"), fields.CORPUS_STATE):
         expected = corpus.CorpusWithTopicAndQuality(SIZES).initial_state()
     for name in fields.DOC_FIELDS:
         np.testing.assert_array_equal(first[name], again[name])
@@ -422,7 +423,7 @@ def test_drawn_corpora_follow_the_shared_key_in_the_projects_runtime():
     runner = runtime.SeededRuntime(create(**SIZES, freeze_corpus=False).variables, mode="eager")
     one, batch, other = (
         array(runner.execute(0, keys=keys)["corpus state"].get("doc_features"))
-        for keys in (draws.make_keys(1), draws.make_keys(1, batch=1), draws.make_keys(2))
+        for keys in (seeding.make_keys(1), seeding.make_keys(1, batch=1), seeding.make_keys(2))
     )
     np.testing.assert_array_equal(one, batch)
     assert not np.any(one == other)

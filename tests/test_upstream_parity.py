@@ -12,8 +12,9 @@ from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 from recsim_ng.lib.tensorflow import runtime as runtime_lib
 
-from recsys_po_rl import draws, fields, recommender, simulation_config
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import fields, recommender, simulation_config
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
 
 SIZES = [  # users, topics, documents, history
@@ -124,7 +125,7 @@ def test_the_learners_gradient_is_that_of_the_unrolled_loop(mode):
     network = simulation_config.SimulationNetwork((ours, our_weights))
     network.recommender = None
     runtime = SeededRuntime(ours, mode=mode)
-    trajectory = runtime.trajectory(STEPS, keys=draws.make_keys(1))
+    trajectory = runtime.trajectory(STEPS, keys=seeding.make_keys(1))
     learner = PolicyGradientLearner(
         network, horizon=STEPS, runtime_ctor=functools.partial(SeededRuntime, mode=mode),
         whole_return=True, population_baseline=None, normalize_advantages=False,

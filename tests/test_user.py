@@ -15,8 +15,9 @@ from recsim_ng.entities.choice_models import affinities, selectors
 from recsim_ng.entities.state_models import static
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import draws, fields, simulation_config, user
+from recsys_po_rl import fields, simulation_config, user
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import seeding
 
 Value = value.Value
 
@@ -49,7 +50,7 @@ def distance_from_normal(sample):
 
 
 def seeded(seed, name=fields.USER_STATE):
-    return draws.seeded_draws(draws.stateless_seed(seed, "test"), name)
+    return seeding.seeded_draws(seeding.stateless_seed(seed, "test"), name)
 
 
 def sigmoid(x):

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy as np
 
-from recsys_po_rl import draws, fields
+from recsys_po_rl import fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import behaviour as behaviour_lib
 from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.behaviour import Behaviour
+from recsys_po_rl.simulation import seeding
 
 BATCHES_AT_ONCE = 2  # side by side, on two cores
 
@@ -51,7 +52,7 @@ def evaluate(
       num_users: N, users evaluated, at least 1; of the last batch only as many as are needed count.
       batch_size: users of the network.
       seed: seed of the run.
-      path: what the users are for; see `draws.make_keys`.
+      path: what the users are for; see `seeding.make_keys`.
       on_progress: called with the number of users done, whenever there are more.
       behaviour: whether to record what users and recommender did, too, as far as the network has the fields; False
         records rewards alone. Totals are the same (under XLA, which compiles another program, but for rounding).
@@ -74,7 +75,7 @@ def evaluate(
         together = range(first, min(first + BATCHES_AT_ONCE, num_batches))
         # The metrics of a step see the response of the step before: the last one is counted after T more steps.
         trajectories = runtime.trajectories(
-            horizon + 1, [draws.make_keys(seed, *path, batch=batch) for batch in together], record=record
+            horizon + 1, [seeding.make_keys(seed, *path, batch=batch) for batch in together], record=record
         )
         for batch, trajectory in zip(together, trajectories):
             rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)

@@ -9,7 +9,7 @@ from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment import entity_parameters
 from recsys_po_rl.experiment import policies as policies_lib
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
 SIZES = ("num_topics", "num_docs", "slate_size")  # of the network; others are the recommender's business

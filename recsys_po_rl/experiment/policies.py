@@ -17,12 +17,13 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, draws, fields, gin_config
+from recsys_po_rl import baselines, fields, gin_config
 from recsys_po_rl.baselines import FixedSlateRecommender, UniformRandomRecommender
 from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import StaticCorpus
 from recsys_po_rl.references import belief, dynamic_program, fixed_slates, popularity, tuned_score, value_iteration
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
 GRID_USERS = 2000  # whose first interests the value of a dynamic program is averaged over
@@ -176,7 +177,7 @@ class Study:
             [
                 runtime.trajectory(
                     1,
-                    keys=draws.make_keys(self.seed, "references", "first_interests", batch=batch),
+                    keys=seeding.make_keys(self.seed, "references", "first_interests", batch=batch),
                     record={fields.USER_STATE: [fields.INTEREST]},
                 )[fields.USER_STATE].get(fields.INTEREST)[0]
                 for batch in range(-(-num_users // self.batch_size))

@@ -20,7 +20,7 @@ from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, trained_policy, watching
 from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import trainer
 from recsys_po_rl.training.alarms import Alarms, StoppedByAlarmError

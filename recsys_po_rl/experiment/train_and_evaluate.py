@@ -14,7 +14,7 @@ from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment import report as report_lib
 from recsys_po_rl.experiment.seed_run import Plan, SeedResult
 from recsys_po_rl.reporting import figures
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
 from recsys_po_rl.training import trainer
 from recsys_po_rl.training.alarms import Alarms

@@ -10,7 +10,7 @@ import gin
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import EVALUATION_PLACE
+from recsys_po_rl.simulation.runtime import EVALUATION_PLACE
 
 # Code that is not the user's: this package, the standard library and installed packages.
 _OTHERS = tuple(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recsys_po_rl import draws
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.simulation import seeding
 
 # (candidates, users of each): all 4950 pairs of 100 documents on 16 users, the best 200 on 300, the best 5 on 2000.
 ROUNDS = ((5000, 16), (200, 300), (5, 2000))
@@ -74,7 +74,7 @@ def search_slates(
     """
     checked_rounds(rounds)
     slate_size = int(recommender.places.shape[1])
-    random_state = np.random.RandomState(draws.stateless_seed(seed, "references", "fixed_slates").view(np.uint32))
+    random_state = np.random.RandomState(seeding.stateless_seed(seed, "references", "fixed_slates").view(np.uint32))
     most, users_of_each = rounds[0]
     exhaustive = math.comb(num_docs, slate_size) <= most
     if exhaustive:

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.entities.choice_models import selectors
 
-from recsys_po_rl import draws, fields
+from recsys_po_rl import fields
+from recsys_po_rl.simulation import seeding
 
 
 class Popularity(NamedTuple):
@@ -33,7 +34,7 @@ def popularity_from_logs(runtime: Any, num_docs: int, horizon: int, num_batches:
     }
     clicks, times = np.zeros(num_docs, np.int64), np.zeros(num_docs)
     for batch in range(num_batches):
-        trajectory = runtime.trajectory(horizon, keys=draws.make_keys(seed, "popularity", batch=batch), record=record)
+        trajectory = runtime.trajectory(horizon, keys=seeding.make_keys(seed, "popularity", batch=batch), record=record)
         response = trajectory[fields.USER_RESPONSE]
         consumed = selectors.get_chosen(
             trajectory[fields.SLATE_DOCS], tf.convert_to_tensor(response.get(fields.CHOICE)), batch_dims=2

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import baselines, draws, fields
+from recsys_po_rl import baselines, fields
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import seeding
 
 INTEREST_SCALE = 3.0  # interests are divided by it before they enter the network
 LEARNING_RATE_FALL = 0.98  # share of the learning rate that is gone after the last iteration
@@ -42,7 +43,7 @@ class ValueNetwork(tf.Module):
         ]
         self.layers = []
         for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-            key = draws.stateless_seed(seed, *_PATH, "kernel", number)
+            key = seeding.stateless_seed(seed, *_PATH, "kernel", number)
             stddev = (2.0 / (inputs + outputs)) ** 0.5 if outputs > 1 else 0.0
             kernel = stddev * tf.random.stateless_normal((inputs, outputs), key)
             self.layers.append((tf.Variable(kernel), tf.Variable(tf.zeros((outputs,)))))
@@ -145,7 +146,7 @@ def fit(
         fitter.optimizer.learning_rate = learning_rate * (1.0 - LEARNING_RATE_FALL * number / num_iterations)
         kept.append(samples)
         loss = fitter.fit(
-            _joined(kept), epochs, np.random.RandomState(draws.stateless_seed(seed, *_PATH, number).view("u4"))
+            _joined(kept), epochs, np.random.RandomState(seeding.stateless_seed(seed, *_PATH, number).view("u4"))
         )
         iterations.append(Iteration(samples.mean_reward, loss))
         num_users += samples.num_users
@@ -182,7 +183,7 @@ def _rollout(runtime: Any, value: ValueNetwork, horizon: int, seed: int, number:
     }
     interests, steps, targets, rewards = [], [], [], []
     for batch in range(num_batches):
-        keys = draws.make_keys(seed, *_PATH, batch=number * num_batches + batch)
+        keys = seeding.make_keys(seed, *_PATH, batch=number * num_batches + batch)
         trajectory = runtime.trajectory(horizon, keys=keys, record=record)
         seen = trajectory[fields.USER_STATE].get(fields.INTEREST)
         interests.append(seen.numpy())

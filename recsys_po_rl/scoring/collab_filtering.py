@@ -4,9 +4,10 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import gin_config, halves, invariants
+from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
+from recsys_po_rl.simulation import halves, hoisting
 
 HIDDEN_UNITS = 32
 LEAKY_RELU_SLOPE = 0.3  # of the negative half; Keras 2's default
@@ -108,7 +109,7 @@ class CollabFilteringModel(HistoryScorer):
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Scores of all documents; see the class."""
         first, *others = self._net.layers
-        if invariants.in_loop() and self.num_docs < FOLDING_LIMIT * halves.whole_rows(doc_ids):
+        if hoisting.in_loop() and self.num_docs < FOLDING_LIMIT * halves.whole_rows(doc_ids):
             hidden = self._folded_first_layer(doc_ids, times)
         else:
             hidden = first(self._flat_history(doc_ids, times))
@@ -128,8 +129,8 @@ class CollabFilteringModel(HistoryScorer):
         """The first dense layer, its product with each document's embedding in each slot looked up in a table."""
         if self.mask_null_documents:
             times = tf.where(doc_ids > 0, times, tf.zeros_like(times))
-        table = invariants.loop_invariant((id(self), "slot table"), self._slot_table)
-        time_weights = invariants.loop_invariant((id(self), "time weights"), self._time_weights)
+        table = hoisting.loop_invariant((id(self), "slot table"), self._slot_table)
+        time_weights = hoisting.loop_invariant((id(self), "time weights"), self._time_weights)
         bias = tf.cast(self._net.layers[0].bias, self.compute_dtype)
         return _sum_of_rows(table, doc_ids) + tf.matmul(times, time_weights) + bias
 

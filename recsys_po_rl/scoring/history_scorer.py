@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import invariants
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import hoisting
 
 DOC_ID_HISTORY = "doc_id_history"
 C_TIME_HISTORY = "c_time_history"
@@ -400,7 +400,7 @@ class Embedding(tf.keras.layers.Embedding):
 
 def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
     """Rows of documents 1 to `num_docs` of a built table [D+1, E]; the same at every step of a loop."""
-    return invariants.loop_invariant((id(table), "proposals"), lambda: table(tf.range(1, num_docs + 1)))
+    return hoisting.loop_invariant((id(table), "proposals"), lambda: table(tf.range(1, num_docs + 1)))
 
 
 def build_tables(*tables: tf.keras.layers.Embedding) -> None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.training import optimizers
 
 HIDDEN_UNITS = 64

@@ -6,12 +6,12 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import draws
+from recsys_po_rl.simulation import seeding
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
 
 
-def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[draws.Keys]) -> dict[str, float]:
+def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[seeding.Keys]) -> dict[str, float]:
     """Variance of the gradient of the expected return under several baselines, on the same rollouts.
 
     Each shard gives one estimate of the gradient, under the weights with which it was rolled out (so that PPO's loss

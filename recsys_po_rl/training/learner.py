@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import draws, fields, gin_config, memory
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import memory, seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
 from recsys_po_rl.training.critic import CriticBatch
@@ -208,7 +209,7 @@ class PolicyGradientLearner:
             )
         return float(own)
 
-    def step(self, keys: Sequence[draws.Keys], progress: float = 0.0) -> StepResult:
+    def step(self, keys: Sequence[seeding.Keys], progress: float = 0.0) -> StepResult:
         """Rolls out fresh users and updates the weights; an update that is not finite is left out.
 
         Args:
@@ -269,11 +270,11 @@ class PolicyGradientLearner:
         """Lambda of the generalized advantages."""
         return self._trace_decay
 
-    def rollouts(self, keys: Sequence[draws.Keys]) -> list[Rollout]:
+    def rollouts(self, keys: Sequence[seeding.Keys]) -> list[Rollout]:
         """A rollout of each shard, without an update; see `rollout`."""
         return [batch.rollout for batch in self._compiled_collect(list(keys), observe=False).batches]
 
-    def rollout(self, keys: draws.Keys) -> Rollout:
+    def rollout(self, keys: seeding.Keys) -> Rollout:
         """T steps of one shard's users under the present weights, without gradient."""
         # The metrics of a step see the response of the step before: the last response is counted one step later.
         run = self._runtime.run(self._horizon + 1, keys, self._record)
@@ -345,7 +346,7 @@ class PolicyGradientLearner:
     def _recorded_log_probs(self, recording: Recording) -> tf.Tensor:
         return self._replay.log_probs(recording, self._horizon)
 
-    def _collect(self, keys: list[draws.Keys], observe: bool = True) -> _Collected:
+    def _collect(self, keys: list[seeding.Keys], observe: bool = True) -> _Collected:
         """Rolls out and judges; nothing is updated but the critic's statistics, where it may observe."""
         rollouts = [self.rollout(of_shard) for of_shard in keys]
         rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)

@@ -9,9 +9,10 @@ import tensorflow as tf
 from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import draws, fields, invariants
+from recsys_po_rl import fields
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import hoisting, seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 
 class Recording(NamedTuple):
@@ -135,7 +136,7 @@ class SlateReplay:
             state if state is not None and name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
             for name, recorded in zip(self._dependencies, inputs)
         ]
-        with draws.replayed_draws(drawn) as replayed:
+        with seeding.replayed_draws(drawn) as replayed:
             self._slate.value.fn(*dependencies)
         log_probs = [
             _per_user(rv.distribution.log_prob(recorded)) for rv, recorded in zip(replayed.random_variables, drawn)
@@ -195,7 +196,7 @@ class SlateReplay:
             return step + 1, found, statistics + more
 
         zeros = [tf.zeros(source.shape, source.dtype) for source in sources]
-        with invariants.scope(known):
+        with hoisting.scope(known):
             _, sums, statistics = tf.while_loop(
                 lambda step, *_: step < stop,
                 body,
@@ -207,14 +208,14 @@ class SlateReplay:
     def _gradients_through_time(
         self, variables: Sequence[tf.Variable], loss: Loss, recording: Recording, others: Sequence[tf.Tensor]
     ) -> ReplayGradient:
-        with tf.GradientTape() as tape, invariants.scope():
+        with tf.GradientTape() as tape, hoisting.scope():
             value, statistics = loss(*self._unrolled(recording, others[0].shape[0]), *others)
         found = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return ReplayGradient([tf.convert_to_tensor(gradient) for gradient in found], statistics)
 
     def log_probs(self, recording: Recording, horizon: int) -> tf.Tensor:
         """Log-probabilities of the slates of the first steps; float32 [horizon, U]."""
-        with invariants.scope():
+        with hoisting.scope():
             if self.carries_state:
                 return self._unrolled(recording, horizon)[0]
             found = tf.TensorArray(tf.float32, size=horizon, element_shape=(recording.draws[0].shape[1],))
@@ -237,7 +238,7 @@ class SlateReplay:
     def _unrolled(self, recording: Recording, horizon: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Log-probabilities and entropies of the first steps, the state computed again; float32 [horizon, U] each."""
         num_users = recording.draws[0].shape[1]
-        with draws.certain_draws(fields.RECOMMENDER_STATE):
+        with seeding.certain_draws(fields.RECOMMENDER_STATE):
             first = self._state.initial_value.fn().map(tf.convert_to_tensor).as_dict
         arrays = [tf.TensorArray(tf.float32, size=horizon, element_shape=(num_users,)) for _ in range(2)]
 
@@ -250,7 +251,7 @@ class SlateReplay:
                 state if name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
                 for name, recorded in zip(self._transition_dependencies, _at_step(recording.transitions, step))
             ]
-            with draws.certain_draws(fields.RECOMMENDER_STATE):
+            with seeding.certain_draws(fields.RECOMMENDER_STATE):
                 following = self._state.value.fn(*dependencies).map(tf.convert_to_tensor).as_dict
             return step + 1, following, log_probs.write(step, log_prob), entropies.write(step, entropy)
 

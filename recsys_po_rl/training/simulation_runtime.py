@@ -8,9 +8,10 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 
-from recsys_po_rl import _compat, draws, fields, gin_config
+from recsys_po_rl import _compat, fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime, to_tensors
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime, to_tensors
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
 
@@ -24,7 +25,7 @@ class ObjectiveGradient(NamedTuple):
     gradients: list[tf.Tensor]  # one for each variable
     objective: tf.Tensor  # scalar
     mean_metric: tf.Tensor  # scalar, over users
-    keys: draws.Keys  # with which the users were drawn
+    keys: seeding.Keys  # with which the users were drawn
     nan_steps: tf.Tensor  # see `runtime.Run`
 
 
@@ -163,10 +164,10 @@ class SimulationRuntime:
         self._runtime.raise_on_nan(step.nan_steps, horizon, step.keys, record)
 
 
-def fresh_keys() -> draws.Keys:
+def fresh_keys() -> seeding.Keys:
     """Keys drawn from TensorFlow's global random state, in a graph at each of its runs."""
     seeds = tf.random.uniform((3, 2), minval=_INT32[0], maxval=_INT32[1], dtype=tf.int32)
-    return draws.Keys(*tf.unstack(seeds))
+    return seeding.Keys(*tf.unstack(seeds))
 
 
 def _objective(log_probs: tf.Tensor, entropies: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from recsys_po_rl import draws
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import seeding
 from recsys_po_rl.training.learner import StepResult
 
 
@@ -46,9 +46,9 @@ def row_from_text(cells: Mapping[str, str]) -> TrainingRow:
     return TrainingRow(**values)
 
 
-def keys_of_step(seed: int, step: int, num_shards: int, path: str = "training") -> list[draws.Keys]:
+def keys_of_step(seed: int, step: int, num_shards: int, path: str = "training") -> list[seeding.Keys]:
     """Seeds of the users and of the policy's draws in each shard of a training step."""
-    return [draws.make_keys(seed, path, step, batch=shard) for shard in range(num_shards)]
+    return [seeding.make_keys(seed, path, step, batch=shard) for shard in range(num_shards)]
 
 
 def train(

@@ -15,9 +15,10 @@ from recsim_ng.lib.tensorflow import log_probability
 from recsim_ng.lib.tensorflow import runtime as runtime_lib
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import baselines, corpus, draws, fields, metrics, simulation_config, user
+from recsys_po_rl import baselines, corpus, fields, metrics, simulation_config, user
 from recsys_po_rl.common import parameters, validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 USERS, TOPICS, DOCS, SLATE, STEPS = 6, 5, 9, 2, 4
 SIZES = dict(num_users=USERS, num_topics=TOPICS, num_docs=DOCS, history_length=3)
@@ -233,7 +234,7 @@ def test_a_corpus_reads_variables_whenever_it_is_drawn():
         variable.assign(values[name])
 
     def drawn(entity):
-        with draws.seeded_draws(draws.stateless_seed(1), "corpus"):
+        with seeding.seeded_draws(seeding.stateless_seed(1), "corpus"):
             return entity.initial_state()
 
     expected = drawn(corpus.CorpusWithTopicAndQuality(CONFIG, **values)).as_dict
@@ -391,7 +392,7 @@ def responses():
         lambda field: tf.gather(field, random.randint(0, DOCS, (MANY, SLATE)))
     )
     state = Value(**{fields.INTEREST: interest})
-    with draws.seeded_draws(draws.stateless_seed(2), "responses"):
+    with seeding.seeded_draws(seeding.stateless_seed(2), "responses"):
         choice = user.InterestEvolutionUser(config, no_click_mass=TRUE_MASS).next_response(state, slate).get("choice")
     return config, state, slate, tf.convert_to_tensor(choice)
 

@@ -9,10 +9,11 @@ import tensorflow as tf
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.entities.recommendation import user as user_lib
 
-from recsys_po_rl import baselines, corpus, draws, fields
+from recsys_po_rl import baselines, corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator, statistics
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 BATCH, T = 6, 4
@@ -33,12 +34,12 @@ def runtimes():
 
 def test_totals_are_sums_of_consumed_times(runtimes):
     rewards = evaluator.evaluate(runtimes["random"], T, BATCH, BATCH, seed=1)
-    trajectory = runtimes["random"].trajectory(T, keys=draws.make_keys(1, "evaluation"))
+    trajectory = runtimes["random"].trajectory(T, keys=seeding.make_keys(1, "evaluation"))
     times = np.maximum(trajectory[fields.USER_RESPONSE].get(fields.CONSUMED_TIME).numpy(), 0.0)
     np.testing.assert_allclose(rewards.total, times.sum(axis=0), rtol=1e-5)
     np.testing.assert_allclose(rewards.upstream_total, times[:-1].sum(axis=0), rtol=1e-5)
     # Upstream's metric after T - 1 steps is the sum of the first T - 1 responses.
-    last = runtimes["random"].execute(T - 1, keys=draws.make_keys(1, "evaluation"))
+    last = runtimes["random"].execute(T - 1, keys=seeding.make_keys(1, "evaluation"))
     np.testing.assert_allclose(
         rewards.upstream_total, last[fields.METRICS_STATE].get(fields.CUMULATIVE_REWARD), rtol=1e-5
     )

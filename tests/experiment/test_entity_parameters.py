@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, gin_config, user
 from recsys_po_rl.experiment import entity_parameters, evaluation_files, policies
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 SIZES = {"num_topics": 3, "num_docs": 6, "slate_size": 2}
 NUM_USERS, HORIZON = 5, 4

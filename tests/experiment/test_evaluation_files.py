@@ -10,7 +10,7 @@ from recsys_po_rl import baselines, corpus, gin_config, simulation_config
 from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import evaluation_files, policies
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 SIZES = {"num_topics": 3, "num_docs": 6, "slate_size": 2}
 NUM_USERS, HORIZON = 12, 4

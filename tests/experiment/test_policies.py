@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, corpus, draws, fields, simulation_config, user
+from recsys_po_rl import baselines, corpus, fields, simulation_config, user
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import policies
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 NUM_USERS, HORIZON = 12, 4
 CHEAP = {
@@ -152,7 +153,7 @@ def test_first_interests_are_those_of_no_evaluated_user():
     assert found.shape == (36, 3)
     network = study.network(recommender_ctor=baselines.UniformRandomRecommender)
     evaluated = study.runtime(network).trajectory(
-        1, keys=draws.make_keys(study.seed, "evaluation"), record={fields.USER_STATE: [fields.INTEREST]}
+        1, keys=seeding.make_keys(study.seed, "evaluation"), record={fields.USER_STATE: [fields.INTEREST]}
     )
     assert not np.isin(evaluated[fields.USER_STATE].get(fields.INTEREST), found).any()
 

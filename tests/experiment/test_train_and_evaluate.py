@@ -15,7 +15,7 @@ from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment, policies, seed_run
 from recsys_po_rl.recommender import FullInformationRecommender
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner

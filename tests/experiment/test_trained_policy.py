@@ -15,8 +15,8 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import experiment, trained_policy
 from recsys_po_rl.recommender import CollabFilteringRecommender
-from recsys_po_rl.runtime import SeededRuntime
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 HORIZON, SEED = 3, 5

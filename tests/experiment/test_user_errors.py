@@ -12,7 +12,7 @@ from recsim_ng.core.value import Value
 from recsys_po_rl import fields, gin_config, recommender, simulation_config, user
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, modes, user_errors
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.training import trainer as loop
 from recsys_po_rl.training.learner import PolicyGradientLearner
 

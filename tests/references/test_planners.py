@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, corpus, runtime, simulation_config, user
+from recsys_po_rl import baselines, corpus, simulation_config, user
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
+from recsys_po_rl.simulation import runtime
 
 NUM_USERS, NUM_DOCS, NUM_TOPICS, SLATE_SIZE, HORIZON = 60, 6, 2, 2, 3
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from recsys_po_rl import baselines, corpus, draws, fields, runtime, simulation_config
+from recsys_po_rl import baselines, corpus, fields, simulation_config
 from recsys_po_rl.references import popularity
+from recsys_po_rl.simulation import runtime, seeding
 
 # Every axis has a different length.
 NUM_USERS, NUM_DOCS, NUM_TOPICS, SLATE_SIZE, HISTORY_LENGTH = 6, 9, 4, 3, 5
@@ -50,7 +51,7 @@ def test_popularity_equals_a_slow_loop_over_the_recorded_log(random_runtime, see
     clicks, times = np.zeros(NUM_DOCS, np.int64), np.zeros(NUM_DOCS)
     abstained = 0
     for batch in range(NUM_BATCHES):
-        trajectory = random_runtime.trajectory(HORIZON, keys=draws.make_keys(seed, "popularity", batch=batch))
+        trajectory = random_runtime.trajectory(HORIZON, keys=seeding.make_keys(seed, "popularity", batch=batch))
         choice = trajectory[fields.USER_RESPONSE].get(fields.CHOICE).numpy()
         time = trajectory[fields.USER_RESPONSE].get(fields.CONSUMED_TIME).numpy()
         shown = trajectory[fields.SLATE_DOCS].get(fields.DOC_ID).numpy()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import corpus, draws, gin_config
+from recsys_po_rl import corpus, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import algorithms, estimators, schedules
 from recsys_po_rl.training.critic import CriticBatch, LearnedValue
@@ -57,7 +58,7 @@ def make_learner(first):
 
 
 def shards(count, step=1):
-    return [draws.make_keys(3, "training", step, batch=shard) for shard in range(count)]
+    return [seeding.make_keys(3, "training", step, batch=shard) for shard in range(count)]
 
 
 def ppo(**options):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import corpus, draws, fields, gin_config, recommender, scoring
+from recsys_po_rl import corpus, fields, gin_config, recommender, scoring
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import critic as critic_lib
 from recsys_po_rl.training import estimators
@@ -43,7 +44,7 @@ def runtime(network):
 
 @pytest.fixture(scope="module")
 def trajectory(runtime):
-    return {name: of.as_dict for name, of in runtime.trajectory(T + 1, keys=draws.make_keys(2)).items()}
+    return {name: of.as_dict for name, of in runtime.trajectory(T + 1, keys=seeding.make_keys(2)).items()}
 
 
 def sgd():
@@ -242,7 +243,7 @@ def test_what_users_show_to_the_recommender_is_seen_once(sees_interest):
     network = make_network(recommender_ctor=recommender.FullInformationRecommender, full_information=True)
     runtime = SeededRuntime(network.variables, mode="eager")
     critic = LearnedValue(T, runtime, sees_interest=sees_interest)
-    trajectory = {name: of.as_dict for name, of in runtime.trajectory(T, keys=draws.make_keys(2)).items()}
+    trajectory = {name: of.as_dict for name, of in runtime.trajectory(T, keys=seeding.make_keys(2)).items()}
     inputs = critic.inputs(trajectory)
     assert inputs.shape == (T, U, K + 1)
     np.testing.assert_array_equal(inputs[..., :K], trajectory[fields.USER_STATE][fields.INTEREST])

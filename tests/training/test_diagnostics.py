@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import corpus, draws
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import corpus
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import algorithms, diagnostics
 from recsys_po_rl.training.critic import LearnedValue
@@ -15,7 +16,7 @@ from recsys_po_rl.training.learner import PolicyGradientLearner
 
 U, D, K, S, H, T = 5, 8, 4, 2, 3, 4
 SHARDS = 3
-KEYS = [draws.make_keys(3, "gradient variance", 1, batch=shard) for shard in range(SHARDS)]
+KEYS = [seeding.make_keys(3, "gradient variance", 1, batch=shard) for shard in range(SHARDS)]
 DISCOUNT, TRACE_DECAY = 0.9, 0.6
 
 

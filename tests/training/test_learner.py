@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, corpus, draws, fields, recommender
+from recsys_po_rl import baselines, corpus, fields, recommender
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import estimators, trainer
 from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout, StepResult
@@ -40,7 +41,7 @@ def learner(network):
 
 @pytest.fixture(scope="module")
 def rollout(learner):
-    return learner.rollout(draws.make_keys(3, "training", 1))
+    return learner.rollout(seeding.make_keys(3, "training", 1))
 
 
 def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network, learner, rollout):
@@ -49,7 +50,7 @@ def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network,
         [fields.CTIME_HISTORY, fields.DOC_HISTORY], [], [fields.DOC_ID],
     ]  # fmt: skip
     assert [drawn.shape for drawn in rollout.recording.draws] == [(T + 1, U, S)]
-    whole = SeededRuntime(network.variables).trajectory(T, keys=draws.make_keys(3, "training", 1))
+    whole = SeededRuntime(network.variables).trajectory(T, keys=seeding.make_keys(3, "training", 1))
     times = whole[fields.USER_RESPONSE].get(fields.CONSUMED_TIME)
     np.testing.assert_allclose(rollout.rewards, np.maximum(times, 0.0), rtol=1e-6)
 
@@ -101,7 +102,7 @@ def test_advantages_are_whitened_rewards_to_go_against_the_population(learner, r
 def test_the_entropy_bonus_raises_entropy():
     network = make_network()
     learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.Adam(0.01), entropy_bonus=100.0)
-    entropies = [float(learner.step([draws.make_keys(0, "training", step)]).entropy) for step in range(15)]
+    entropies = [float(learner.step([seeding.make_keys(0, "training", step)]).entropy) for step in range(15)]
     assert entropies[-1] > entropies[0] + 0.2
 
 
@@ -111,7 +112,7 @@ def test_the_gradient_norm_is_clipped():
         network = make_network()
         before = [var.numpy() for var in network.trainable_variables]
         learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.SGD(1.0), max_gradient_norm=limit)
-        norm = float(learner.step([draws.make_keys(0)]).gradient_norm)
+        norm = float(learner.step([seeding.make_keys(0)]).gradient_norm)
         moved = [var.numpy() - old for var, old in zip(network.trainable_variables, before)]
         steps[limit] = np.sqrt(sum((move**2).sum() for move in moved)), norm
     np.testing.assert_allclose(steps[None][0], steps[None][1], rtol=1e-3)
@@ -224,7 +225,7 @@ def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode)
     learner = PolicyGradientLearner(
         network, T, tf.keras.optimizers.SGD, runtime_ctor=functools.partial(SeededRuntime, mode=mode)
     )
-    rollouts = [learner.rollout(draws.make_keys(3, batch=shard)) for shard in range(2)]
+    rollouts = [learner.rollout(seeding.make_keys(3, batch=shard)) for shard in range(2)]
     advantages = [tf.random.stateless_normal((T, U), (1, shard)) for shard in range(2)]
     together = tf.function(lambda: learner.gradients(rollouts, advantages), autograph=False)()
     alone = [
@@ -252,7 +253,7 @@ def test_an_update_with_a_nan_is_left_out_and_the_variable_is_named():
     poisoned.assign(tf.where(tf.range(D + 1)[:, tf.newaxis] == 3, np.nan, poisoned))
     before = [variable.numpy() for variable in network.trainable_variables]
     with pytest.raises(FloatingPointError, match="'slate docs'"):
-        learner.step([draws.make_keys(0)])
+        learner.step([seeding.make_keys(0)])
     for variable, old in zip(network.trainable_variables, before):
         np.testing.assert_array_equal(variable, old)
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import corpus, draws, gin_config
+from recsys_po_rl import corpus, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import algorithms, estimators, schedules
 from recsys_po_rl.training.critic import LearnedValue
@@ -81,7 +82,7 @@ def test_a_step_of_plain_sgd_is_the_rate_times_the_gradient_of_all_shards(networ
     """With the options of recsim_ng's rule; that the gradient is its own is shown in test_upstream_parity.py."""
     options = dict(optimizer=functools.partial(tf.keras.optimizers.SGD, 0.25), max_gradient_norm=None, **UPSTREAMS)
     learner = make_learner(**options)
-    keys = [draws.make_keys(3, "training", 1, batch=shard) for shard in range(3)]
+    keys = [seeding.make_keys(3, "training", 1, batch=shard) for shard in range(3)]
     rollouts = [learner.rollout(of_shard) for of_shard in keys]
     expected = learner.gradients(rollouts, [learner.advantages(rollout.rewards) for rollout in rollouts]).gradients
     before = [variable.numpy() for variable in network.trainable_variables]

@@ -8,8 +8,9 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import log_probability
 
-from recsys_po_rl import corpus, draws, fields, recommender, scoring
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import corpus, fields, recommender, scoring
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -54,7 +55,7 @@ def unrolled_gradient(network, advantages, keys):
 
 @pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_the_learners_gradient_is_that_of_the_unrolled_loop(network, mode):
-    keys = draws.make_keys(3, "training", 1)
+    keys = seeding.make_keys(3, "training", 1)
     learner = PolicyGradientLearner(network, T, runtime_ctor=functools.partial(SeededRuntime, mode=mode))
     rollout = learner.rollout(keys)
     assert float(tf.reduce_sum(tf.cast(rollout.rewards > 0, tf.float32))) > U  # enough clicks for states to matter
@@ -86,7 +87,7 @@ def test_a_recommender_carries_the_state_over_the_whole_episode(scorer, mode):
     """Stepwise scores equal those recomputed from the full click history, which is longer than H."""
     network = make_network(scorer)
     model = network.recommender.model
-    trajectory = SeededRuntime(network.variables, mode=mode).trajectory(12, keys=draws.make_keys(0))
+    trajectory = SeededRuntime(network.variables, mode=mode).trajectory(12, keys=seeding.make_keys(0))
     carried = trajectory[fields.RECOMMENDER_STATE].get(fields.SCORER_STATE)
     last = model.score_state({name: tensor[-1] for name, tensor in carried.as_dict.items()}).numpy()
     choice = trajectory[fields.USER_RESPONSE].get(fields.CHOICE).numpy()[:-1]
@@ -122,4 +123,4 @@ def test_a_random_state_that_depends_on_weights_is_refused_by_name():
     with pytest.raises(
         NotImplementedError, match=r"'recommender state' depends on weights and draws at random \(Normal\)"
     ):
-        learner.step([draws.make_keys(0)])
+        learner.step([seeding.make_keys(0)])

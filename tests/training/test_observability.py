@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import corpus, draws, fields, recommender, scoring
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import corpus, fields, recommender, scoring
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import algorithms
 from recsys_po_rl.training.critic import LearnedValue
@@ -36,9 +37,9 @@ class Trained:
             trace_decay=0.95,
         )  # fmt: skip
         before = [variable.numpy() for variable in self.network.trainable_variables]
-        self.learner.step([draws.make_keys(0, "training", 1, batch=shard) for shard in range(2)])
+        self.learner.step([seeding.make_keys(0, "training", 1, batch=shard) for shard in range(2)])
         assert any((variable != old).numpy().any() for variable, old in zip(self.network.trainable_variables, before))
-        self.state = self.runtime.execute(4, keys=draws.make_keys(5))
+        self.state = self.runtime.execute(4, keys=seeding.make_keys(5))
 
     def with_other_interests(self):
         """The same state of the world, but for what users want and, if they show it, what they show."""
@@ -52,14 +53,14 @@ class Trained:
         """What is shown now, and the logarithm of its probability: ranks [U, S] and float32 [U]."""
         slate = {var.name: var for var in self.network.variables}[fields.SLATE_DOCS]
         inputs = [state[dependency.variable_name] for dependency in slate.value.dependencies]
-        with draws.seeded_draws(draws.stateless_seed(7), fields.SLATE_DOCS) as drawn:
+        with seeding.seeded_draws(seeding.stateless_seed(7), fields.SLATE_DOCS) as drawn:
             ranks = tf.convert_to_tensor(slate.value.fn(*inputs).get(fields.DOC_RANKS))
         (of_slate,) = drawn.random_variables
         return ranks.numpy(), of_slate.distribution.log_prob(ranks).numpy()
 
     def following(self, state):
         """Slates [U, S] of the next step, in a run of the whole network."""
-        run = self.runtime.trajectory(2, state, draws.make_keys(8), record={fields.SLATE_DOCS: [fields.DOC_RANKS]})
+        run = self.runtime.trajectory(2, state, seeding.make_keys(8), record={fields.SLATE_DOCS: [fields.DOC_RANKS]})
         return run[fields.SLATE_DOCS].get(fields.DOC_RANKS)[1].numpy()
 
     def variables_behind_the_slate(self):
@@ -116,7 +117,7 @@ def test_users_do_answer_otherwise(from_histories):
     """What is changed matters in this world."""
     record = {fields.USER_RESPONSE: [fields.CHOICE]}
     answers = [
-        from_histories.runtime.trajectory(6, state, draws.make_keys(8), record=record)[fields.USER_RESPONSE]
+        from_histories.runtime.trajectory(6, state, seeding.make_keys(8), record=record)[fields.USER_RESPONSE]
         .get(fields.CHOICE).numpy()
         for state in (from_histories.state, from_histories.with_other_interests())
     ]  # fmt: skip

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import corpus, draws, fields, recommender, scoring
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import corpus, fields, recommender, scoring
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.replay import SlateReplay
 
@@ -33,7 +34,7 @@ def replayed(request):
         recommender_ctor=functools.partial(recommender_ctor, doc_embed_dim=E, **options),
     )  # fmt: skip
     runtime = SeededRuntime(network.variables, mode="eager")
-    trajectory = runtime.trajectory(T + 1, keys=draws.make_keys(2))
+    trajectory = runtime.trajectory(T + 1, keys=seeding.make_keys(2))
     replay = SlateReplay(network.variables, runtime)
     recording = replay.recorded({name: value.as_dict for name, value in trajectory.items()})
     for variable in network.trainable_variables:
@@ -50,7 +51,7 @@ def by_hand(network, trajectory):
         def now(name, step=step):
             return trajectory.get(name, Value()).map(lambda field: field[step])
 
-        with draws.replayed_draws([now(fields.SLATE_DOCS).get(fields.DOC_RANKS)]) as drawn:
+        with seeding.replayed_draws([now(fields.SLATE_DOCS).get(fields.DOC_RANKS)]) as drawn:
             entity.slate_docs(state, now(fields.USER_OBSERVATION), now(fields.AVAILABLE_DOCS))
         scores = drawn.random_variables[0].distribution.logits.numpy().astype(np.float64)
         for user, (first, second) in enumerate(now(fields.SLATE_DOCS).get(fields.DOC_RANKS).numpy()):

@@ -18,8 +18,8 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 from recsim_ng.lib.tensorflow import entity
 
-from recsys_po_rl import samplers
 from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import random_ops
 
 # Ops that draw from hidden state: XLA and re-runs would not repeat their numbers.
 _STATEFUL_RANDOM_OP = re.compile(
@@ -74,7 +74,7 @@ class Draws:
 
     random_variables: list[ed.RandomVariable] = dataclasses.field(default_factory=list)
     # By place in order, the uniform numbers that were asked for, where their shape is known while a graph is traced.
-    numbers: dict[int, samplers.NumbersNeeded] = dataclasses.field(default_factory=dict)
+    numbers: dict[int, random_ops.NumbersNeeded] = dataclasses.field(default_factory=dict)
 
     @property
     def parameters(self) -> list[tf.Tensor]:
@@ -87,7 +87,7 @@ class Draws:
     @property
     def random_parameters(self) -> list[tf.Tensor]:
         """Those of distributions that can take more than one value, and witnesses of values that are no draws."""
-        drawn = [one for one in self.random_variables if not samplers.is_deterministic(one.distribution)]
+        drawn = [one for one in self.random_variables if not random_ops.is_deterministic(one.distribution)]
         witnesses = [one.distribution.nan_witness(one.value) for one in drawn if _has_witness(one.distribution)]
         return [*Draws(drawn).parameters, *witnesses]
 
@@ -98,7 +98,7 @@ class Draws:
         for drawn in self.random_variables:
             if _has_witness(drawn.distribution):
                 found.append(drawn.distribution.nan_witness(drawn.value))
-            elif not samplers.is_deterministic(drawn.distribution):
+            elif not random_ops.is_deterministic(drawn.distribution):
                 found.extend(_parameter_tensors(drawn.distribution))
         return found
 
@@ -110,7 +110,7 @@ class Draws:
 
 def seed_of_draw(key: tf.Tensor, name: str, place: int) -> tf.Tensor:
     """The seed, int32 [2], of the draw at a place, from 0, of the network variable called `name`; key int32 [2]."""
-    return samplers.fold_in(key, zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF)
+    return random_ops.fold_in(key, zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF)
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def seeded_draws(key: Any, name: str, known: Optional[Mapping[int, tf.Tensor]] =
     """
     key = tf.convert_to_tensor(key)
     known = known or {}
-    asked: dict[int, samplers.NumbersNeeded] = {}
+    asked: dict[int, random_ops.NumbersNeeded] = {}
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
         def make_seed() -> tf.Tensor:
@@ -133,12 +133,12 @@ def seeded_draws(key: Any, name: str, known: Optional[Mapping[int, tf.Tensor]] =
         def numbers(shape: tf.Tensor, dtype: tf.DType, salt: Optional[str]) -> tf.Tensor:
             if place in known:
                 return known[place]
-            made = samplers.uniform(shape, samplers.salted(make_seed(), salt), dtype)
+            made = random_ops.uniform(shape, random_ops.salted(make_seed(), salt), dtype)
             if made.shape.is_fully_defined():
-                asked[place] = samplers.NumbersNeeded(tuple(made.shape.as_list()), dtype, salt)
+                asked[place] = random_ops.NumbersNeeded(tuple(made.shape.as_list()), dtype, salt)
             return made
 
-        return samplers.sample(distribution, sample_shape, make_seed, numbers)
+        return random_ops.sample(distribution, sample_shape, make_seed, numbers)
 
     with _traced(draw) as draws:
         draws.numbers = asked
@@ -165,7 +165,7 @@ def certain_draws(name: str) -> Iterator[Draws]:
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
         del place
-        if not samplers.is_deterministic(distribution):
+        if not random_ops.is_deterministic(distribution):
             raise NotImplementedError(
                 f"{name!r} depends on weights and draws at random ({type(distribution).__name__}): its values cannot "
                 "be computed again"

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl import draws
-from recsys_po_rl.invariants import Computations
-from recsys_po_rl.samplers import NumbersNeeded
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.hoisting import Computations
+from recsys_po_rl.simulation.random_ops import NumbersNeeded
 
 
 class Read(NamedTuple):
@@ -28,7 +28,7 @@ class VariableFlow(NamedTuple):
     field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
     invariants: Computations  # what it computes from weights alone, see `invariants`
     numbers: Mapping[int, NumbersNeeded]  # what its draws are made of, by their place in order
-    nan_witnesses: Sequence[tf.TensorSpec]  # see `draws.Draws.nan_witnesses`
+    nan_witnesses: Sequence[tf.TensorSpec]  # see `seeding.Draws.nan_witnesses`
 
     @property
     def reads(self) -> dict[str, list[str]]:
@@ -73,4 +73,4 @@ def needed(flows: Mapping[str, VariableFlow], wanted: Iterable[Field]) -> Needed
 
 def reads_of(outputs: Iterable[tf.Tensor], sources: Mapping[Any, Read]) -> frozenset[Read]:
     """Which of the sources (by tensor reference) the outputs are computed from."""
-    return frozenset(sources[tensor.ref()] for tensor in draws.reached(outputs, sources) if tensor.ref() in sources)
+    return frozenset(sources[tensor.ref()] for tensor in seeding.reached(outputs, sources) if tensor.ref() in sources)

@@ -13,11 +13,12 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 from recsim_ng.lib import runtime
 
-from recsys_po_rl import draws, fields, gin_config, halves, invariants, memory, samplers
-from recsys_po_rl import flow as flow_lib
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.draws import Keys, make_keys
-from recsys_po_rl.flow import Read, VariableFlow
+from recsys_po_rl.simulation import dataflow as flow_lib
+from recsys_po_rl.simulation import halves, hoisting, memory, random_ops, seeding
+from recsys_po_rl.simulation.dataflow import Read, VariableFlow
+from recsys_po_rl.simulation.seeding import Keys, make_keys
 
 NetworkValue = Mapping[str, Value]
 Record = Mapping[str, Sequence[str]]
@@ -107,7 +108,7 @@ class SeededRuntime(runtime.Runtime):
         self._policy_variables = self._known_names("policy_variables", policy_variables, POLICY_VARIABLES)
         self._world_variables = self._known_names("world_variables", world_variables, WORLD_VARIABLES)
         self._step_inputs: Optional[tuple[Keys, tf.Tensor, _Numbers]] = None
-        self._drawn: dict[str, draws.Draws] = {}
+        self._drawn: dict[str, seeding.Draws] = {}
         self._flows: Optional[dict[str, VariableFlow]] = None
         self._network = network_lib.Network([self._seeded(var) for var in self._variables])
         self._names = [var.name for var in self._network.variables]
@@ -255,7 +256,7 @@ class SeededRuntime(runtime.Runtime):
                 keys: Keys, now: _Fields, nan_found: Any, numbers: _Numbers, known: list[tf.Tensor]
             ) -> tuple[_Fields, _Fields, Any]:
                 self.trace_count += 1
-                with invariants.scope(dict(zip(invariant, known, strict=True))), halves.wanted(in_xla):
+                with hoisting.scope(dict(zip(invariant, known, strict=True))), halves.wanted(in_xla):
                     return self._loop(length, record, needed, keys, now, nan_found, numbers)
 
             compiled_loop = tf.function(functools.partial(loop), jit_compile=True if in_xla else None, autograph=False)
@@ -369,8 +370,8 @@ class SeededRuntime(runtime.Runtime):
             if self._step_inputs is None:
                 raise RuntimeError(f"the value of {name!r} is asked for outside a step of its runtime")
             keys, step, numbers = self._step_inputs
-            key = samplers.fold_in(self._key_of(name, keys), step)
-            with draws.seeded_draws(key, name, numbers.get(name)) as drawn:
+            key = random_ops.fold_in(self._key_of(name, keys), step)
+            with seeding.seeded_draws(key, name, numbers.get(name)) as drawn:
                 try:
                     result = definition.fn(*dependencies)
                 except (Exception, SystemExit) as error:  # of whatever kind an entity raises; it goes on as it is
@@ -378,7 +379,7 @@ class SeededRuntime(runtime.Runtime):
                     vars(error).setdefault(EVALUATION_PLACE, place)
                     raise
             if not tf.executing_eagerly():
-                draws.refuse_stateful_draws(name, result, dependencies)
+                seeding.refuse_stateful_draws(name, result, dependencies)
             self._drawn[name] = drawn
             return result
 
@@ -461,23 +462,23 @@ class SeededRuntime(runtime.Runtime):
         if total < MIN_NUMBERS_AHEAD_OF_STEP or length * total > MAX_NUMBERS_AHEAD_OF_RUN:
             return {}
 
-        step_keys = {name: samplers.fold_in_each(self._key_of(name, keys), length) for name, _ in needed}
+        step_keys = {name: random_ops.fold_in_each(self._key_of(name, keys), length) for name, _ in needed}
 
         def of_step(keys: dict[str, tf.Tensor]) -> list[tf.Tensor]:
             return [
-                samplers.random_bits(
+                random_ops.random_bits(
                     numbers.shape,
-                    samplers.salted(draws.seed_of_draw(keys[name], name, place), numbers.salt),
+                    random_ops.salted(seeding.seed_of_draw(keys[name], name, place), numbers.salt),
                     numbers.dtype,
                 )
                 for (name, place), numbers in needed.items()
             ]
 
-        specs = [tf.TensorSpec(numbers.shape, samplers.bits_type(numbers.dtype)) for numbers in needed.values()]
+        specs = [tf.TensorSpec(numbers.shape, random_ops.bits_type(numbers.dtype)) for numbers in needed.values()]
         found = tf.map_fn(of_step, step_keys, fn_output_signature=specs)
         ahead: _Numbers = {}
         for ((name, place), numbers), bits in zip(needed.items(), found):
-            ahead.setdefault(name, {})[place] = samplers.uniform_of(bits, numbers.dtype)
+            ahead.setdefault(name, {})[place] = random_ops.uniform_of(bits, numbers.dtype)
         return ahead
 
     def _needed(self, record: Record, with_last: bool) -> flow_lib.Needed:
@@ -533,7 +534,7 @@ class SeededRuntime(runtime.Runtime):
         return last, stacked, nan_found
 
     def _loop_in_python(self, length: int, record: Record, keys: Keys, start: Optional[_Fields] = None) -> Run:
-        with invariants.scope():
+        with hoisting.scope():
             now, nan_steps = self._first(keys, start)
             rows: list[_Fields] = [now]
             for step in range(1, length):
@@ -612,9 +613,9 @@ class SeededRuntime(runtime.Runtime):
                     for dependency, val in zip(var.value.dependencies, inputs)
                     for field_name, field in val.as_dict.items()
                 }
-                with invariants.scope() as found:
+                with hoisting.scope() as found:
                     result = var.value.fn(*inputs)
-                drawn = self._drawn.get(var.name, draws.Draws())
+                drawn = self._drawn.get(var.name, seeding.Draws())
                 draw_reads: dict[str, set[str]] = {}
                 for read in flow_lib.reads_of(drawn.parameters, sources):
                     draw_reads.setdefault(read.variable, set()).add(read.field)
@@ -622,7 +623,7 @@ class SeededRuntime(runtime.Runtime):
                 flows[var.name] = VariableFlow(
                     field_reads={field: flow_lib.reads_of([tensor], sources) for field, tensor in outputs.items()},
                     draw_reads={name: sorted(names) for name, names in draw_reads.items()},
-                    reads_weights=draws.reads_variables(outputs.values(), stop=sources),
+                    reads_weights=seeding.reads_variables(outputs.values(), stop=sources),
                     random_fields=drawn.field_names(result),
                     field_specs={
                         field: tf.TensorSpec(tensor.shape, tensor.dtype)

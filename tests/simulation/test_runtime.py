@@ -13,10 +13,11 @@ from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
 from tensorflow.python.framework import func_graph
 
-from recsys_po_rl import baselines, corpus, draws, fields, recommender, scoring, user
-from recsys_po_rl import runtime as runtime_lib
+from recsys_po_rl import baselines, corpus, fields, recommender, scoring, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.runtime import MODES, SeededRuntime
+from recsys_po_rl.simulation import runtime as runtime_lib
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import MODES, SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 U, D, K, S, H = 5, 11, 4, 3, 6
@@ -48,9 +49,9 @@ def flat(trajectory):
 
 @pytest.mark.parametrize("mode", MODES_XLA_SLOW)
 def test_equal_keys_give_equal_bits_and_other_keys_do_not(runtimes, network, mode):
-    first = flat(runtimes[mode].trajectory(4, keys=draws.make_keys(1, "x")))
-    again = flat(SeededRuntime(network.variables, mode=mode).trajectory(4, keys=draws.make_keys(1, "x")))
-    other = flat(runtimes[mode].trajectory(4, keys=draws.make_keys(2, "x")))
+    first = flat(runtimes[mode].trajectory(4, keys=seeding.make_keys(1, "x")))
+    again = flat(SeededRuntime(network.variables, mode=mode).trajectory(4, keys=seeding.make_keys(1, "x")))
+    other = flat(runtimes[mode].trajectory(4, keys=seeding.make_keys(2, "x")))
     assert first.keys() == again.keys()
     for name in first:
         np.testing.assert_array_equal(first[name], again[name], err_msg=name)
@@ -59,7 +60,7 @@ def test_equal_keys_give_equal_bits_and_other_keys_do_not(runtimes, network, mod
 
 
 def test_eager_and_graph_draw_the_same_numbers(runtimes):
-    eager, graph = (flat(runtimes[mode].trajectory(5, keys=draws.make_keys(4))) for mode in ("eager", "graph"))
+    eager, graph = (flat(runtimes[mode].trajectory(5, keys=seeding.make_keys(4))) for mode in ("eager", "graph"))
     for name in graph:
         if graph[name].dtype.kind == "i":
             np.testing.assert_array_equal(eager[name], graph[name], err_msg=name)
@@ -68,7 +69,7 @@ def test_eager_and_graph_draw_the_same_numbers(runtimes):
 
 
 def test_xla_draws_the_same_numbers_too(runtimes):
-    graph, xla = (flat(runtimes[mode].trajectory(5, keys=draws.make_keys(4))) for mode in ("graph", "xla"))
+    graph, xla = (flat(runtimes[mode].trajectory(5, keys=seeding.make_keys(4))) for mode in ("graph", "xla"))
     for name in graph:
         if graph[name].dtype.kind == "i":
             np.testing.assert_array_equal(xla[name], graph[name], err_msg=name)
@@ -78,7 +79,7 @@ def test_xla_draws_the_same_numbers_too(runtimes):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_batches_side_by_side_are_those_one_after_another(runtimes, mode):
-    keys = [draws.make_keys(1, batch=batch) for batch in range(3)]
+    keys = [seeding.make_keys(1, batch=batch) for batch in range(3)]
     record = {fields.USER_STATE: [fields.INTEREST], fields.SLATE_DOCS: [fields.DOC_ID]}
     together = runtimes[mode].trajectories(4, keys, record)
     for of_batch, trajectory in zip(keys, together, strict=True):
@@ -88,31 +89,31 @@ def test_batches_side_by_side_are_those_one_after_another(runtimes, mode):
 
 
 def test_a_field_is_the_same_whatever_else_is_recorded(runtimes):
-    everything = flat(runtimes["graph"].trajectory(6, keys=draws.make_keys(1)))
+    everything = flat(runtimes["graph"].trajectory(6, keys=seeding.make_keys(1)))
     for record in ({fields.METRICS_STATE: [fields.REWARD]}, {fields.RECOMMENDER_STATE: [fields.DOC_HISTORY]}):
-        for name, field in flat(runtimes["graph"].trajectory(6, keys=draws.make_keys(1), record=record)).items():
+        for name, field in flat(runtimes["graph"].trajectory(6, keys=seeding.make_keys(1), record=record)).items():
             np.testing.assert_array_equal(field, everything[name], err_msg=name)
 
 
 def test_execute_is_the_last_value_of_the_trajectory_in_every_mode(runtimes):
     for mode, runtime in runtimes.items():
         trajectory, last = (
-            flat(runtime.trajectory(4, keys=draws.make_keys(1))),
-            flat(runtime.execute(3, keys=draws.make_keys(1))),
+            flat(runtime.trajectory(4, keys=seeding.make_keys(1))),
+            flat(runtime.execute(3, keys=seeding.make_keys(1))),
         )
         for name in last:
             np.testing.assert_allclose(trajectory[name][-1], last[name], rtol=1e-6, err_msg=f"{mode} {name}")
 
 
 def test_zero_steps_are_the_initial_value(runtimes):
-    last = runtimes["graph"].execute(0, keys=draws.make_keys(1))
+    last = runtimes["graph"].execute(0, keys=seeding.make_keys(1))
     assert np.all(last[fields.METRICS_STATE].get(fields.CUMULATIVE_REWARD) == 0.0)
 
 
 @pytest.mark.parametrize("mode", COMPILED)
 def test_only_the_fields_asked_for_are_recorded(runtimes, mode):
     record = {fields.USER_RESPONSE: [fields.CHOICE], fields.METRICS_STATE: [fields.REWARD]}
-    trajectory = runtimes[mode].trajectory(3, keys=draws.make_keys(0), record=record)
+    trajectory = runtimes[mode].trajectory(3, keys=seeding.make_keys(0), record=record)
     assert {name: list(val.as_dict) for name, val in trajectory.items()} == record
     assert trajectory[fields.USER_RESPONSE].get(fields.CHOICE).shape == (3, U)
 
@@ -121,7 +122,7 @@ def test_only_the_fields_asked_for_are_recorded(runtimes, mode):
 def test_one_trace_for_a_length_whatever_the_seed_and_the_weights(network, mode):
     runtime = SeededRuntime(network.variables, mode=mode)
     for seed in range(3):
-        runtime.trajectory(3, keys=draws.make_keys(seed), record={fields.METRICS_STATE: [fields.REWARD]})
+        runtime.trajectory(3, keys=seeding.make_keys(seed), record={fields.METRICS_STATE: [fields.REWARD]})
         network.trainable_variables[0].assign_add(0.1 * tf.ones_like(network.trainable_variables[0]))
     assert runtime.trace_count == 1
 
@@ -130,13 +131,13 @@ def test_one_trace_for_a_length_whatever_the_seed_and_the_weights(network, mode)
 def test_numbers_drawn_before_the_loop_are_those_drawn_in_it(network, monkeypatch):
     def trajectory():
         runtime = SeededRuntime(network.variables, mode="xla")
-        return runtime, runtime.trajectory(6, keys=draws.make_keys(2))
+        return runtime, runtime.trajectory(6, keys=seeding.make_keys(2))
 
     _, in_loop = trajectory()
     monkeypatch.setattr(runtime_lib, "MIN_NUMBERS_AHEAD_OF_STEP", 0)
     runtime, ahead = trajectory()
     names = [var.name for var in network.variables]
-    drawn = runtime._numbers_ahead(6, draws.make_keys(2), names)
+    drawn = runtime._numbers_ahead(6, seeding.make_keys(2), names)
     assert {name: sorted(of_name) for name, of_name in drawn.items()} == {
         fields.SLATE_DOCS: [0],
         fields.USER_RESPONSE: [0],
@@ -145,13 +146,13 @@ def test_numbers_drawn_before_the_loop_are_those_drawn_in_it(network, monkeypatc
         for field, tensor in value.as_dict.items():
             np.testing.assert_array_equal(ahead[name].get(field), tensor, err_msg=f"{name} {field}")
     monkeypatch.setattr(runtime_lib, "MAX_NUMBERS_AHEAD_OF_RUN", 10)
-    assert runtime._numbers_ahead(6, draws.make_keys(2), names) == {}
+    assert runtime._numbers_ahead(6, seeding.make_keys(2), names) == {}
 
 
 def test_continuing_from_a_value_keeps_its_state(runtimes):
     runtime = runtimes["graph"]
-    start = runtime.execute(2, keys=draws.make_keys(1))
-    went_on = runtime.trajectory(2, starting_value=start, keys=draws.make_keys(8))
+    start = runtime.execute(2, keys=seeding.make_keys(1))
+    went_on = runtime.trajectory(2, starting_value=start, keys=seeding.make_keys(8))
     np.testing.assert_array_equal(
         went_on[fields.USER_STATE].get(fields.INTEREST)[0], start[fields.USER_STATE].get(fields.INTEREST)
     )
@@ -170,7 +171,7 @@ def world_of(trajectory):
 def test_another_policy_leaves_the_draws_of_the_world_alone(network):
     other = make_network(recommender_ctor=baselines.UniformRandomRecommender)
     fixed = make_network(recommender_ctor=functools.partial(baselines.FixedSlateRecommender, doc_ids=[1, 2, 3]))
-    keys = draws.make_keys(5)
+    keys = seeding.make_keys(5)
     worlds = [world_of(SeededRuntime(n.variables).trajectory(3, keys=keys)) for n in (network, other, fixed)]
     for world in worlds[1:]:
         np.testing.assert_array_equal(world[0], worlds[0][0])
@@ -178,8 +179,8 @@ def test_another_policy_leaves_the_draws_of_the_world_alone(network):
 
 
 def test_the_same_policy_with_another_policy_seed_meets_the_same_world(runtimes):
-    one = flat(runtimes["graph"].trajectory(3, keys=draws.make_keys(5)))
-    two = flat(runtimes["graph"].trajectory(3, keys=draws.make_keys(5, policy_seed=6)))
+    one = flat(runtimes["graph"].trajectory(3, keys=seeding.make_keys(5)))
+    two = flat(runtimes["graph"].trajectory(3, keys=seeding.make_keys(5, policy_seed=6)))
     np.testing.assert_array_equal(one["user state.interest.state"][0], two["user state.interest.state"][0])
     assert not np.array_equal(one["slate docs.doc_ranks"], two["slate docs.doc_ranks"])
 
@@ -203,7 +204,7 @@ def test_an_entity_of_ones_own_is_repeatable_and_untouched_by_the_policy(mode):
     moods = [
         flat(
             SeededRuntime(make_network(user_ctor=UserWithMood, **options).variables, mode=mode).trajectory(
-                4, keys=draws.make_keys(5)
+                4, keys=seeding.make_keys(5)
             )
         )["user state.mood"]
         for options in ({}, {}, {"recommender_ctor": baselines.UniformRandomRecommender})
@@ -243,7 +244,7 @@ def test_batches_share_a_world_unless_it_reacts_to_its_users():
     for name, network in (("quiet", quiet), ("reactive", reactive)):
         runtime = SeededRuntime(network.variables)
         features[name] = [
-            flat(runtime.trajectory(2, keys=draws.make_keys(3, batch=batch)))["corpus state.doc_features"]
+            flat(runtime.trajectory(2, keys=seeding.make_keys(3, batch=batch)))["corpus state.doc_features"]
             for batch in (0, 1)
         ]
         assert runtime.worlds_differ_by_batch == (name == "reactive")

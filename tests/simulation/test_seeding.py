@@ -8,23 +8,25 @@ import tensorflow_probability as tfp
 from recsim_ng.core.value import Value
 from recsim_ng.entities.state_models import static
 
-from recsys_po_rl import draws
+from recsys_po_rl.simulation import seeding
 
 tfd = tfp.distributions
-KEY = draws.stateless_seed(3, "test")
+KEY = seeding.stateless_seed(3, "test")
 
 
 def test_stateless_seed_depends_on_every_part_and_is_stable():
-    seeds = {tuple(draws.stateless_seed(*path)) for path in [(1,), (2,), (1, "a"), (1, "b"), (1, "a", 0), (1, 0, "a")]}
+    seeds = {
+        tuple(seeding.stateless_seed(*path)) for path in [(1,), (2,), (1, "a"), (1, "b"), (1, "a", 0), (1, 0, "a")]
+    }
     assert len(seeds) == 6
     # The documented generator of NumPy: these numbers may never change, or published runs could not be repeated.
-    assert draws.stateless_seed(0, "world", "evaluation", 2).tolist() == [1646932791, 1451434139]
-    assert draws.stateless_seed(7).dtype == np.int32
+    assert seeding.stateless_seed(0, "world", "evaluation", 2).tolist() == [1646932791, 1451434139]
+    assert seeding.stateless_seed(7).dtype == np.int32
 
 
 def test_keys_share_the_world_between_batches_and_separate_the_policy():
-    first, second = draws.make_keys(1, "e", batch=0), draws.make_keys(1, "e", batch=1)
-    other_policy = draws.make_keys(1, "e", batch=0, policy_seed=9)
+    first, second = seeding.make_keys(1, "e", batch=0), seeding.make_keys(1, "e", batch=1)
+    other_policy = seeding.make_keys(1, "e", batch=0, policy_seed=9)
     np.testing.assert_array_equal(first.shared, second.shared)
     assert not np.array_equal(first.world, second.world)
     np.testing.assert_array_equal(first.world, other_policy.world)
@@ -35,11 +37,11 @@ def test_draws_depend_on_key_name_and_place_alone():
     def pair():
         return ed.Normal(loc=tf.zeros(4), scale=1.0), ed.Normal(loc=tf.zeros(4), scale=1.0)
 
-    with draws.seeded_draws(KEY, "a"):
+    with seeding.seeded_draws(KEY, "a"):
         first = pair()
-    with draws.seeded_draws(KEY, "a"):
+    with seeding.seeded_draws(KEY, "a"):
         again = pair()
-    with draws.seeded_draws(KEY, "b"):
+    with seeding.seeded_draws(KEY, "b"):
         other = pair()
     np.testing.assert_array_equal(first[0].value, again[0].value)
     np.testing.assert_array_equal(first[1].value, again[1].value)
@@ -48,7 +50,7 @@ def test_draws_depend_on_key_name_and_place_alone():
 
 
 def test_given_values_and_sample_shapes_are_respected():
-    with draws.seeded_draws(KEY, "a") as drawn:
+    with seeding.seeded_draws(KEY, "a") as drawn:
         observed = ed.Normal(loc=0.0, scale=1.0, value=7.0)
         many = ed.Normal(loc=tf.zeros(3), scale=1.0, sample_shape=5)
     assert float(observed.value) == 7.0
@@ -68,9 +70,9 @@ def test_state_models_of_recsim_ng_with_hand_traced_draws_are_seeded():
 
     @tf.function(autograph=False)
     def draw():
-        with draws.seeded_draws(KEY, "mixture"):
+        with seeding.seeded_draws(KEY, "mixture"):
             state = model.initial_state()
-        draws.refuse_stateful_draws("mixture", state, [])
+        seeding.refuse_stateful_draws("mixture", state, [])
         return state.get("component_id").value, state.get("state").value
 
     first, again = draw(), draw()
@@ -80,7 +82,7 @@ def test_state_models_of_recsim_ng_with_hand_traced_draws_are_seeded():
 
 
 def test_draws_know_their_fields_and_parameters():
-    with draws.seeded_draws(KEY, "a") as drawn:
+    with seeding.seeded_draws(KEY, "a") as drawn:
         kept = ed.Normal(loc=tf.constant([1.0, 2.0]), scale=0.5)
         ed.Independent(tfd.Deterministic(loc=tf.constant([3.0])), reinterpreted_batch_ndims=1)
     assert drawn.field_names(Value(x=kept)) == ["x", None]
@@ -88,7 +90,7 @@ def test_draws_know_their_fields_and_parameters():
 
 
 def test_replayed_draws_take_the_values_given_in_order():
-    with draws.replayed_draws([tf.constant([1.0, 2.0]), tf.constant(5)]) as replayed:
+    with seeding.replayed_draws([tf.constant([1.0, 2.0]), tf.constant(5)]) as replayed:
         normal = ed.Normal(loc=tf.zeros(2), scale=1.0)
         category = ed.Categorical(logits=tf.zeros(9))
     assert normal.value.numpy().tolist() == [1.0, 2.0]
@@ -116,7 +118,7 @@ def test_replayed_draws_take_the_values_given_in_order():
 def test_a_stateful_random_op_is_refused_by_name(draw, op):
     @tf.function(autograph=False)
     def trace():
-        draws.refuse_stateful_draws("some variable", Value(x=draw()), [])
+        seeding.refuse_stateful_draws("some variable", Value(x=draw()), [])
 
     with pytest.raises(RuntimeError, match=rf"'some variable' draws through the stateful random op \w*{op}"):
         trace()
@@ -126,7 +128,7 @@ def test_stateless_ops_and_unused_stateful_ones_are_allowed():
     @tf.function(autograph=False)
     def trace():
         tf.random.normal([3])  # reaches no field
-        draws.refuse_stateful_draws("v", Value(x=tf.random.stateless_normal([3], seed=KEY)), [])
+        seeding.refuse_stateful_draws("v", Value(x=tf.random.stateless_normal([3], seed=KEY)), [])
         return tf.constant(1)
 
     assert int(trace()) == 1

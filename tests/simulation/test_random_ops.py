@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from recsys_po_rl import samplers
+from recsys_po_rl.simulation import random_ops
 
 tfd = tfp.distributions
 SEED = (17, 4)
@@ -20,7 +20,7 @@ def in_every_mode(function):
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_uniform_numbers_are_in_range_uniform_and_the_same_in_every_mode(dtype):
-    eager, graph, xla = in_every_mode(lambda: samplers.uniform([N], tf.constant(SEED), dtype))
+    eager, graph, xla = in_every_mode(lambda: random_ops.uniform([N], tf.constant(SEED), dtype))
     np.testing.assert_array_equal(eager, graph)
     np.testing.assert_array_equal(eager, xla)
     assert eager.min() >= 0.0
@@ -30,30 +30,32 @@ def test_uniform_numbers_are_in_range_uniform_and_the_same_in_every_mode(dtype):
 
 
 def test_folding_in_gives_a_seed_of_its_own_for_each_number():
-    seeds = {tuple(samplers.fold_in(tf.constant(SEED), number).numpy()) for number in range(1000)}
+    seeds = {tuple(random_ops.fold_in(tf.constant(SEED), number).numpy()) for number in range(1000)}
     assert len(seeds) == 1000
-    assert tuple(samplers.fold_in(tf.constant(SEED), 3).numpy()) == tuple(
-        tf.function(samplers.fold_in, jit_compile=True)(tf.constant(SEED), tf.constant(3)).numpy()
+    assert tuple(random_ops.fold_in(tf.constant(SEED), 3).numpy()) == tuple(
+        tf.function(random_ops.fold_in, jit_compile=True)(tf.constant(SEED), tf.constant(3)).numpy()
     )
 
 
 def test_folding_in_many_numbers_at_once_gives_the_same_seeds():
     seed = tf.constant([5, -7])
-    at_once = samplers.fold_in_each(seed, 9)
-    np.testing.assert_array_equal(at_once, [samplers.fold_in(seed, number) for number in range(9)])
+    at_once = random_ops.fold_in_each(seed, 9)
+    np.testing.assert_array_equal(at_once, [random_ops.fold_in(seed, number) for number in range(9)])
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_uniform_numbers_are_those_of_their_bits(dtype):
-    bits = samplers.random_bits([50], tf.constant([1, 2]), dtype)
-    assert bits.dtype == samplers.bits_type(dtype)
-    np.testing.assert_array_equal(samplers.uniform_of(bits, dtype), samplers.uniform([50], tf.constant([1, 2]), dtype))
+    bits = random_ops.random_bits([50], tf.constant([1, 2]), dtype)
+    assert bits.dtype == random_ops.bits_type(dtype)
+    np.testing.assert_array_equal(
+        random_ops.uniform_of(bits, dtype), random_ops.uniform([50], tf.constant([1, 2]), dtype)
+    )
 
 
 def test_categorical_draws_follow_their_law_in_every_mode():
     logits = np.log(np.array([0.5, 0.2, 0.0, 0.3], np.float32) + 1e-30)
     law = tfd.Categorical(logits=logits)
-    eager, graph, xla = in_every_mode(lambda: samplers.sample(law, N, lambda: tf.constant(SEED)))
+    eager, graph, xla = in_every_mode(lambda: random_ops.sample(law, N, lambda: tf.constant(SEED)))
     np.testing.assert_array_equal(eager, graph)
     np.testing.assert_array_equal(eager, xla)
     assert eager.dtype == np.int32
@@ -70,7 +72,7 @@ def test_categorical_draws_follow_their_law_in_every_mode():
     ],
 )
 def test_normal_draws_follow_their_law_and_agree_between_modes(law):
-    eager, graph, xla = in_every_mode(lambda: samplers.sample(law(), N, lambda: tf.constant(SEED)))
+    eager, graph, xla = in_every_mode(lambda: random_ops.sample(law(), N, lambda: tf.constant(SEED)))
     np.testing.assert_allclose(graph, eager, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(xla, eager, rtol=1e-5, atol=1e-5)
     z = np.sort((eager.ravel().astype(np.float64) - 2.0) / 3.0)
@@ -83,15 +85,15 @@ def test_a_deterministic_distribution_needs_no_seed_and_others_are_drawn_by_tfp(
         raise AssertionError("a seed was made")
 
     law = tfd.Independent(tfd.Deterministic(loc=[1.0, 2.0]), 1)
-    np.testing.assert_array_equal(samplers.sample(law, (), refuse), [1.0, 2.0])
+    np.testing.assert_array_equal(random_ops.sample(law, (), refuse), [1.0, 2.0])
     gamma = tfd.Gamma(2.0, 1.0)
     expected = gamma.sample(3, seed=tf.constant(SEED))
-    np.testing.assert_array_equal(samplers.sample(gamma, 3, lambda: tf.constant(SEED)), expected)
+    np.testing.assert_array_equal(random_ops.sample(gamma, 3, lambda: tf.constant(SEED)), expected)
 
 
 def test_pick_takes_places_with_mass_only():
     mass = tf.constant([[0.0, 1.0, 0.0, 3.0, 0.0]] * 4)
-    place, before = samplers.pick(mass, tf.constant([0.0, 0.999, 1.0, 4.0]))
+    place, before = random_ops.pick(mass, tf.constant([0.0, 0.999, 1.0, 4.0]))
     np.testing.assert_array_equal(place, [1, 1, 3, 3])
     np.testing.assert_array_equal(before, [0.0, 0.0, 1.0, 1.0])
 
@@ -99,7 +101,7 @@ def test_pick_takes_places_with_mass_only():
 @pytest.mark.parametrize("size", [1, 5, 256, 257])
 def test_sums_of_rows(size):
     mass = np.random.default_rng(0).uniform(size=(3, 4, size)).astype(np.float32)
-    np.testing.assert_allclose(samplers.row_sums(tf.constant(mass)), mass.sum(-1), rtol=1e-6)
-    exclusive, inclusive = samplers.cumulative(tf.constant(mass))
+    np.testing.assert_allclose(random_ops.row_sums(tf.constant(mass)), mass.sum(-1), rtol=1e-6)
+    exclusive, inclusive = random_ops.cumulative(tf.constant(mass))
     np.testing.assert_allclose(inclusive, mass.cumsum(-1), rtol=1e-5)
     np.testing.assert_allclose(exclusive, mass.cumsum(-1) - mass, rtol=1e-5, atol=1e-4)

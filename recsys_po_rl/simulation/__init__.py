@@ -1,0 +1,1 @@
+"""Compiled, seeded execution of RecSim NG networks."""
