@@ -11,11 +11,12 @@ from recsim_ng.entities.choice_models import selectors
 from recsim_ng.entities.recommendation import recommender
 from recsim_ng.entities.state_models import dynamic, state
 
-from recsys_po_rl import fields, gin_config, slates
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.distributions import top_k_plackett_luce as top_k_plackett_luce_lib
 from recsys_po_rl.scoring import calling
+from recsys_po_rl.scoring.base import HistoryScorer
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
-from recsys_po_rl.scoring.history_scorer import HistoryScorer
 from recsys_po_rl.scoring.interest import InterestModel
 from recsys_po_rl.simulation import halves
 
@@ -25,7 +26,7 @@ tfd = tfp.distributions
 
 DOC_EMBED_DIM = 32  # E; SPEC of the model, after recsim_ng's application
 
-top_k_plackett_luce = ed.make_random_variable(slates.TopKPlackettLuce)
+top_k_plackett_luce = ed.make_random_variable(top_k_plackett_luce_lib.TopKPlackettLuce)
 
 
 class _HistoryModel(state.StateModel):
@@ -292,7 +293,9 @@ class CollabFilteringRecommender(HistoryRecommender):
         """The scorer."""
         return self._model
 
-    def slate_distribution(self, previous_state: Value, available_docs: Value) -> slates.TopKPlackettLuce:
+    def slate_distribution(
+        self, previous_state: Value, available_docs: Value
+    ) -> top_k_plackett_luce_lib.TopKPlackettLuce:
         """The law of the slate given the histories.
 
         Args:
@@ -305,7 +308,7 @@ class CollabFilteringRecommender(HistoryRecommender):
         Raises:
           tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN instead).
         """
-        return slates.TopKPlackettLuce(**self._slate_law(previous_state, available_docs))
+        return top_k_plackett_luce_lib.TopKPlackettLuce(**self._slate_law(previous_state, available_docs))
 
     def _slate_law(self, previous_state: Value, available_docs: Value) -> dict[str, Any]:
         ids = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
@@ -393,5 +396,5 @@ class FullInformationRecommender(HistoryRecommender):
         scores = calling.scores(self._model, user_obs.get(fields.OBSERVED_INTEREST), previous_state.get(fields.STEP))
         columns = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)) - 1
         if self.greedy:
-            return slates.TopKPlackettLuce(scores, self._slate_size, columns=columns).mode()
+            return top_k_plackett_luce_lib.TopKPlackettLuce(scores, self._slate_size, columns=columns).mode()
         return top_k_plackett_luce(logits=scores, columns=columns, slate_size=self._slate_size)

@@ -17,9 +17,10 @@ def names() -> dict[str, Any]:
     from recsim_ng.core.value import Value
 
     import recsys_po_rl
-    from recsys_po_rl import baselines, corpus, metrics, recommender, scoring, slates, user
+    from recsys_po_rl import baselines, corpus, metrics, recommender, scoring, user
     from recsys_po_rl.artifacts import loggers, run_dir
     from recsys_po_rl.common import validation
+    from recsys_po_rl.distributions import top_k_plackett_luce
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment, policies
     from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
@@ -55,7 +56,7 @@ def names() -> dict[str, Any]:
         "CollabFilteringModel": scoring.CollabFilteringModel,
         "GRUModel": GRUModel, "SelfAttentionModel": SelfAttentionModel, "AveragedHistoryModel": AveragedHistoryModel,
         "ids": np.ones((U, H), np.int32), "times": np.ones((U, H), np.float32),
-        "slate_law": slates.TopKPlackettLuce, "logits": np.zeros((U, D), np.float32),
+        "slate_law": top_k_plackett_luce.TopKPlackettLuce, "logits": np.zeros((U, D), np.float32),
         "SeededRuntime": SeededRuntime, "draws": seeding, "keys": seeding.make_keys(0),
         "Learner": PolicyGradientLearner, "learner": PolicyGradientLearner(network, T, runtime_ctor=_eager),
         "estimators": estimators, "algorithms": algorithms, "schedules": schedules, "diagnostics": diagnostics,

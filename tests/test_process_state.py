@@ -11,8 +11,9 @@ from recsim_ng.core import variable
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
 
-from recsys_po_rl import recommender, scoring, simulation_config, slates
+from recsys_po_rl import recommender, scoring, simulation_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.distributions import top_k_plackett_luce
 from recsys_po_rl.experiment import console, train_and_evaluate
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.scoring.interest import InterestModel
@@ -68,7 +69,10 @@ def test_training_with_a_critic_works_under_any_global_policy(policy, scorer):
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 def test_half_precision_logits_are_drawn_from_in_float32(dtype):
     logits = tf.cast([0.0, 1.0, 2.0, -1.0], dtype)
-    law, expected = slates.TopKPlackettLuce(logits, 2), slates.TopKPlackettLuce(tf.cast(logits, tf.float32), 2)
+    law, expected = (
+        top_k_plackett_luce.TopKPlackettLuce(logits, 2),
+        top_k_plackett_luce.TopKPlackettLuce(tf.cast(logits, tf.float32), 2),
+    )
     drawn = law.sample(200, seed=[1, 2])
     np.testing.assert_array_equal(drawn, expected.sample(200, seed=[1, 2]))
     np.testing.assert_array_equal(law.log_prob(drawn), expected.log_prob(drawn))

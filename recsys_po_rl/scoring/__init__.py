@@ -1,9 +1,9 @@
 """Keras scorers: histories in, scores of all documents out. They know nothing of RecSim NG."""
 
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
+from recsys_po_rl.scoring.base import HistoryScorer
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.gru import GRUModel
-from recsys_po_rl.scoring.history_scorer import HistoryScorer
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
 
 __all__ = ["AveragedHistoryModel", "CollabFilteringModel", "GRUModel", "HistoryScorer", "SelfAttentionModel"]

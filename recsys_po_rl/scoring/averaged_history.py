@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.scoring.base import build_tables
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
-from recsys_po_rl.scoring.history_scorer import build_tables
 
 DECAYS = (0.5, 0.8, 0.95)  # share of an average that a further click leaves; memory of 2, 5 and 20 clicks
 TIME_OFFSET = 1.0  # subtracted from consumed times: half the default length, so that averages are centred

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, build_tables, proposal_rows
+from recsys_po_rl.scoring.base import Embedding, HistoryScorer, build_tables, proposal_rows
 from recsys_po_rl.simulation import halves, hoisting
 
 HIDDEN_UNITS = 32

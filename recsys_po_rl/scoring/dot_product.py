@@ -5,7 +5,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.history_scorer import Embedding, HistoryScorer, proposal_rows
+from recsys_po_rl.scoring.base import Embedding, HistoryScorer, proposal_rows
 
 PROPOSAL_STDDEV = 0.1  # starts nearly uniform
 

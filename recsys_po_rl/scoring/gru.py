@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.scoring.base import build_tables
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
-from recsys_po_rl.scoring.history_scorer import build_tables
 
 UNITS = 32  # of the recurrent state
 

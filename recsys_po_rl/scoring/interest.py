@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.scoring.base import Embedding, build_tables, proposal_rows
 from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias
-from recsys_po_rl.scoring.history_scorer import Embedding, build_tables, proposal_rows
 
 HIDDEN_UNITS = 64
 TIME_SCALE = 100.0  # steps; brings the time to the order of 1

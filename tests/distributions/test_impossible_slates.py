@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, fields, recommender, simulation_config, slates
+from recsys_po_rl import baselines, fields, recommender, simulation_config
+from recsys_po_rl.distributions import top_k_plackett_luce
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
@@ -20,7 +21,7 @@ MESSAGE = "a slate of 2 needs as many documents with a finite logit"
 
 
 def draw(logits, **more):
-    return slates.TopKPlackettLuce(tf.constant(logits, tf.float32), 2, **more).sample(seed=[1, 2])
+    return top_k_plackett_luce.TopKPlackettLuce(tf.constant(logits, tf.float32), 2, **more).sample(seed=[1, 2])
 
 
 @pytest.mark.parametrize("rows", TOO_FEW)
@@ -42,7 +43,7 @@ def test_sampling_raises_where_too_few_are_in_the_pool():
 def test_under_xla_the_slates_are_minus_one_and_the_witness_nan(rows):
     @tf.function(jit_compile=True)
     def sample(logits):
-        law = slates.TopKPlackettLuce(logits, 2)
+        law = top_k_plackett_luce.TopKPlackettLuce(logits, 2)
         drawn = law.sample(seed=[1, 2])
         return drawn, law.nan_witness(drawn)
 
@@ -60,7 +61,7 @@ def test_under_xla_the_slates_are_minus_one_and_the_witness_nan(rows):
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
 def test_log_prob_and_mode_raise(rows, method, compiled):
     def call(logits):
-        law = slates.TopKPlackettLuce(logits, 2)
+        law = top_k_plackett_luce.TopKPlackettLuce(logits, 2)
         return law.mode() if method == "mode" else law.log_prob([[0, 1], [1, 2]])
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=MESSAGE):
@@ -69,7 +70,7 @@ def test_log_prob_and_mode_raise(rows, method, compiled):
 
 def test_rows_with_exactly_enough_documents_draw_all_of_them():
     logits = tf.constant([[-INF, 3.0, -INF, -70.0], [200.0, -INF, -200.0, -INF]])
-    law = slates.TopKPlackettLuce(logits, 2)
+    law = top_k_plackett_luce.TopKPlackettLuce(logits, 2)
     drawn = law.sample(20, seed=[3, 4]).numpy()
     np.testing.assert_array_equal(np.sort(drawn, axis=-1), np.broadcast_to([[1, 3], [0, 2]], (20, 2, 2)))
     assert np.all(np.isfinite(law.log_prob(drawn)))
@@ -77,7 +78,7 @@ def test_rows_with_exactly_enough_documents_draw_all_of_them():
 
 
 def test_a_nan_among_logits_still_gives_nan():
-    law = slates.TopKPlackettLuce([[np.nan, 0.0, 1.0], [2.0, 0.0, 1.0]], 2)
+    law = top_k_plackett_luce.TopKPlackettLuce([[np.nan, 0.0, 1.0], [2.0, 0.0, 1.0]], 2)
     found = law.log_prob([[1, 2], [0, 1]])
     np.testing.assert_array_equal(np.isnan(found), [True, False])
 
