@@ -15,8 +15,9 @@ import pathlib
 
 import numpy as np
 
-from recsys_po_rl import baselines, corpus
+from recsys_po_rl import corpus
 from recsys_po_rl.evaluation import evaluator, statistics
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 

@@ -208,7 +208,8 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
     """Where the time of a learner's step goes: networks without some part, on one core's worth of users."""
     import tensorflow as tf
 
-    from recsys_po_rl import baselines, fields, simulation_config
+    from recsys_po_rl import fields, simulation_config
+    from recsys_po_rl.policies import baselines
     from recsys_po_rl.recommender import CollabFilteringRecommender
     from recsys_po_rl.simulation import seeding
     from recsys_po_rl.simulation.runtime import SeededRuntime

@@ -17,13 +17,14 @@ def names() -> dict[str, Any]:
     from recsim_ng.core.value import Value
 
     import recsys_po_rl
-    from recsys_po_rl import baselines, corpus, metrics, recommender, scoring, user
+    from recsys_po_rl import corpus, metrics, recommender, scoring, user
     from recsys_po_rl.artifacts import loggers, run_dir
     from recsys_po_rl.common import validation
     from recsys_po_rl.distributions import top_k_plackett_luce
     from recsys_po_rl.evaluation import evaluator, statistics
-    from recsys_po_rl.experiment import experiment, policies
-    from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
+    from recsys_po_rl.experiment import experiment
+    from recsys_po_rl.policies import baselines, catalogue, slate_search
+    from recsys_po_rl.policies.values import attraction, fitted, grid
     from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
     from recsys_po_rl.scoring.gru import GRUModel
     from recsys_po_rl.scoring.self_attention import SelfAttentionModel
@@ -61,9 +62,9 @@ def names() -> dict[str, Any]:
         "Learner": PolicyGradientLearner, "learner": PolicyGradientLearner(network, T, runtime_ctor=_eager),
         "estimators": estimators, "algorithms": algorithms, "schedules": schedules, "diagnostics": diagnostics,
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
-        "fixed_slates": fixed_slates, "tuned_score": tuned_score, "value_iteration": value_iteration,
-        "dynamic_program": dynamic_program, "docs": state(), "run_dir": run_dir, "loggers": loggers,
-        "experiment": experiment, "policies": policies, "checks": validation,
+        "fixed_slates": slate_search, "tuned_score": attraction, "value_iteration": fitted,
+        "dynamic_program": grid, "docs": state(), "run_dir": run_dir, "loggers": loggers,
+        "experiment": experiment, "policies": catalogue, "checks": validation,
     }  # fmt: skip
 
 
@@ -269,10 +270,10 @@ EVALUATION = [
     ("statistics.paired_difference(np.ones(3), np.ones(4))", "paired values must have the same shape"),
     ("statistics.ratio_of_means(np.ones(3), np.zeros(3))", "denominators must not average 0"),
     ("statistics.ratio_of_means(np.ones(3), np.ones(4))", r"same shape|shape"),
-    ("fixed_slates.checked_rounds([(1, 0)])", "rounds: users of each must be an integer of at least 1, got 0"),
-    ("tuned_score.checked_coefficients([nan])", "coefficients: each must be a finite number, got nan"),
-    ("value_iteration.ValueNetwork(3, 2, 0, 0)", "hidden must be an integer of at least 1, got 0"),
-    ("dynamic_program.solve(network.user, docs, 3, 2, 2, 9)", "num_topics must be at most 2 for a grid, got 3"),
+    ("slate_search.checked_rounds([(1, 0)])", "rounds: users of each must be an integer of at least 1, got 0"),
+    ("attraction.checked_coefficients([nan])", "coefficients: each must be a finite number, got nan"),
+    ("fitted.ValueNetwork(3, 2, 0, 0)", "hidden must be an integer of at least 1, got 0"),
+    ("grid.solve(network.user, docs, 3, 2, 2, 9)", "num_topics must be at most 2 for a grid, got 3"),
 ]
 
 FILES = [
@@ -284,7 +285,7 @@ FILES = [
     ("experiment(seeds=[nan])", "experiment.seeds: each must be an integer of at least 0, got nan"),
     ("experiment(horizon=nan)", "experiment.horizon must be an integer of at least 1, got nan"),
     ("experiment(horizon=np.ones(2))", "experiment.horizon must be an integer of at least 1, got \\[1.0, 1.0\\]"),
-    ("experiment(policies=[policies.uniform_random] * 2)", "experiment.policies must have different names"),
+    ("experiment(policies=[catalogue.uniform_random] * 2)", "experiment.policies must have different names"),
     ("experiment(policies=[Recommender])", "experiment.policies: CollabFilteringRecommender is a recommender"),
     ("experiment(output_dir=3)", "output_dir must be a path, got 3"),
 ]

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment import rehearsal, resuming
 from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.training.alarms import Alarms
 
 MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import arguments, seed_run
-from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import trainer
 

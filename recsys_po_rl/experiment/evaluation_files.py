@@ -8,7 +8,7 @@ from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment import entity_parameters
-from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 

@@ -7,7 +7,7 @@ from recsim_ng.core import variable  # noqa: F401  (edward2 first)
 from recsim_ng.entities.recommendation import recommender
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment.policies import Study
+from recsys_po_rl.policies.catalogue import Study
 
 
 class _AskedForTheWorld(Exception):  # noqa: N818  (no error)

@@ -6,10 +6,10 @@ from typing import Any, Optional
 
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import arguments, calibration, recording, seed_run
-from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment.calibration import Cost, PolicyCost
 from recsys_po_rl.experiment.seed_run import Plan
-from recsys_po_rl.references import dynamic_program
+from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.policies.values import grid
 
 BYTES_PER_EVALUATED_USER = 200  # of each policy: totals, and measures by quarter of the horizon
 POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
@@ -108,7 +108,7 @@ def _search_seconds(
 ) -> float:
     """Seconds that a full search takes beyond the short one that was measured."""
     given = arguments.bound(policy)
-    if given.get("use_grid") and config["num_topics"] <= dynamic_program.MAX_TOPICS:
+    if given.get("use_grid") and config["num_topics"] <= grid.MAX_TOPICS:
         slates = math.comb(config["num_docs"], config["slate_size"])
         user_steps = GRID_USER_STEPS * given["grid_points"] ** config["num_topics"] * slates * plan.horizon
         return training.seconds_per_user_step * user_steps

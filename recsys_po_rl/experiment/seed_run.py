@@ -18,7 +18,7 @@ from recsys_po_rl.common import output
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, trained_policy, watching
-from recsys_po_rl.experiment import policies as policies_lib
+from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork

@@ -10,9 +10,9 @@ from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
-from recsys_po_rl.experiment import policies as policies_lib
 from recsys_po_rl.experiment import report as report_lib
 from recsys_po_rl.experiment.seed_run import Plan, SeedResult
+from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network

@@ -15,8 +15,9 @@ from recsim_ng.lib.tensorflow import log_probability
 from recsim_ng.lib.tensorflow import runtime as runtime_lib
 from recsim_ng.stories import recommendation_simulation
 
-from recsys_po_rl import baselines, corpus, fields, metrics, simulation_config, user
+from recsys_po_rl import corpus, fields, metrics, simulation_config, user
 from recsys_po_rl.common import parameters, validation
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 

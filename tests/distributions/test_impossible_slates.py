@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, fields, recommender, simulation_config
+from recsys_po_rl import fields, recommender, simulation_config
 from recsys_po_rl.distributions import top_k_plackett_luce
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 

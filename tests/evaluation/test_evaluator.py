@@ -9,9 +9,10 @@ import tensorflow as tf
 from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.entities.recommendation import user as user_lib
 
-from recsys_po_rl import baselines, corpus, fields
+from recsys_po_rl import corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator, statistics
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from recsys_po_rl import baselines, corpus, gin_config, simulation_config
+from recsys_po_rl import corpus, gin_config, simulation_config
 from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import evaluation_files, policies
+from recsys_po_rl.experiment import evaluation_files
+from recsys_po_rl.policies import baselines, catalogue
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
 SIZES = {"num_topics": 3, "num_docs": 6, "slate_size": 2}
@@ -21,7 +22,7 @@ def make_study(corpus_ctor=corpus.ReferenceCorpus, **options):
         simulation_config.create_interest_evolution_simulation_network,
         corpus_ctor=corpus_ctor, corpus_seed=0, **SIZES, **options,
     )  # fmt: skip
-    return policies.Study(network_ctor, SeededRuntime, SIZES, 1, HORIZON, NUM_USERS)
+    return catalogue.Study(network_ctor, SeededRuntime, SIZES, 1, HORIZON, NUM_USERS)
 
 
 @pytest.fixture(scope="module")

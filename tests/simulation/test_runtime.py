@@ -13,8 +13,9 @@ from recsim_ng.core.value import Value, ValueSpec
 from recsim_ng.lib.tensorflow import field_spec
 from tensorflow.python.framework import func_graph
 
-from recsys_po_rl import baselines, corpus, fields, recommender, scoring, user
+from recsys_po_rl import corpus, fields, recommender, scoring, user
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import runtime as runtime_lib
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import MODES, SeededRuntime

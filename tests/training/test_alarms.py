@@ -12,7 +12,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from recsys_po_rl import corpus
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import console, experiment, policies, seed_run, watching
+from recsys_po_rl.experiment import console, experiment, seed_run, watching
+from recsys_po_rl.policies import catalogue
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms, trainer
 from recsys_po_rl.training.learner import PolicyGradientLearner
@@ -173,7 +174,7 @@ def test_the_training_with_full_information_says_which_it_is(capsys):
 
 SMALL = dict(
     num_training_steps=4, horizon=4, users_per_step=5, num_evaluation_users=10, evaluation_batch_size=5,
-    num_validation_users=10, validate_every_steps=2, checkpoint_every_steps=2, policies=[policies.uniform_random],
+    num_validation_users=10, validate_every_steps=2, checkpoint_every_steps=2, policies=[catalogue.uniform_random],
     network_ctor=functools.partial(
         create_interest_evolution_simulation_network, num_docs=8, num_topics=4, corpus_ctor=corpus.ReferenceCorpus
     ),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, corpus, fields, recommender
+from recsys_po_rl import corpus, fields, recommender
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network

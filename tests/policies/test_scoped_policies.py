@@ -6,7 +6,8 @@ import pytest
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import arguments, policies, scaling, train_and_evaluate
+from recsys_po_rl.experiment import arguments, scaling, train_and_evaluate
+from recsys_po_rl.policies import catalogue
 
 EXPERIMENT, POPULAR = "recsys_po_rl.experiment.policies", "recsys_po_rl.popular_by_clicks"
 SIZES = (
@@ -51,11 +52,11 @@ class LogUsers:
     """Stands in for a study; returns the number of users that a policy asks for."""
 
     def most_popular(self, num_log_users, _):
-        raise policies.LeftOutError(str(num_log_users))
+        raise catalogue.LeftOutError(str(num_log_users))
 
 
 def asked_for(policy, **given):
-    with pytest.raises(policies.LeftOutError) as caught:
+    with pytest.raises(catalogue.LeftOutError) as caught:
         policy(LogUsers(), **given)
     return int(gin_config.first_line(caught.value))
 
@@ -79,6 +80,6 @@ def test_a_scope_does_not_hide_that_a_policy_is_trained():
 
 def test_scopes_of_references_and_bindings_of_other_callables():
     assert gin_config.scope_of(gin.get_configurable(f"few/{POPULAR}")) == "few"
-    assert gin_config.scope_of(policies.popular_by_clicks) == ""
+    assert gin_config.scope_of(catalogue.popular_by_clicks) == ""
     assert gin_config.scope_of(LogUsers()) == ""
     assert gin_config.bindings_of(len) == {}

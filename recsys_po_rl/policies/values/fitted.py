@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import baselines, fields
+from recsys_po_rl import fields
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 
 INTEREST_SCALE = 3.0  # interests are divided by it before they enter the network

@@ -17,11 +17,13 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, fields, gin_config
-from recsys_po_rl.baselines import FixedSlateRecommender, UniformRandomRecommender
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import StaticCorpus
-from recsys_po_rl.references import belief, dynamic_program, fixed_slates, popularity, tuned_score, value_iteration
+from recsys_po_rl.policies import baselines, belief, popularity, slate_search
+from recsys_po_rl.policies.baselines import FixedSlateRecommender, UniformRandomRecommender
+from recsys_po_rl.policies.values import attraction, grid
+from recsys_po_rl.policies.values import fitted as fitted_lib
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
@@ -185,10 +187,10 @@ class Study:
         )
 
     @_once_a_study
-    def fitted_value(self, num_iterations: int, users_per_iteration: int, hidden: int) -> value_iteration.FittedValue:
-        """The value of `value_iteration.fit` in this world; arguments as there, users rounded up to whole batches."""
+    def fitted_value(self, num_iterations: int, users_per_iteration: int, hidden: int) -> fitted_lib.FittedValue:
+        """The value of `fitted_lib.fit` in this world; arguments as there, users rounded up to whole batches."""
         validation.integer("users_per_iteration", users_per_iteration, 1)
-        return value_iteration.fit(
+        return fitted_lib.fit(
             lambda value: self.runtime(self.planning_network(value)),
             self.config["num_topics"],
             self.horizon,
@@ -199,8 +201,8 @@ class Study:
         )
 
     @_once_a_study
-    def grid_value(self, points: int) -> dynamic_program.RefinedSolution:
-        """The dynamic program of `dynamic_program.solve_refined` in this world.
+    def grid_value(self, points: int) -> grid.RefinedSolution:
+        """The dynamic program of `grid.solve_refined` in this world.
 
         Raises:
           LeftOutError: if it cannot be solved there.
@@ -209,7 +211,7 @@ class Study:
         interests = self.first_interests(GRID_USERS)
         sizes = self.config["num_topics"], self.config["slate_size"]
         try:
-            return dynamic_program.solve_refined(user, docs, *sizes, self.horizon, interests, points)
+            return grid.solve_refined(user, docs, *sizes, self.horizon, interests, points)
         except validation.InvalidInputError as error:
             raise LeftOutError(f"no dynamic program: {error}") from error
 
@@ -290,7 +292,7 @@ def best_fixed_topic(study: Study, num_search_users: int = 1000) -> RecommenderC
     validation.integer("best_fixed_topic: num_search_users", num_search_users, 1)
     study.documents()
     network = study.network(recommender_ctor=baselines.TopicRecommender)
-    means = fixed_slates.topic_means(
+    means = slate_search.topic_means(
         study.runtime(network),
         network.recommender,
         study.config["num_topics"],
@@ -305,7 +307,7 @@ def best_fixed_topic(study: Study, num_search_users: int = 1000) -> RecommenderC
 
 
 @gin_config.configurable
-def best_fixed_slate(study: Study, rounds: Sequence[tuple[int, int]] = fixed_slates.ROUNDS) -> RecommenderCtor:
+def best_fixed_slate(study: Study, rounds: Sequence[tuple[int, int]] = slate_search.ROUNDS) -> RecommenderCtor:
     """Always the same S documents: those that did best in a halving search, `references.fixed_slates`.
 
     By default 80000 + 60000 + 10000 users are simulated, and every slate is tried where there are 5000 or fewer. The
@@ -318,10 +320,10 @@ def best_fixed_slate(study: Study, rounds: Sequence[tuple[int, int]] = fixed_sla
     Raises:
       LeftOutError: if the corpus is not static.
     """
-    rounds = fixed_slates.checked_rounds(rounds)
+    rounds = slate_search.checked_rounds(rounds)
     ids = study.documents().get(fields.DOC_ID).numpy()
     network = study.network(recommender_ctor=baselines.SlateOfEachUserRecommender)
-    found = fixed_slates.search_slates(
+    found = slate_search.search_slates(
         study.runtime(network), network.recommender, len(ids), study.horizon, study.seed, rounds
     )
     doc_ids = [int(ids[place]) for place in found.places]
@@ -350,9 +352,9 @@ def myopic_full_information(study: Study) -> SimulationNetwork:
 
 @gin_config.configurable
 def tuned_full_information(
-    study: Study, coefficients: Sequence[float] = tuned_score.COEFFICIENTS, num_search_users: int = 500
+    study: Study, coefficients: Sequence[float] = attraction.COEFFICIENTS, num_search_users: int = 500
 ) -> SimulationNetwork:
-    """Sees the interest and shows the slate of largest expected time now plus c times `tuned_score.Attraction` after.
+    """Sees the interest and shows the slate of largest expected time now plus c times `attraction.Attraction` after.
 
     One coefficient c, the best of those given on `num_search_users` users; the evaluation has others.
 
@@ -365,10 +367,10 @@ def tuned_full_information(
       LeftOutError: if the user entity does not say its laws, or the corpus is not static.
     """
     validation.integer("tuned_full_information: num_search_users", num_search_users, 1)
-    coefficients = tuned_score.checked_coefficients(coefficients)
-    score = tuned_score.Attraction(study.user_laws(), study.documents(), study.horizon)
+    coefficients = attraction.checked_coefficients(coefficients)
+    score = attraction.Attraction(study.user_laws(), study.documents(), study.horizon)
     network = study.planning_network(score)
-    means = tuned_score.tune(
+    means = attraction.tune(
         study.runtime(network), score, coefficients, study.horizon, study.seed, num_search_users, study.batch_size
     )
     return _with_details(
@@ -485,7 +487,7 @@ def _check_value_options(
 
 
 def _fits_a_grid(study: Study) -> bool:
-    if study.config["num_topics"] > dynamic_program.MAX_TOPICS:
+    if study.config["num_topics"] > grid.MAX_TOPICS:
         return False
     try:
         study.documents()

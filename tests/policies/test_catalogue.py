@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, corpus, fields, simulation_config, user
+from recsys_po_rl import corpus, fields, simulation_config, user
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import policies
+from recsys_po_rl.policies import baselines, catalogue
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
@@ -38,11 +38,11 @@ def make_study(num_topics=3, seed=1, mode="graph", num_users=NUM_USERS, horizon=
         **{"corpus_ctor": corpus.ReferenceCorpus, "corpus_seed": 0, **sizes, **options},
     )
     runtime_ctor = functools.partial(SeededRuntime, mode=mode)
-    return policies.Study(network_ctor, runtime_ctor, sizes, seed, horizon, num_users)
+    return catalogue.Study(network_ctor, runtime_ctor, sizes, seed, horizon, num_users)
 
 
 def make(name, study, **options):
-    return getattr(policies, name)(study, **{**CHEAP[name], **options})
+    return getattr(catalogue, name)(study, **{**CHEAP[name], **options})
 
 
 def network_of(study, policy):
@@ -88,7 +88,7 @@ def test_without_laws_planners_are_left_out(name):
     class Silent(user.InterestEvolutionUser):
         next_interest = None
 
-    with pytest.raises(policies.LeftOutError, match="Silent lacks next_interest"):
+    with pytest.raises(catalogue.LeftOutError, match="Silent lacks next_interest"):
         make(name, make_study(user_ctor=Silent))
 
 
@@ -119,20 +119,20 @@ def test_laws_that_are_not_those_of_the_story_are_missing(user_ctor, missing):
     study = make_study(user_ctor=user_ctor)
     assert baselines.missing_laws(study.network().user) == missing
     if missing:
-        with pytest.raises(policies.LeftOutError, match=f"lacks {', '.join(missing)}\n"):
+        with pytest.raises(catalogue.LeftOutError, match=f"lacks {', '.join(missing)}\n"):
             make("myopic_full_information", study)
 
 
 @pytest.mark.parametrize("name", ["best_fixed_topic", "best_fixed_slate", "tuned_full_information"])
 def test_without_a_static_corpus_searches_are_left_out(name):
     drawn = {"freeze_corpus": False, "corpus_ctor": corpus.CorpusWithTopicAndQuality, "num_topics": 4}
-    with pytest.raises(policies.LeftOutError, match="not static"):
+    with pytest.raises(catalogue.LeftOutError, match="not static"):
         make(name, make_study(**drawn))
 
 
 def test_users_who_differ_have_no_dynamic_program():
     differing = functools.partial(user.InterestEvolutionUser, no_click_mass=np.arange(NUM_USERS, dtype=np.float32))
-    with pytest.raises(policies.LeftOutError, match="differ"):
+    with pytest.raises(catalogue.LeftOutError, match="differ"):
         make("full_information_reference", make_study(2, user_ctor=differing))
     make("full_information_reference", make_study(2, user_ctor=differing), use_grid=False)
 
@@ -193,21 +193,21 @@ def table_study(num_topics, corpus_seed):
 @pytest.mark.parametrize(("corpus_seed", "random", "myopic"), [(0, 23.9, 36.3), (1, 27.8, 37.5), (2, 26.4, 38.7)])
 def test_random_and_myopic_are_those_of_the_table(corpus_seed, random, myopic):
     study = table_study(10, corpus_seed)
-    assert table_value(study, policies.uniform_random(study)) == pytest.approx(random, abs=1.0)
-    assert table_value(study, policies.myopic_full_information(study)) == pytest.approx(myopic, abs=1.0)
+    assert table_value(study, catalogue.uniform_random(study)) == pytest.approx(random, abs=1.0)
+    assert table_value(study, catalogue.myopic_full_information(study)) == pytest.approx(myopic, abs=1.0)
 
 
 @pytest.mark.slow
 def test_the_references_of_ten_topics_are_not_below_the_table():
     study = table_study(10, 0)
-    assert table_value(study, policies.best_fixed_slate(study)) > 52.6 - 1.0
-    assert table_value(study, policies.full_information_reference(study)) > 67.0 - 1.0
+    assert table_value(study, catalogue.best_fixed_slate(study)) > 52.6 - 1.0
+    assert table_value(study, catalogue.full_information_reference(study)) > 67.0 - 1.0
 
 
 @pytest.mark.slow
 def test_the_references_of_two_topics_are_not_below_the_table():
     study = table_study(2, 0)
-    assert table_value(study, policies.best_fixed_slate(study)) > 80.4 - 2.5
-    reference = policies.full_information_reference(study, grid_points=61)
+    assert table_value(study, catalogue.best_fixed_slate(study)) > 80.4 - 2.5
+    reference = catalogue.full_information_reference(study, grid_points=61)
     assert table_value(study, reference) > 118.3 - 2.5
     assert abs(reference.details["grid_change"]) < 5.0  # 61 x 61 points

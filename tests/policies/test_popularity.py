@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from recsys_po_rl import baselines, corpus, fields, simulation_config
-from recsys_po_rl.references import popularity
+from recsys_po_rl import corpus, fields, simulation_config
+from recsys_po_rl.policies import baselines, popularity
 from recsys_po_rl.simulation import runtime, seeding
 
 # Every axis has a different length.

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl import baselines, corpus, simulation_config, user
+from recsys_po_rl import corpus, simulation_config, user
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.references import dynamic_program, fixed_slates, tuned_score, value_iteration
+from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies import slate_search as slate_search_lib
+from recsys_po_rl.policies.values import attraction, grid
+from recsys_po_rl.policies.values import fitted as fitted_lib
 from recsys_po_rl.simulation import runtime
 
 NUM_USERS, NUM_DOCS, NUM_TOPICS, SLATE_SIZE, HORIZON = 60, 6, 2, 2, 3
@@ -53,7 +56,7 @@ def optimum(people, documents, interest, steps):
 
 
 def test_the_grid_holds_the_value_of_explicit_enumeration(world, documents):
-    solution = dynamic_program.solve(world.user, documents, NUM_TOPICS, SLATE_SIZE, 2, points=121)
+    solution = grid.solve(world.user, documents, NUM_TOPICS, SLATE_SIZE, 2, points=121)
     interests = np.array([[0.3, -0.8], [1.7, 0.2], [-2.5, 1.1]], np.float32)
     for steps in (0, 1, 2):
         found = solution.value(tf.constant(interests), tf.constant(float(steps))).numpy()
@@ -65,8 +68,8 @@ def test_the_grid_holds_the_value_of_explicit_enumeration(world, documents):
 
 def test_interpolation_is_exact_at_the_nodes_and_between_them_multilinear():
     table = np.arange(2 * 25, dtype=np.float32).reshape(2, 25)
-    value = dynamic_program.GridValue(table, 2, 5, 4.0)
-    nodes = dynamic_program._Grid(2, 5, 4.0).nodes()
+    value = grid.GridValue(table, 2, 5, 4.0)
+    nodes = grid._Grid(2, 5, 4.0).nodes()
     np.testing.assert_allclose(value(tf.constant(nodes), tf.constant(1.0)), table[1], rtol=1e-4)
     np.testing.assert_allclose(value(tf.constant([[-99.0, 99.0]]), tf.constant(0.0)), [4.0], atol=1e-4)
 
@@ -74,8 +77,8 @@ def test_interpolation_is_exact_at_the_nodes_and_between_them_multilinear():
 def test_refinement_says_what_the_finer_grid_changes(world, documents):
     interests = tf.random.stateless_normal((50, NUM_TOPICS), [1, 1])
     arguments = (world.user, documents, NUM_TOPICS, SLATE_SIZE, HORIZON)
-    refined = dynamic_program.solve_refined(*arguments, interests, points=31)
-    coarse = dynamic_program.solve(*arguments, points=16)
+    refined = grid.solve_refined(*arguments, interests, points=31)
+    coarse = grid.solve(*arguments, points=16)
     mean = float(tf.reduce_mean(coarse.value(interests, tf.constant(float(HORIZON)))))
     assert refined.solution.points == 31
     assert refined.change == pytest.approx(refined.mean_value - mean, abs=1e-6)
@@ -83,7 +86,7 @@ def test_refinement_says_what_the_finer_grid_changes(world, documents):
 
 
 def test_a_dynamic_program_refuses_what_it_cannot_hold(world, documents):
-    solve = functools.partial(dynamic_program.solve, world.user, documents)
+    solve = functools.partial(grid.solve, world.user, documents)
     for options, named in (
         ((3, 2, 3), "num_topics"), ((2, 2, 0), "horizon"), ((2, 2, 3, 1), "points"), ((2, 2, 3, 10**4), "points"),
         ((2, 2, 3, 5, 0.0), "limit"),
@@ -91,21 +94,21 @@ def test_a_dynamic_program_refuses_what_it_cannot_hold(world, documents):
         with pytest.raises(validation.InvalidInputError, match=named):
             solve(*options)
     with pytest.raises(validation.InvalidInputError, match="points"):
-        dynamic_program.solve_refined(world.user, documents, 2, 2, 3, [[0.0, 0.0]], points=2)
+        grid.solve_refined(world.user, documents, 2, 2, 3, [[0.0, 0.0]], points=2)
     config = {"num_users": 4, "num_topics": 2, "slate_size": 2}
     differing = user.InterestEvolutionUser(config, no_click_mass=[0.0, 1.0, 2.0, 3.0])
     with pytest.raises(validation.InvalidInputError, match="differ"):
-        dynamic_program.solve(differing, documents, 2, 2, 3, 5)
+        grid.solve(differing, documents, 2, 2, 3, 5)
     unbounded = user.InterestEvolutionUser(config, max_user_affinity=1e5)
     with pytest.raises(validation.InvalidInputError, match="limit must be given"):
-        dynamic_program.solve(unbounded, documents, 2, 2, 3, 5)
+        grid.solve(unbounded, documents, 2, 2, 3, 5)
 
 
 def test_targets_are_the_value_and_the_surprises_that_follow():
     values = np.array([[3.0], [2.0], [1.0]])
     planned = np.array([[3.5], [1.0], [1.25]])
     # 1 + 0.25; 2 - 1 + 0.25; 3 + 0.5 - 1 + 0.25
-    np.testing.assert_allclose(value_iteration.returns_to_go(values, planned), [[2.75], [1.25], [1.25]])
+    np.testing.assert_allclose(fitted_lib.returns_to_go(values, planned), [[2.75], [1.25], [1.25]])
 
 
 def fit(world, seed=0, **options):
@@ -113,7 +116,7 @@ def fit(world, seed=0, **options):
         planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=HORIZON, value=value)
         return runtime.SeededRuntime(make_network(planner, full_information=True).variables)
 
-    return value_iteration.fit(make_runtime, NUM_TOPICS, HORIZON, seed, **options)
+    return fitted_lib.fit(make_runtime, NUM_TOPICS, HORIZON, seed, **options)
 
 
 @pytest.mark.slow
@@ -140,21 +143,21 @@ def test_impossible_fits_are_refused(world, option):
 
 
 def test_a_value_network_starts_at_nothing():
-    value = value_iteration.ValueNetwork(3, 10, 4, 0)
+    value = fitted_lib.ValueNetwork(3, 10, 4, 0)
     np.testing.assert_array_equal(value(tf.ones((2, 5, 3)), tf.ones((2, 1))), np.zeros((2, 5)))
 
 
 def slate_search(num_docs, slate_size, rounds):
     network = make_network(baselines.SlateOfEachUserRecommender, num_docs, slate_size)
     seeded = runtime.SeededRuntime(network.variables)
-    return fixed_slates.search_slates(seeded, network.recommender, num_docs, HORIZON, 0, rounds)
+    return slate_search_lib.search_slates(seeded, network.recommender, num_docs, HORIZON, 0, rounds)
 
 
 def test_search_finds_the_best_pair_of_one_step():
     """After one response the expected time of every pair is known: the search must choose one of the best."""
     network = make_network(baselines.SlateOfEachUserRecommender)
     seeded = runtime.SeededRuntime(network.variables)
-    found = fixed_slates.search_slates(
+    found = slate_search_lib.search_slates(
         seeded, network.recommender, NUM_DOCS, 1, 0, rounds=((99, 100), (8, 1000), (4, 8000))
     )
     docs = network.corpus.initial_state().map(tf.convert_to_tensor)
@@ -188,7 +191,7 @@ def test_search_refuses_impossible_rounds(rounds):
 def test_topics_differ_and_are_compared_on_the_same_users():
     network = make_network(baselines.TopicRecommender, num_docs=20)
     seeded = runtime.SeededRuntime(network.variables)
-    call = functools.partial(fixed_slates.topic_means, seeded, network.recommender, NUM_TOPICS, 20, 0)
+    call = functools.partial(slate_search_lib.topic_means, seeded, network.recommender, NUM_TOPICS, 20, 0)
     means = call(num_users=120, batch_size=NUM_USERS)
     for topic, mean in enumerate(means):
         fixed = make_network(functools.partial(baselines.TopicRecommender, topic=topic), num_docs=20)
@@ -199,19 +202,19 @@ def test_topics_differ_and_are_compared_on_the_same_users():
 
 
 def test_tuning_keeps_the_best_coefficient(world, documents):
-    score = tuned_score.Attraction(world.user, documents, 20)
+    score = attraction.Attraction(world.user, documents, 20)
     planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=20, value=score)
     seeded = runtime.SeededRuntime(make_network(planner, full_information=True).variables)
-    means = tuned_score.tune(seeded, score, [-20.0, 0.0, 10.0], 20, 0, 120, NUM_USERS)
+    means = attraction.tune(seeded, score, [-20.0, 0.0, 10.0], 20, 0, 120, NUM_USERS)
     assert means.argmax() == 2
     assert score.coefficient.numpy() == 10.0
     for bad in ([], [float("nan")]):
         with pytest.raises(validation.InvalidInputError, match="coefficients"):
-            tuned_score.tune(seeded, score, bad, 20, 0, 120, NUM_USERS)
+            attraction.tune(seeded, score, bad, 20, 0, 120, NUM_USERS)
 
 
 def test_attraction_is_the_log_sum_of_attractions(world, documents):
-    score = tuned_score.Attraction(world.user, documents, 10)
+    score = attraction.Attraction(world.user, documents, 10)
     score.coefficient.assign(5.0)
     interest = np.array([0.5, -1.0], np.float32)
     distances = np.linalg.norm(documents.get("doc_features").numpy() - interest, axis=1)
@@ -227,7 +230,7 @@ def test_search_follows_the_better_slates_in_every_round(monkeypatch):
         tried.append(slates)
         return slates.sum(axis=1).astype(float)
 
-    monkeypatch.setattr(fixed_slates._Search, "means", means)
+    monkeypatch.setattr(slate_search_lib._Search, "means", means)
     found = slate_search(9, 4, ((70, 1), (6, 1), (2, 1)))
     first, neighbours, *rounds = tried
     best_ten = {tuple(slate) for slate in first[np.argsort(-first.sum(axis=1), kind="stable")[:10]].tolist()}

@@ -12,8 +12,9 @@ from recsim_ng.core import network as network_lib
 from recsim_ng.core import value
 from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
-from recsys_po_rl import baselines, corpus, fields, simulation_config, user
+from recsys_po_rl import corpus, fields, simulation_config, user
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import runtime, seeding
 
 Value = value.Value

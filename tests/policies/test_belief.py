@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, corpus, fields, simulation_config, user
+from recsys_po_rl import corpus, fields, simulation_config, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.references import belief
+from recsys_po_rl.policies import baselines, belief
 from recsys_po_rl.simulation import runtime
 
 NUM_USERS, NUM_PARTICLES, NUM_TOPICS, SLATE_SIZE, NUM_DOCS = 5, 4, 3, 2, 7

@@ -7,8 +7,9 @@ import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.choice_models import selectors
 
-from recsys_po_rl import baselines, fields, gin_config, recommender
+from recsys_po_rl import fields, gin_config, recommender
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import baselines
 
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
 

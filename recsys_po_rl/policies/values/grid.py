@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
-from recsys_po_rl import baselines, fields
+from recsys_po_rl import fields
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import baselines
 
 MAX_TOPICS = 2
 MAX_TERMS = 10**8  # points times documents times corners: 8 bytes each are held

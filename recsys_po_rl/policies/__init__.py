@@ -1,0 +1,1 @@
+"""Policies that are evaluated beside the learned one."""

@@ -1,0 +1,1 @@
+"""Value functions of interests, for policies that plan."""

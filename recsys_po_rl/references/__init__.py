@@ -1,1 +1,0 @@
-"""What is computed about a world, not learned by the agent."""
