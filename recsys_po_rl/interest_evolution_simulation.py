@@ -9,7 +9,7 @@ from recsim_ng.core import variable
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import memory
-from recsys_po_rl.training.simulation_runtime import LOG_PROB_ACCUMULATOR, ObjectiveGradient, SimulationRuntime
+from recsys_po_rl.training.dropin_runtime import LOG_PROB_ACCUMULATOR, ObjectiveGradient, SimulationRuntime
 
 METRICS = (fields.REWARD, fields.CUMULATIVE_REWARD)
 

@@ -13,7 +13,7 @@ from recsys_po_rl.artifacts import checkpoints, evaluation_form, loggers, per_us
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, evaluate, resuming
 from recsys_po_rl.reporting import compare, compare_page, report, run_files
-from recsys_po_rl.training import trainer
+from recsys_po_rl.training import loop
 from tests.reporting.run_folder import write_run
 
 NUM_DAMAGED = 500  # of each format
@@ -45,7 +45,7 @@ def whole(tmp_path_factory):
 
 
 def write_training_rows(path):
-    lines = [",".join(("seed", *trainer.TrainingRow._fields))]
+    lines = [",".join(("seed", *loop.TrainingRow._fields))]
     lines += [f"0,{step},1.5,0.25,1.0,nan,0.0,0.0,nan,{10 * step},0.125,80.0" for step in range(1, 5)]
     path.write_text("".join(f"{line}\n" for line in lines))
 
@@ -89,7 +89,7 @@ def use(runs):
         position = resuming.position_of(one, TABLES)
         assert position.step in (0, 2, 4)
         rows = loggers.whole_rows(f"{one}/{run_dir.METRICS}")[: position.step]
-        assert [trainer.row_from_text(row).step for row in rows] == list(range(1, position.step + 1))
+        assert [loop.row_from_text(row).step for row in rows] == list(range(1, position.step + 1))
         assert all(len(note) < MAX_LINE for note in position.notes)
 
     return {

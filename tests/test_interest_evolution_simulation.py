@@ -9,7 +9,7 @@ from recsim_ng.applications.recsys_partially_observable_rl import interest_evolu
 
 from recsys_po_rl import fields, interest_evolution_simulation, simulation_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.training.simulation_runtime import SimulationRuntime
+from recsys_po_rl.training.dropin_runtime import SimulationRuntime
 
 U, D, K, H, T = 4, 6, 5, 3, 5
 

@@ -15,7 +15,7 @@ from recsys_po_rl.experiment import arguments, seed_run
 from recsys_po_rl.experiment.seed_run import Plan
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.simulation_config import SimulationNetwork
-from recsys_po_rl.training import trainer
+from recsys_po_rl.training import loop
 
 USER_STEPS = 100_000  # of a training step, as in the default experiment: a fraction of a second
 MOST_USERS = 500  # of a batch
@@ -107,7 +107,7 @@ def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
         def step(number: int) -> None:
             nonlocal learner
             learner = learner or seed_run.prepare(small, seed, world_seed).learner
-            result = learner.step(trainer.keys_of_step(seed, 1 + number, plan.num_shards, "calibration"), 0.0)
+            result = learner.step(loop.keys_of_step(seed, 1 + number, plan.num_shards, "calibration"), 0.0)
             float(result.mean_reward)
 
         return _cost(step, plan.num_shards * sizes.users * sizes.slates)

@@ -9,7 +9,7 @@ import numpy as np
 from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.common import output
 from recsys_po_rl.experiment import resuming, stopping
-from recsys_po_rl.training import diagnostics, trainer
+from recsys_po_rl.training import diagnostics, loop
 
 
 class Best(NamedTuple):
@@ -24,7 +24,7 @@ class Start(NamedTuple):
     """Where a training begins."""
 
     step: int = 0  # steps that are done
-    history: Sequence[trainer.TrainingRow] = ()  # of those steps
+    history: Sequence[loop.TrainingRow] = ()  # of those steps
     best: Optional[Best] = None
 
 
@@ -90,9 +90,9 @@ class Recorder:
         if found.state.get("best_step") is not None:
             self._best = found.state["best_mean_reward"], found.state["best_step"]
             best = Best(*self._best, weights)
-        return Start(found.step, [trainer.row_from_text(row) for row in rows], best)
+        return Start(found.step, [loop.row_from_text(row) for row in rows], best)
 
-    def on_row(self, row: trainer.TrainingRow) -> None:
+    def on_row(self, row: loop.TrainingRow) -> None:
         """Writes a row of metrics.csv."""
         self._tables[run_dir.METRICS].write({"seed": self._seed, **row._asdict()})
 
@@ -117,7 +117,7 @@ class Recorder:
         """
         variances = self._tables.get(run_dir.GRADIENT_VARIANCE)
         if variances is not None and step % self._plan.gradient_variance_every_steps == 0:
-            keys = trainer.keys_of_step(self._seed, step, self._plan.num_shards, "gradient variance")
+            keys = loop.keys_of_step(self._seed, step, self._plan.num_shards, "gradient variance")
             for name, variance in diagnostics.gradient_variances(self._learner, keys).items():
                 variances.write({"seed": self._seed, "step": step, "baseline": name, "variance": variance})
         minutes = self._plan.checkpoint_every_minutes

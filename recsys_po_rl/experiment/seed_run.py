@@ -22,7 +22,7 @@ from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
-from recsys_po_rl.training import trainer
+from recsys_po_rl.training import loop
 from recsys_po_rl.training.alarms import Alarms, StoppedByAlarmError
 
 LEARNED = "learned"
@@ -60,7 +60,7 @@ class SeedResult(NamedTuple):
     """What one seed gave."""
 
     seed: int
-    history: list[trainer.TrainingRow]
+    history: list[loop.TrainingRow]
     evaluation: dict[str, Any]  # as in evaluation.json
     run_dir: str
 
@@ -75,7 +75,7 @@ class Prepared(NamedTuple):
 class Trained(NamedTuple):
     """What a training left."""
 
-    history: list[trainer.TrainingRow]
+    history: list[loop.TrainingRow]
     best: Weights  # at the step that validation users liked best; the last, where there is no validation
     best_step: int
     last: Weights
@@ -176,7 +176,7 @@ def train(
     seed: int,
     prepared: Prepared,
     validation: Validation,
-    on_row: Callable[[trainer.TrainingRow], None],
+    on_row: Callable[[loop.TrainingRow], None],
     after_step: Callable[[int], None] = lambda step: None,
     on_validation: Callable[[int, evaluator.Outcome, bool], None] = lambda step, outcome, best: None,
     path: str = "training",
@@ -209,7 +209,7 @@ def train(
             on_validation(step, outcome, improved)
         after_step(step)
 
-    history = trainer.train(
+    history = loop.train(
         prepared.learner,
         seed,
         plan.num_training_steps,
@@ -274,7 +274,7 @@ def result_in(folder: str, seed: int) -> SeedResult:
     """What a seed gave, as its run folder has it."""
     rows = loggers.whole_rows(os.path.join(folder, run_dir.METRICS))
     evaluation = run_dir.read_json(folder, run_dir.EVALUATION) or {}
-    return SeedResult(seed, [trainer.row_from_text(row) for row in rows], evaluation, folder)
+    return SeedResult(seed, [loop.row_from_text(row) for row in rows], evaluation, folder)
 
 
 class Timings:
@@ -307,7 +307,7 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Valida
         learning_rate=lambda: watching.learning_rate_of(prepared.learner),
     )
 
-    def on_row(row: trainer.TrainingRow) -> None:
+    def on_row(row: loop.TrainingRow) -> None:
         recorder.on_row(row)
         if not recorder.folder_moved:  # alarms.csv, made at the first alarm, would be made elsewhere
             watch.on_row(row)

@@ -16,7 +16,7 @@ from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
-from recsys_po_rl.training import trainer
+from recsys_po_rl.training import loop
 from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -24,7 +24,7 @@ from recsys_po_rl.training.learner import PolicyGradientLearner
 class ExperimentResult(NamedTuple):
     """What an experiment gave; for several seeds `history` is theirs in turn and `evaluation` pools them."""
 
-    history: list[trainer.TrainingRow]
+    history: list[loop.TrainingRow]
     evaluation: dict[str, Any]  # as in evaluation.json
     run_dir: str
     per_seed: list[SeedResult]

@@ -10,7 +10,7 @@ from recsys_po_rl.artifacts import events, loggers, run_dir
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment.console import TrainingProgress
 from recsys_po_rl.training.alarms import Alarm, Alarms
-from recsys_po_rl.training.trainer import TrainingRow
+from recsys_po_rl.training.loop import TrainingRow
 
 # TensorBoard's name of each number of a row.
 SCALARS = {

@@ -13,7 +13,7 @@ from recsys_po_rl import fields, gin_config, recommender, simulation_config, use
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, modes, user_errors
 from recsys_po_rl.simulation.runtime import SeededRuntime
-from recsys_po_rl.training import trainer as loop
+from recsys_po_rl.training import loop
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
 U, D, K, S, H = 4, 7, 3, 2, 5

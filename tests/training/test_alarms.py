@@ -15,14 +15,14 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, experiment, seed_run, watching
 from recsys_po_rl.policies import catalogue
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training import alarms, trainer
+from recsys_po_rl.training import alarms, loop
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
 NAMES = ["gradient_not_finite", "gradient_norm_far_off", "entropy_low", "reward_below_best"]
 
 
 def row(step, reward=50.0, norm=1.0, entropy=2.0, critic_norm=0.5):
-    return trainer.TrainingRow(step, reward, norm, entropy, 0.5, 0.01, 0.1, critic_norm, step * 12, 0.1, 120.0)
+    return loop.TrainingRow(step, reward, norm, entropy, 0.5, 0.01, 0.1, critic_norm, step * 12, 0.1, 120.0)
 
 
 def history(column, values, **others):
