@@ -102,8 +102,8 @@ def real_arguments() -> dict[str, Any]:
 
 def watch(board: Blackboard, dies_in: Optional[int]) -> None:
     """Has this process note its phase and its writes, and kill itself within a given one."""
-    from recsys_po_rl.artifacts import loggers, run_dir
     from recsys_po_rl.experiment import seed_run, train_and_evaluate
+    from recsys_po_rl.run_folder import csv_tables, layout
 
     def within(function: Any, phase: Optional[int] = None, halve: Any = None) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -125,16 +125,16 @@ def watch(board: Blackboard, dies_in: Optional[int]) -> None:
         line = ",".join(cells).encode()
         os.write(logger._file.fileno(), line[: len(line) // 2])
 
-    def half_a_file(folder: run_dir.Folder, name: str, content: bytes) -> None:
-        with run_dir.opened(folder) as directory:
+    def half_a_file(folder: layout.Folder, name: str, content: bytes) -> None:
+        with layout.opened(folder) as directory:
             file = os.open(f".{name}.abcdefgh", os.O_WRONLY | os.O_CREAT, 0o666, dir_fd=directory)
             os.write(file, content[: len(content) // 2])
 
     seed_run.train = within(seed_run.train, PHASES.index("training"))
     seed_run.evaluate_policies = within(seed_run.evaluate_policies, PHASES.index("evaluation"))
     train_and_evaluate._merged = within(train_and_evaluate._merged, PHASES.index("report"))
-    loggers.CsvLogger._write_line = within(loggers.CsvLogger._write_line, halve=half_a_line)
-    run_dir.write_bytes = within(run_dir.write_bytes, halve=half_a_file)
+    csv_tables.CsvLogger._write_line = within(csv_tables.CsvLogger._write_line, halve=half_a_line)
+    layout.write_bytes = within(layout.write_bytes, halve=half_a_file)
     for owner, name in (
         (os, "replace"), (os, "unlink"), (os, "truncate"), (os, "fsync"), (shutil, "rmtree"),
     ):  # fmt: skip

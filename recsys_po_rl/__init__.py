@@ -11,7 +11,7 @@ __all__ = ["__version__", "load_policy"]
 def __getattr__(name: str) -> Any:
     """`load_policy` is imported when it is asked for: it brings the whole package."""
     if name == "load_policy":
-        from recsys_po_rl.experiment.trained_policy import load_policy
+        from recsys_po_rl.run_folder.policy_file import load_policy
 
         return load_policy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,13 +18,13 @@ def names() -> dict[str, Any]:
 
     import recsys_po_rl
     from recsys_po_rl import corpus, metrics, recommender, scoring, user
-    from recsys_po_rl.artifacts import loggers, run_dir
     from recsys_po_rl.common import validation
     from recsys_po_rl.distributions import top_k_plackett_luce
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment
     from recsys_po_rl.policies import baselines, catalogue, slate_search
     from recsys_po_rl.policies.values import attraction, fitted, grid
+    from recsys_po_rl.run_folder import csv_tables, layout
     from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
     from recsys_po_rl.scoring.gru import GRUModel
     from recsys_po_rl.scoring.self_attention import SelfAttentionModel
@@ -63,7 +63,7 @@ def names() -> dict[str, Any]:
         "estimators": estimators, "algorithms": algorithms, "schedules": schedules, "diagnostics": diagnostics,
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
         "fixed_slates": slate_search, "tuned_score": attraction, "value_iteration": fitted,
-        "dynamic_program": grid, "docs": state(), "run_dir": run_dir, "loggers": loggers,
+        "dynamic_program": grid, "docs": state(), "run_dir": layout, "loggers": csv_tables,
         "experiment": experiment, "policies": catalogue, "checks": validation,
     }  # fmt: skip
 
@@ -277,10 +277,10 @@ EVALUATION = [
 ]
 
 FILES = [
-    ("run_dir.free_path('')", "output_dir must be a path, got ''"),
-    ("run_dir.free_path(3)", "output_dir must be a path, got 3"),
-    ("run_dir.free_path('/dev/null/run')", "output_dir '/dev/null/run' cannot be made"),
-    ("loggers.CsvLogger('/dev/null/metrics.csv')", "Not a directory"),
+    ("layout.free_path('')", "output_dir must be a path, got ''"),
+    ("layout.free_path(3)", "output_dir must be a path, got 3"),
+    ("layout.free_path('/dev/null/run')", "output_dir '/dev/null/run' cannot be made"),
+    ("csv_tables.CsvLogger('/dev/null/metrics.csv')", "Not a directory"),
     ("experiment(seeds='0')", "experiment.seeds must be a list of at least one integer, got '0'"),
     ("experiment(seeds=[nan])", "experiment.seeds: each must be an integer of at least 0, got nan"),
     ("experiment(horizon=nan)", "experiment.horizon must be an integer of at least 1, got nan"),

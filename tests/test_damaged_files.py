@@ -8,17 +8,17 @@ import shutil
 
 import numpy as np
 import pytest
+from tests.reporting.run_folder import write_run
 
-from recsys_po_rl.artifacts import checkpoints, evaluation_form, loggers, per_user, run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, evaluate, resuming
-from recsys_po_rl.reporting import compare, compare_page, report, run_files
+from recsys_po_rl.reporting import compare, compare_page, report
+from recsys_po_rl.run_folder import checkpoints, csv_tables, evaluation_schema, layout, per_user, run_files
 from recsys_po_rl.training import loop
-from tests.reporting.run_folder import write_run
 
 NUM_DAMAGED = 500  # of each format
 MAX_LINE = 1000  # characters; paths and the tail of a message of gin's included
-TABLES = {run_dir.METRICS: lambda step: True, run_dir.VALIDATION: lambda step: step % 2 == 0}
+TABLES = {layout.METRICS: lambda step: True, layout.VALIDATION: lambda step: step % 2 == 0}
 NUMBERS = [0, -1, 1, 1e308, -1e308, 10**19, 0.5, 10**400, 1e-300, float("nan"), float("inf")]
 VALUES = [None, True, [], {}, "", "x", "9" * 5000, [1], [None, 1.0], [[1.0, 2.0]], {"a": 1}, "\ud800\0\n", *NUMBERS]
 CELLS = ["", "x", "9" * 5000, "1" * 200_000, "nan", "1e999", "-1", '"', "0x1", "\u0663", "1\n2", "1,2", "\0", "\r"]
@@ -30,17 +30,17 @@ def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
     for name in ("one", "other"):
         folder = write_run(root / name, alarms=["0,3,entropy,0.1,0.2,low"])
-        (folder / run_dir.CONFIG).write_text("recsys_po_rl.experiment.quiet = True\n")
-        write_training_rows(folder / run_dir.METRICS)
+        (folder / layout.CONFIG).write_text("recsys_po_rl.experiment.quiet = True\n")
+        write_training_rows(folder / layout.METRICS)
         totals = np.linspace(0.0, 9.0, 20, dtype=np.float32)
         names = ("learned", "uniform_random", "best_fixed_slate")
         per_user.save(str(folder), {policy: totals + place for place, policy in enumerate(names)})
-        content = json.loads((folder / run_dir.ENVIRONMENT).read_text())
-        content["versions"] = {run_dir.PROJECT: run_dir.PROJECT_VERSION}
+        content = json.loads((folder / layout.ENVIRONMENT).read_text())
+        content["versions"] = {layout.PROJECT: layout.PROJECT_VERSION}
         content.update(run="abc", arguments={"horizon": "8"})
-        (folder / run_dir.ENVIRONMENT).write_text(json.dumps(content))
+        (folder / layout.ENVIRONMENT).write_text(json.dumps(content))
         for step in (2, 4):
-            write_checkpoint(folder / run_dir.CHECKPOINTS, step)
+            write_checkpoint(folder / layout.CHECKPOINTS, step)
     return root
 
 
@@ -57,7 +57,7 @@ def write_checkpoint(folder, step, run="abc"):
     prefix = str(folder / f"ckpt-{step}")
     state = {"best_mean_reward": 41.0, "best_step": 2}
     content = {"run": run, "step": step, "sha256": checkpoints._digests(prefix), "state": state}
-    run_dir.write_json(str(folder), f"ckpt-{step}.json", {**content, "seal": checkpoints._seal(content)})
+    layout.write_json(str(folder), f"ckpt-{step}.json", {**content, "seal": checkpoints._seal(content)})
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def use(runs):
     one, other = str(runs / "one"), str(runs / "other")
 
     def shown_by_resume():
-        evaluation = evaluation_form.read(f"{one}/{run_dir.EVALUATION}")
-        evaluation_form.raise_if_not_shown(evaluation, run_dir.EVALUATION)
+        evaluation = evaluation_schema.read(f"{one}/{layout.EVALUATION}")
+        evaluation_schema.raise_if_not_shown(evaluation, layout.EVALUATION)
         assert console.policy_table(evaluation, 8)
         console.price_lines(evaluation)
 
@@ -88,7 +88,7 @@ def use(runs):
     def rows_of_resume():
         position = resuming.position_of(one, TABLES)
         assert position.step in (0, 2, 4)
-        rows = loggers.whole_rows(f"{one}/{run_dir.METRICS}")[: position.step]
+        rows = csv_tables.whole_rows(f"{one}/{layout.METRICS}")[: position.step]
         assert [loop.row_from_text(row).step for row in rows] == list(range(1, position.step + 1))
         assert all(len(note) < MAX_LINE for note in position.notes)
 
@@ -100,7 +100,7 @@ def use(runs):
         "resume": resumed,
         "position": rows_of_resume,
         "evaluate": lambda: evaluate._sources(one),
-        "finished": lambda: run_dir.is_finished(one),
+        "finished": lambda: layout.is_finished(one),
     }
 
 
@@ -174,22 +174,22 @@ def damaged_gin(content, rng):
     return content + line.encode() if rng.random() < 0.2 else cut_or_flipped(content, rng)
 
 
-SIDECAR = f"{run_dir.CHECKPOINTS}/ckpt-4.json"
+SIDECAR = f"{layout.CHECKPOINTS}/ckpt-4.json"
 FORMATS = {
     "evaluation": (
-        [run_dir.EVALUATION],
+        [layout.EVALUATION],
         damaged_json,
         {"report", "compare", "unpaired", "resume a finished run", "evaluate", "finished"},
     ),
     "json": (
-        [run_dir.ENVIRONMENT, run_dir.PORTRAIT, run_dir.TIMINGS],
+        [layout.ENVIRONMENT, layout.PORTRAIT, layout.TIMINGS],
         damaged_json,
         {"report", "compare", "resume", "evaluate", "finished"},
     ),
     "sidecar": ([SIDECAR], damaged_json, {"position"}),
-    "csv": ([run_dir.METRICS, run_dir.VALIDATION, run_dir.ALARMS], damaged_csv, {"report", "position"}),
+    "csv": ([layout.METRICS, layout.VALIDATION, layout.ALARMS], damaged_csv, {"report", "position"}),
     "npz": ([per_user.FILE], cut_or_flipped, {"compare"}),
-    "gin": ([run_dir.CONFIG], damaged_gin, {"report", "resume"}),
+    "gin": ([layout.CONFIG], damaged_gin, {"report", "resume"}),
 }
 NEVER_REFUSED = {"sidecar", "csv"}  # what is whole of them is used
 
@@ -261,7 +261,7 @@ def test_a_sidecar_that_nests_deep_is_broken(runs):
 
 @pytest.mark.parametrize("cell", ["x", "9" * 5000, "9" * 200_000])
 def test_a_damaged_row_leaves_the_checkpoint_before_it(cell, runs):
-    path = runs / "one" / run_dir.METRICS
+    path = runs / "one" / layout.METRICS
     for old, new in (("\n0,3,", f"\n0,{cell},"), ("30,0.125", f"{cell},0.125")):
         whole = path.read_text()
         path.write_text(whole.replace(old, new))
@@ -269,7 +269,7 @@ def test_a_damaged_row_leaves_the_checkpoint_before_it(cell, runs):
         path.write_text(whole)
 
 
-@pytest.mark.parametrize("name", [run_dir.EVALUATION, run_dir.METRICS, run_dir.CONFIG, run_dir.ALARMS, per_user.FILE])
+@pytest.mark.parametrize("name", [layout.EVALUATION, layout.METRICS, layout.CONFIG, layout.ALARMS, per_user.FILE])
 def test_a_folder_in_place_of_a_file_is_one_line_or_passed_over(name, runs):
     (runs / "one" / name).unlink()
     (runs / "one" / name).mkdir()
@@ -279,7 +279,7 @@ def test_a_folder_in_place_of_a_file_is_one_line_or_passed_over(name, runs):
 
 
 def test_a_damaged_evaluation_is_said_by_report_and_compare(runs):
-    (runs / "one" / run_dir.EVALUATION).write_text('{"policies": {"learned": {"mean": ' + "9" * 400 + "}}}")
+    (runs / "one" / layout.EVALUATION).write_text('{"policies": {"learned": {"mean": ' + "9" * 400 + "}}}")
     page = report.page(run_files.read(str(runs / "one")))
     assert "evaluation.json cannot be read, see above" in page
     assert "has 400 digits" in page

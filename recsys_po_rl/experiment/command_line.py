@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import modes, stopping, user_errors
 from recsys_po_rl.experiment.processes import SeedFailedError
+from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
 DONE, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
@@ -43,7 +43,7 @@ def run(flags: Any) -> int:
         report = user_errors.report(error)
         output.complain(report or "error: gin: a binding refers to itself, or values nest too deep")
         return FAILED if report else BAD_INPUT
-    except (StoppedByAlarmError, SeedFailedError, run_dir.FolderMovedError) as error:
+    except (StoppedByAlarmError, SeedFailedError, layout.FolderMovedError) as error:
         output.complain(f"error: {gin_config.first_line(error)}")
         return FAILED
     except (Exception, SystemExit) as error:  # users' code raises errors of every kind; the package's own go on

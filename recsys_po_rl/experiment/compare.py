@@ -4,11 +4,11 @@ import os
 from collections.abc import Sequence
 from typing import Optional
 
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.reporting import compare as compare_lib
-from recsys_po_rl.reporting import compare_page, run_files
+from recsys_po_rl.reporting import compare_page
 from recsys_po_rl.reporting.compare import Comparison
+from recsys_po_rl.run_folder import layout, run_files
 
 PAGE = "compare.html"
 UNDER = "comparisons"  # where time-stamped folders go
@@ -39,10 +39,10 @@ def compare(
             f"output_dir {output_dir!r} already holds a comparison ({PAGE}): choose another"
         )
     page = compare_page.page(comparison, runs)
-    run_dir.free_path(output_dir, UNDER)
+    layout.free_path(output_dir, UNDER)
     try:
-        folder = run_dir.create(output_dir, UNDER)
-        run_dir.write_text(folder, PAGE, page)
+        folder = layout.create(output_dir, UNDER)
+        layout.write_text(folder, PAGE, page)
     except OSError as error:
         raise validation.InvalidInputError(f"{PAGE} cannot be written: {error.strerror}") from error
     if not quiet:

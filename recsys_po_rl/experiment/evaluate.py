@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl import gin_config, gin_state, gin_text
-from recsys_po_rl.artifacts import checkpoints, evaluation_form, run_dir
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
 from recsys_po_rl.experiment.seed_run import Plan, Trained
 from recsys_po_rl.reporting import figures
+from recsys_po_rl.run_folder import checkpoints, evaluation_schema, layout
 
 EVALUATIONS = "evaluations"  # folder under the run's, of time-stamped folders
 # Bindings that say nothing about where a policy is evaluated.
@@ -36,7 +36,7 @@ class _Source(NamedTuple):
     folder: str  # the run folder, of one seed
     seed: int
     world_seed: int
-    run: str  # identity, see `run_dir.environment`
+    run: str  # identity, see `layout.environment`
 
 
 def evaluate(
@@ -73,7 +73,7 @@ def evaluate(
         binding is impossible, or config.gin needs a module that is not imported.
     """
     sources = _sources(run)
-    trained_text = _read(run, run_dir.CONFIG)
+    trained_text = _read(run, layout.CONFIG)
     _import_own_modules(gin_files, gin_bindings)
     _raise_if_not_imported(run, trained_text)
     with gin.unlock_config():
@@ -93,7 +93,7 @@ def _evaluate(
 ) -> EvaluationResult:
     """Evaluates in the scope of the run; no module that its config.gin names is imported by now but those wanted."""
     try:
-        gin_config.parse([os.path.join(run, run_dir.CONFIG)], [])
+        gin_config.parse([os.path.join(run, layout.CONFIG)], [])
     except validation.InvalidInputError as error:
         if "No configurable matching" not in str(error):
             raise
@@ -108,15 +108,15 @@ def _evaluate(
     after = gin_text.bindings(gin_config.config_text())
     checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
     under = os.path.join(run, EVALUATIONS)
-    run_dir.free_path(output_dir, under)
+    layout.free_path(output_dir, under)
     changed = _changes(before, after)
     jobs = [
         (source, *_seeds_of_users(source, checked, before, after, len(sources)), _restored(checked.plan, source))
         for source in sources
     ]
 
-    folder = run_dir.create(output_dir, under)
-    with resuming.alone_in(folder), run_dir.errors_of(folder, "evaluate again, to another folder, when that is mended"):
+    folder = layout.create(output_dir, under)
+    with resuming.alone_in(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
         evaluation = _evaluate_all(checked.plan, jobs, changed, trained_text, folder)
     if not quiet:
         output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
@@ -134,24 +134,24 @@ def _evaluate_all(
 ) -> dict[str, Any]:
     """The content of evaluation.json, pooled where there are several policies; writes all files."""
     evaluations = []
-    place = run_dir.Place(folder)
+    place = layout.Place(folder)
     for source, seed, world_seed, trained in jobs:
         part = folder if len(jobs) == 1 else os.path.join(folder, os.path.basename(os.path.normpath(source.folder)))
         place.raise_if_moved()
         if part != folder:
-            run_dir.make_subfolder(*os.path.split(part))
+            layout.make_subfolder(*os.path.split(part))
         found = _evaluated(plan, seed, world_seed, trained, part)
         found.update(_which_is_which(source, found, changed, trained))
         place.raise_if_moved()
-        run_dir.write_json(part, run_dir.EVALUATION, found)
+        layout.write_json(part, layout.EVALUATION, found)
         evaluations.append(found)
     evaluation = evaluations[0]
     if len(jobs) > 1:
         evaluation = {**train_and_evaluate.pooled(evaluations), "changed": list(changed)}
-        run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
-        run_dir.write_json(folder, run_dir.ENVIRONMENT, run_dir.environment([source.seed for source, *_ in jobs]))
-        run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
-    run_dir.write_text(folder, "trained_config.gin", trained_text)
+        layout.write_text(folder, layout.CONFIG, gin_config.config_text())
+        layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
+        layout.write_json(folder, layout.EVALUATION, evaluation)
+    layout.write_text(folder, "trained_config.gin", trained_text)
     figures.save_price_figure(evaluation, folder)
     return evaluation
 
@@ -199,19 +199,19 @@ def _sources(run: str) -> list[_Source]:
     for folder, seed in zip(folders, seeds):
         own = environment if folder == run else _environment(folder)
         _own_evaluation(folder)  # damaged, it is refused before anything is built
-        name = f"{folder!r}: {run_dir.ENVIRONMENT}: corpus_seed"
+        name = f"{folder!r}: {layout.ENVIRONMENT}: corpus_seed"
         world_seed = validation.integer(name, own.get("corpus_seed", seed), 0)
         found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
     return found
 
 
 def _environment(folder: str) -> dict[str, Any]:
-    content = run_dir.read_json(folder, run_dir.ENVIRONMENT)
+    content = layout.read_json(folder, layout.ENVIRONMENT)
     seeds = (content or {}).get("seeds")
     if not isinstance(content, dict) or not isinstance(seeds, list) or not seeds:
-        raise validation.InvalidInputError(f"{folder!r} is no run folder: it has no whole {run_dir.ENVIRONMENT}")
+        raise validation.InvalidInputError(f"{folder!r} is no run folder: it has no whole {layout.ENVIRONMENT}")
     for seed in seeds:
-        validation.integer(f"{folder!r}: {run_dir.ENVIRONMENT}: seeds: each", seed, 0)
+        validation.integer(f"{folder!r}: {layout.ENVIRONMENT}: seeds: each", seed, 0)
     return content
 
 
@@ -240,42 +240,42 @@ def _raise_if_not_imported(run: str, text: str) -> None:
     try:
         modules = gin_text.imports(text)
     except validation.InvalidInputError as error:
-        raise validation.InvalidInputError(f"{run!r}: {run_dir.CONFIG}: {gin_config.first_line(error)}") from error
+        raise validation.InvalidInputError(f"{run!r}: {layout.CONFIG}: {gin_config.first_line(error)}") from error
     for module in modules:
         if module.startswith("__gin__."):
             raise validation.InvalidInputError(
-                f"{run!r}: {run_dir.CONFIG} uses gin's {module.removeprefix('__gin__.')}, with which a file can name "
+                f"{run!r}: {layout.CONFIG} uses gin's {module.removeprefix('__gin__.')}, with which a file can name "
                 "any function: it is not read; register your classes with gin.configurable and import their module"
             )
         if module not in sys.modules:
             raise validation.InvalidInputError(
-                f"{run!r}: {run_dir.CONFIG} needs the module {module!r}, and a run folder has nothing imported: "
+                f"{run!r}: {layout.CONFIG} needs the module {module!r}, and a run folder has nothing imported: "
                 f"if you trust that module, add --gin_bindings 'import {module}'"
             )
 
 
 def _scope(run: str) -> list[str]:
     """The names of the scope that was active when the run began."""
-    given = (run_dir.read_json(run, run_dir.ENVIRONMENT) or {}).get("arguments")
+    given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments")
     recorded = given.get("experiment.gin_scope", "''") if isinstance(given, dict) else "''"
     match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", str(recorded))
     if not match:
         raise validation.InvalidInputError(
-            f"{run!r}: {run_dir.ENVIRONMENT}: experiment.gin_scope must be names with '/' between"
+            f"{run!r}: {layout.ENVIRONMENT}: experiment.gin_scope must be names with '/' between"
         )
     return match.group(1).split("/") if match.group(1) else []
 
 
 def _raise_if_not_bound(run: str) -> None:
     """A run that was started from Python can have arguments that its config.gin lacks."""
-    given = (run_dir.read_json(run, run_dir.ENVIRONMENT) or {}).get("arguments") or {}
+    given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
     if not isinstance(given, dict):
-        raise validation.InvalidInputError(f"{run!r} is no run folder: {run_dir.ENVIRONMENT} has no arguments by name")
+        raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
     known = arguments.checked(arguments.bound(train_and_evaluate.experiment)).plan.arguments
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
         raise validation.InvalidInputError(
-            f"{run!r} was made with arguments that its {run_dir.CONFIG} does not have ({', '.join(lacking)}): "
+            f"{run!r} was made with arguments that its {layout.CONFIG} does not have ({', '.join(lacking)}): "
             "bind them with gin to evaluate it here"
         )
 
@@ -332,12 +332,12 @@ def _evaluated(plan: Plan, seed: int, world_seed: int, trained: Trained, folder:
     network = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed)
     study = seed_run.Study(plan, seed, world_seed, network.config)
     timings = seed_run.Timings()
-    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
-    run_dir.write_json(folder, run_dir.ENVIRONMENT, {**run_dir.environment([seed]), "corpus_seed": world_seed})
+    layout.write_text(folder, layout.CONFIG, gin_config.config_text())
+    layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([seed]), "corpus_seed": world_seed})
     runtime = study.runtime(network)
     evaluation = seed_run.evaluate_policies(plan, study, network, runtime, trained, timings, folder)
-    run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
-    run_dir.write_json(folder, run_dir.TIMINGS, timings.seconds)
+    layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
+    layout.write_json(folder, layout.TIMINGS, timings.seconds)
     return {**evaluation, "corpus_seed": world_seed}
 
 
@@ -362,7 +362,7 @@ def _which_is_which(
 def _own_evaluation(folder: str) -> dict[str, Any]:
     """The evaluation at the end of the training; empty if that was not reached."""
     try:
-        return evaluation_form.read(os.path.join(folder, run_dir.EVALUATION))
+        return evaluation_schema.read(os.path.join(folder, layout.EVALUATION))
     except FileNotFoundError:
         return {}
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from recsys_po_rl import fields
-from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment import entity_parameters
 from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
@@ -51,7 +51,7 @@ class EvaluationFiles:
             "topics": self._topics,
             "policies": {name: collector.result() for name, collector in self._collectors.items()},
         }
-        run_dir.write_compact_json(folder, run_dir.PORTRAIT, content)
+        layout.write_compact_json(folder, layout.PORTRAIT, content)
         per_user.save(folder, {name: outcome.total for name, outcome in outcomes.items()})
 
 

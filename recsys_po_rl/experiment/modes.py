@@ -13,15 +13,15 @@ def train_and_evaluate(flags: Any) -> None:
     Args:
       flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume and dry_run.
     """
-    from recsys_po_rl.artifacts import run_dir
     from recsys_po_rl.experiment import arguments, plan
     from recsys_po_rl.experiment.train_and_evaluate import experiment
+    from recsys_po_rl.run_folder import layout
 
     gin_config.parse(flags.gin_files, flags.gin_bindings)
     if flags.dry_run:
         checked = arguments.checked(arguments.bound(experiment))
         if flags.output_dir is not None:
-            run_dir.free_path(flags.output_dir)
+            layout.free_path(flags.output_dir)
         output.deliver(plan.text(plan.estimate(checked), checked))
         return
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
@@ -50,7 +50,7 @@ def report(flags: Any) -> None:
     from recsys_po_rl.experiment import report as report_lib
 
     for run_dir in flags.runs:
-        output.say(f"report: {report_lib.report(run_dir)}")
+        output.say(f"report: {report_lib.report(layout)}")
 
 
 def compare(flags: Any) -> None:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import arguments, calibration, recording, scaling, seed_run
 from recsys_po_rl.experiment.calibration import PolicyCost
 from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation_config import SimulationNetwork
 
 MEMORY_SHARE = 0.95  # of what is available that an experiment may take
@@ -148,16 +148,16 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
       recommender: one with a scorer, its `model`, leaves a policy that can be loaded.
     """
     top = [
-        run_dir.CONFIG, run_dir.OPERATIVE_CONFIG, run_dir.ENVIRONMENT, run_dir.METRICS, run_dir.EVALUATION,
-        run_dir.PRICE_FIGURE, run_dir.REPORT,
+        layout.CONFIG, layout.OPERATIVE_CONFIG, layout.ENVIRONMENT, layout.METRICS, layout.EVALUATION,
+        layout.PRICE_FIGURE, layout.REPORT,
     ]  # fmt: skip
-    own = [*recording.tables(plan), run_dir.TIMINGS, run_dir.PORTRAIT, per_user.FILE]
+    own = [*recording.tables(plan), layout.TIMINGS, layout.PORTRAIT, per_user.FILE]
     if isinstance(getattr(recommender, "model", None), tf.keras.Model):
-        own.append(run_dir.POLICY)
+        own.append(layout.POLICY)
     folders = ["checkpoints/", "tensorboard/"]
     if len(seeds) == 1:
         return sorted({*top, *own}) + folders
-    of_each = sorted({*top, *own} - {run_dir.PRICE_FIGURE}) + folders
+    of_each = sorted({*top, *own} - {layout.PRICE_FIGURE}) + folders
     return sorted(top) + [f"seed_{seed}/{name}" for seed in seeds for name in of_each]
 
 

@@ -16,9 +16,9 @@ import cloudpickle
 import gin
 
 from recsys_po_rl import gin_config, gin_state
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import resuming, seed_run, stopping, user_errors
+from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
 FAILED, BAD_INPUT = 1, 2  # exit statuses
@@ -61,7 +61,7 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
     at_once = min(len(jobs), cores if num_processes is None else num_processes)
     if at_once == 1:
         return [_run(plan, job) for job in jobs]
-    left = [job for job in jobs if not (plan.resume and run_dir.is_finished(job[2]))]
+    left = [job for job in jobs if not (plan.resume and layout.is_finished(job[2]))]
     try:
         waiting = [(job, _packed(plan, job)) for job in left]
     except _StaysHereError as reason:
@@ -116,7 +116,7 @@ def work() -> None:
         sys.exit(BAD_INPUT)
     except stopping.Stopped as stopped:
         sys.exit(128 + stopped.signum)
-    except (StoppedByAlarmError, run_dir.FolderMovedError) as error:
+    except (StoppedByAlarmError, layout.FolderMovedError) as error:
         output.complain(gin_config.first_line(error))
         sys.exit(FAILED)
     except (Exception, SystemExit) as error:  # of whatever kind users' code raises
@@ -137,10 +137,10 @@ def _end_with_parent() -> None:
 
 def _run(plan: seed_run.Plan, job: Job) -> seed_run.SeedResult:
     seed, world_seed, folder = job
-    with resuming.alone_in(folder), run_dir.errors_of(folder):
+    with resuming.alone_in(folder), layout.errors_of(folder):
         result = seed_run.run(plan, seed, world_seed, folder)
-        if not (plan.resume and run_dir.is_finished(folder)):
-            run_dir.mark_finished(folder)
+        if not (plan.resume and layout.is_finished(folder)):
+            layout.mark_finished(folder)
     return result
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.common import output
 from recsys_po_rl.experiment import resuming, stopping
+from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training import diagnostics, loop
 
 
@@ -30,11 +30,11 @@ class Start(NamedTuple):
 
 def tables(plan: Any) -> dict[str, Callable[[int], bool]]:
     """The tables that a run of a `seed_run.Plan` writes, and whether each has rows for a step."""
-    found: dict[str, Callable[[int], bool]] = {run_dir.METRICS: lambda step: True}
+    found: dict[str, Callable[[int], bool]] = {layout.METRICS: lambda step: True}
     if plan.validate_every_steps:
-        found[run_dir.VALIDATION] = lambda step: is_validated(plan, step)
+        found[layout.VALIDATION] = lambda step: is_validated(plan, step)
     if plan.gradient_variance_every_steps:
-        found[run_dir.GRADIENT_VARIANCE] = lambda step: step % plan.gradient_variance_every_steps == 0
+        found[layout.GRADIENT_VARIANCE] = lambda step: step % plan.gradient_variance_every_steps == 0
     return found
 
 
@@ -67,8 +67,8 @@ class Recorder:
         self._plan = plan
         self._seed = seed
         self._learner = learner
-        self._place = run_dir.Place(folder)
-        environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
+        self._place = layout.Place(folder)
+        environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
         self._saved = checkpoints.Checkpoints(folder, recommender, learner, str(environment.get("run", "")))
         self._best: Optional[tuple[float, int]] = None
         self.start = Start()
@@ -81,11 +81,11 @@ class Recorder:
                 self.start = self._restored(position.keep[0], folder)
         self._saved.begin(position.keep, None if self._best is None else self._best[1])
         after_step = self.start.step if plan.resume else None
-        self._tables = {name: loggers.CsvLogger(os.path.join(folder, name), after_step) for name in tables(plan)}
+        self._tables = {name: csv_tables.CsvLogger(os.path.join(folder, name), after_step) for name in tables(plan)}
 
     def _restored(self, found: checkpoints.Found, folder: str) -> Start:
         weights = self._saved.restore(found)
-        rows = loggers.whole_rows(os.path.join(folder, run_dir.METRICS))[: found.step]
+        rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))[: found.step]
         best = None
         if found.state.get("best_step") is not None:
             self._best = found.state["best_mean_reward"], found.state["best_step"]
@@ -94,11 +94,11 @@ class Recorder:
 
     def on_row(self, row: loop.TrainingRow) -> None:
         """Writes a row of metrics.csv."""
-        self._tables[run_dir.METRICS].write({"seed": self._seed, **row._asdict()})
+        self._tables[layout.METRICS].write({"seed": self._seed, **row._asdict()})
 
     def on_validation(self, step: int, mean_reward: float, best: bool) -> None:
         """Writes a row of validation.csv; keeps the policy if it is the best so far."""
-        self._tables[run_dir.VALIDATION].write({"seed": self._seed, "step": step, "mean_reward": mean_reward})
+        self._tables[layout.VALIDATION].write({"seed": self._seed, "step": step, "mean_reward": mean_reward})
         if best:
             self._best = mean_reward, step
             self._saved.save_best(step)
@@ -113,9 +113,9 @@ class Recorder:
 
         Raises:
           stopping.Stopped: if a signal has come; the step is saved.
-          run_dir.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
+          layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
         """
-        variances = self._tables.get(run_dir.GRADIENT_VARIANCE)
+        variances = self._tables.get(layout.GRADIENT_VARIANCE)
         if variances is not None and step % self._plan.gradient_variance_every_steps == 0:
             keys = loop.keys_of_step(self._seed, step, self._plan.num_shards, "gradient variance")
             for name, variance in diagnostics.gradient_variances(self._learner, keys).items():

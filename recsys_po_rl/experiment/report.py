@@ -2,10 +2,10 @@
 
 import os
 
-from recsys_po_rl.artifacts import run_dir as run_dir_lib
 from recsys_po_rl.common import validation
 from recsys_po_rl.reporting import report as report_lib
-from recsys_po_rl.reporting import run_files
+from recsys_po_rl.run_folder import layout as run_dir_lib
+from recsys_po_rl.run_folder import run_files
 
 
 def report(run_dir: str) -> str:

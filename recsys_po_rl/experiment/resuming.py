@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recsys_po_rl import gin_config, gin_text
-from recsys_po_rl.artifacts import checkpoints, loggers, readers, run_dir
 from recsys_po_rl.common import regular_files, validation
+from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers
 from recsys_po_rl.training import loop
 
 # Bindings that may differ: they change what is shown or when it is saved, not what a run gives.
@@ -45,30 +45,30 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
 
     Warns where other packages have changed.
     """
-    if not any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)):
-        held = [name for name in run_dir.OF_A_RUN if os.path.exists(os.path.join(folder, name))]
+    if not any(os.path.exists(os.path.join(folder, name)) for name in (layout.CONFIG, layout.ENVIRONMENT)):
+        held = [name for name in layout.OF_A_RUN if os.path.exists(os.path.join(folder, name))]
         if held:
             raise validation.InvalidInputError(
-                f"output_dir {folder!r} holds {held[0]} but no {run_dir.CONFIG}: it cannot be told which run that is"
+                f"output_dir {folder!r} holds {held[0]} but no {layout.CONFIG}: it cannot be told which run that is"
             )
         return
-    environment = run_dir.read_json(folder, run_dir.ENVIRONMENT)
+    environment = layout.read_json(folder, layout.ENVIRONMENT)
     if environment is None:
-        if os.path.exists(os.path.join(folder, run_dir.ENVIRONMENT)) or _holds_steps(folder):
+        if os.path.exists(os.path.join(folder, layout.ENVIRONMENT)) or _holds_steps(folder):
             raise validation.InvalidInputError(
-                f"output_dir {folder!r}: {run_dir.ENVIRONMENT} is missing or cannot be read"
+                f"output_dir {folder!r}: {layout.ENVIRONMENT} is missing or cannot be read"
             )
         environment = {}
     versions = _mapping_in(environment, "versions")
-    theirs = versions.get(run_dir.PROJECT)
-    if environment and theirs != run_dir.PROJECT_VERSION:
+    theirs = versions.get(layout.PROJECT)
+    if environment and theirs != layout.PROJECT_VERSION:
         raise validation.InvalidInputError(
-            f"output_dir {folder!r} holds a run of {run_dir.PROJECT} {validation.one_line(str(theirs))}, "
-            f"this is {run_dir.PROJECT_VERSION}: resume it with the version that it was made with"
+            f"output_dir {folder!r} holds a run of {layout.PROJECT} {validation.one_line(str(theirs))}, "
+            f"this is {layout.PROJECT_VERSION}: resume it with the version that it was made with"
         )
     others = [
         f"{name} {validation.one_line(str(versions[name]))}, now {now}"
-        for name, now in run_dir.versions().items()
+        for name, now in layout.versions().items()
         if versions.get(name, now) != now
     ]
     if others:
@@ -99,11 +99,11 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
     Raises:
       InvalidInputError: if there is a checkpoint of another run, or a table is no regular file.
     """
-    environment = run_dir.read_json(folder, run_dir.ENVIRONMENT) or {}
+    environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
     search = checkpoints.find(folder, str(environment.get("run", "")))
     notes = list(search.broken)
     steps = {name: _steps_in(os.path.join(folder, name)) for name in tables}
-    loggers.whole_rows(os.path.join(folder, run_dir.ALARMS))  # a pipe in its place is refused here, before training
+    csv_tables.whole_rows(os.path.join(folder, layout.ALARMS))  # a pipe in its place is refused here, before training
     keep = []
     for found in search.whole:
         lacking = [
@@ -152,11 +152,11 @@ def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _steps_in(path: str) -> set[int]:
     """Steps that a table has rows of, up to the first row that cannot be read or is out of order."""
     steps: set[int] = set()
-    for row in loggers.whole_rows(path):
+    for row in csv_tables.whole_rows(path):
         step = readers.step_in(row)
         if step is None:
             break
-        if os.path.basename(path) == run_dir.METRICS and (step != len(steps) + 1 or not _is_training_row(row)):
+        if os.path.basename(path) == layout.METRICS and (step != len(steps) + 1 or not _is_training_row(row)):
             break  # its rows are read again, as the first N for a checkpoint of step N
         steps.add(step)
     return steps
@@ -171,7 +171,7 @@ def _is_training_row(row: Mapping[str, str]) -> bool:
 
 
 def _holds_steps(folder: str) -> bool:
-    return any(os.path.exists(os.path.join(folder, name)) for name in (run_dir.METRICS, run_dir.CHECKPOINTS))
+    return any(os.path.exists(os.path.join(folder, name)) for name in (layout.METRICS, layout.CHECKPOINTS))
 
 
 def _differences(
@@ -179,14 +179,14 @@ def _differences(
 ) -> list[str]:
     """One text for each key that differs, with both values."""
     try:
-        theirs = _bindings(regular_files.text(os.path.join(folder, run_dir.CONFIG)))
+        theirs = _bindings(regular_files.text(os.path.join(folder, layout.CONFIG)))
     except FileNotFoundError as error:
         if not environment:
             return []
-        raise validation.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} is missing") from error
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} is missing") from error
     except validation.InvalidInputError as error:
         why = " ".join(str(error).split())
-        raise validation.InvalidInputError(f"output_dir {folder!r}: {run_dir.CONFIG} cannot be read ({why})") from error
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} cannot be read ({why})") from error
     found = _unequal(theirs, _bindings(gin_config.config_text()))
     if environment:
         found.update(_unequal(_mapping_in(environment, "arguments"), arguments, skip=found))

@@ -13,13 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl import fields, gin_config
-from recsys_po_rl.artifacts import loggers, run_dir
 from recsys_po_rl.common import output
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, trained_policy, watching
+from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, watching
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
+from recsys_po_rl.run_folder import csv_tables, layout, policy_file
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
@@ -237,13 +237,13 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
       prepared: network and learner, if they are made already.
 
     Raises:
-      run_dir.FolderMovedError: if the folder was renamed, removed or replaced meanwhile.
+      layout.FolderMovedError: if the folder was renamed, removed or replaced meanwhile.
     """
-    if plan.resume and run_dir.is_finished(folder):
+    if plan.resume and layout.is_finished(folder):
         return result_in(folder, seed)
     prepared = prepared or prepare(plan, seed, world_seed)
     describe(plan, folder, [seed], corpus_seed=world_seed)
-    place = run_dir.Place(folder)
+    place = layout.Place(folder)
     study = Study(plan, seed, world_seed, prepared.network.config)
     timings = Timings()
     network = study.network()
@@ -253,27 +253,27 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
     evaluation = evaluate_policies(plan, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
     place.raise_if_moved()
-    trained_policy.save(folder, with_weights(network, trained.best).recommender)
-    run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
-    run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
-    run_dir.write_json(folder, run_dir.TIMINGS, timings.seconds)
+    policy_file.save(folder, with_weights(network, trained.best).recommender)
+    layout.write_json(folder, layout.EVALUATION, evaluation)
+    layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
+    layout.write_json(folder, layout.TIMINGS, timings.seconds)
     return SeedResult(seed, trained.history, evaluation, folder)
 
 
 def describe(plan: Plan, folder: str, seeds: Sequence[int], **more: Any) -> None:
     """Writes config.gin and environment.json, which tells this run from all others; those of a resumed run stay."""
-    run_dir.remove_leftovers(folder)
-    if plan.resume and run_dir.read_json(folder, run_dir.ENVIRONMENT) is not None:
+    layout.remove_leftovers(folder)
+    if plan.resume and layout.read_json(folder, layout.ENVIRONMENT) is not None:
         return
-    run_dir.write_text(folder, run_dir.CONFIG, gin_config.config_text())
-    content = {**run_dir.environment(seeds), **more, "arguments": dict(plan.arguments)}
-    run_dir.write_json(folder, run_dir.ENVIRONMENT, content)
+    layout.write_text(folder, layout.CONFIG, gin_config.config_text())
+    content = {**layout.environment(seeds), **more, "arguments": dict(plan.arguments)}
+    layout.write_json(folder, layout.ENVIRONMENT, content)
 
 
 def result_in(folder: str, seed: int) -> SeedResult:
     """What a seed gave, as its run folder has it."""
-    rows = loggers.whole_rows(os.path.join(folder, run_dir.METRICS))
-    evaluation = run_dir.read_json(folder, run_dir.EVALUATION) or {}
+    rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))
+    evaluation = layout.read_json(folder, layout.EVALUATION) or {}
     return SeedResult(seed, [loop.row_from_text(row) for row in rows], evaluation, folder)
 
 
@@ -364,7 +364,7 @@ def evaluate_policies(
     full_information: list[str] = []
     details: dict[str, Any] = {}
     files = evaluation_files.EvaluationFiles(study)
-    place = run_dir.Place(folder)
+    place = layout.Place(folder)
 
     def evaluate(name: str, runtime: SeededRuntime) -> None:
         with timings.of(name):

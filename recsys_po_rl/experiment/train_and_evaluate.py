@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl import gin_config, gin_state
-from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
@@ -14,6 +13,7 @@ from recsys_po_rl.experiment import report as report_lib
 from recsys_po_rl.experiment.seed_run import Plan, SeedResult
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.reporting import figures
+from recsys_po_rl.run_folder import evaluation_schema, layout, readers
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
 from recsys_po_rl.training import loop
@@ -101,7 +101,7 @@ def experiment(
     Raises:
       InvalidInputError: one line that names an impossible argument, or says why a run cannot be resumed, before
         anything is written or compiled; or that the disk refuses a file.
-      run_dir.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
+      layout.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
         the folder exists.
       stopping.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
         not at a second one.
@@ -118,14 +118,14 @@ def _run(
     """Runs what has been checked, in a folder that is checked first."""
     if plan.resume:
         _raise_if_not_resumable(plan, seeds, output_dir)
-        if run_dir.is_finished(str(output_dir)):
+        if layout.is_finished(str(output_dir)):
             return _finished(plan, seeds, str(output_dir))
     else:
-        run_dir.free_path(output_dir)
+        layout.free_path(output_dir)
     first = seed_run.prepare(plan, seeds[0], world_seeds[0])
-    folder = run_dir.create(output_dir, may_hold_a_run=plan.resume)
+    folder = layout.create(output_dir, may_hold_a_run=plan.resume)
     try:
-        with resuming.alone_in(folder), run_dir.errors_of(folder):
+        with resuming.alone_in(folder), layout.errors_of(folder):
             result = _run_in(plan, seeds, world_seeds, folder, num_processes, first)
     except KeyboardInterrupt:
         if not plan.quiet:
@@ -144,22 +144,22 @@ def _run_in(
     first: seed_run.Prepared,
 ) -> ExperimentResult:
     """Everything that is written, environment.json's note that it is all there last."""
-    place = run_dir.Place(folder)
+    place = layout.Place(folder)
     seed_run.describe(plan, folder, seeds, **({"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}))
     if len(seeds) == 1:
         results = [seed_run.run(plan, seeds[0], world_seeds[0], folder, first)]
     else:
         folders = _seed_folders(folder, seeds)
         for of_seed in folders:  # all at once: later the folder might be another of the same name
-            run_dir.make_subfolder(*os.path.split(of_seed))
+            layout.make_subfolder(*os.path.split(of_seed))
         results = processes.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
     place.raise_if_moved()
     result = _merged(folder, results)
-    run_dir.write_text(folder, run_dir.OPERATIVE_CONFIG, gin_config.operative_config_text())
+    layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
     figures.save_price_figure(result.evaluation, folder)
     _report(folder)
     place.raise_if_moved()
-    run_dir.mark_finished(folder)
+    layout.mark_finished(folder)
     return result
 
 
@@ -169,14 +169,14 @@ def _report(folder: str) -> None:
         report_lib.report(folder)
     except Exception as error:  # whatever it is, the results are on disk
         why = " ".join(str(error).split())[:200]
-        path = os.path.join(folder, run_dir.REPORT)
+        path = os.path.join(folder, layout.REPORT)
         warnings.warn(f"{path!r} is left out: {type(error).__name__}: {why}", stacklevel=2)
 
 
 def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[str]) -> None:
     if output_dir is None:
         raise validation.InvalidInputError("experiment.resume needs output_dir, the folder of the run to resume")
-    run_dir.raise_if_no_folder(output_dir)
+    layout.raise_if_no_folder(output_dir)
     for folder, of_seeds in [(output_dir, seeds), *zip(_seed_folders(output_dir, seeds), ([seed] for seed in seeds))]:
         resuming.raise_if_other(folder, of_seeds, plan.arguments)
         resuming.position_of(folder, recording.tables(plan))
@@ -191,14 +191,14 @@ def _finished(plan: Plan, seeds: list[int], folder: str) -> ExperimentResult:
     if not plan.quiet:
         output.say(f"the run in {folder} is finished: nothing is done")
     results = [seed_run.result_in(of, seed) for seed, of in zip(seeds, _seed_folders(folder, seeds) or [folder])]
-    evaluation = run_dir.read_json(folder, run_dir.EVALUATION) or {}
+    evaluation = layout.read_json(folder, layout.EVALUATION) or {}
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
 
 
 def _show(plan: Plan, result: ExperimentResult) -> None:
     if plan.quiet:
         return
-    evaluation_form.raise_if_not_shown(result.evaluation, os.path.join(result.run_dir, run_dir.EVALUATION))
+    evaluation_schema.raise_if_not_shown(result.evaluation, os.path.join(result.run_dir, layout.EVALUATION))
     output.say(f"\n{console.policy_table(result.evaluation, plan.horizon)}")
     price_of = console.price_lines(result.evaluation)
     output.say(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}")
@@ -211,11 +211,11 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
         return ExperimentResult(only.history, only.evaluation, folder, results)
     tables = []
     for result in results:
-        text = regular_files.text(os.path.join(result.run_dir, run_dir.METRICS), readers.MAX_TABLE_BYTES)
+        text = regular_files.text(os.path.join(result.run_dir, layout.METRICS), readers.MAX_TABLE_BYTES)
         tables.append(text.splitlines(keepends=True))
-    run_dir.write_text(folder, run_dir.METRICS, "".join(tables[0][:1] + [line for one in tables for line in one[1:]]))
+    layout.write_text(folder, layout.METRICS, "".join(tables[0][:1] + [line for one in tables for line in one[1:]]))
     evaluation = pooled([result.evaluation for result in results])
-    run_dir.write_json(folder, run_dir.EVALUATION, evaluation)
+    layout.write_json(folder, layout.EVALUATION, evaluation)
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
 
 

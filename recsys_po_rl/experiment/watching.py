@@ -6,9 +6,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from recsys_po_rl.artifacts import events, loggers, run_dir
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment.console import TrainingProgress
+from recsys_po_rl.run_folder import csv_tables, layout, tensorboard
 from recsys_po_rl.training.alarms import Alarm, Alarms
 from recsys_po_rl.training.loop import TrainingRow
 
@@ -36,7 +36,7 @@ class Watch:
         seed: int,
         folder: Optional[str] = None,
         history: Sequence[TrainingRow] = (),
-        hyperparameters: Optional[Mapping[str, events.HyperParameter]] = None,
+        hyperparameters: Optional[Mapping[str, tensorboard.HyperParameter]] = None,
         learning_rate: Callable[[], Optional[float]] = lambda: None,
         of: str = "",
     ) -> None:
@@ -61,11 +61,11 @@ class Watch:
         self._learning_rate = learning_rate
         self._of = of
         self._raised: list[Alarm] = []  # those of the last step
-        self._table: Optional[loggers.CsvLogger] = None
-        self._events: Optional[events.EventWriter] = None
+        self._table: Optional[csv_tables.CsvLogger] = None
+        self._events: Optional[tensorboard.EventWriter] = None
         if folder is not None:
-            loggers.cut(os.path.join(folder, run_dir.ALARMS), len(self._history))
-            self._events = events.EventWriter(folder, after_step=len(self._history))
+            csv_tables.cut(os.path.join(folder, layout.ALARMS), len(self._history))
+            self._events = tensorboard.EventWriter(folder, after_step=len(self._history))
             if hyperparameters and not history:
                 self._events.hyperparameters(hyperparameters)
 
@@ -79,7 +79,7 @@ class Watch:
             self._progress.say(f"alarm at step {alarm.step}{self._of}: {alarm.alarm}: {alarm.message}")
             if self._folder is not None:
                 if self._table is None:
-                    self._table = loggers.CsvLogger(os.path.join(self._folder, run_dir.ALARMS), row.step)
+                    self._table = csv_tables.CsvLogger(os.path.join(self._folder, layout.ALARMS), row.step)
                 self._table.write({"seed": self._seed, **alarm._asdict()})
         if self._events is not None:
             values = {name: getattr(row, column) for column, name in SCALARS.items()}
@@ -151,7 +151,7 @@ def learning_rate_of(learner: Any) -> Optional[float]:
     return None if rate is None else float(rate)
 
 
-def hyperparameters_of(plan: Any, seed: int, bound: Mapping[str, events.HyperParameter]) -> dict[str, Any]:
+def hyperparameters_of(plan: Any, seed: int, bound: Mapping[str, tensorboard.HyperParameter]) -> dict[str, Any]:
     """What distinguishes runs in TensorBoard's table: the plan's numbers, the seed, and what is bound by gin.
 
     Args:

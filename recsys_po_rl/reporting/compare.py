@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl.artifacts import evaluation_form, per_user, run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import price, statistics
 from recsys_po_rl.evaluation.statistics import Estimate
-from recsys_po_rl.reporting.run_files import RunFiles
+from recsys_po_rl.run_folder import evaluation_schema, layout, per_user
+from recsys_po_rl.run_folder.run_files import RunFiles
 
 LEARNED = "learned"
 # The policy that learns nothing brings the same in the same world: whatever the files do not say shows in it.
@@ -84,18 +84,16 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     missing = [part.name for part in run.parts if part.evaluation is None]
     if missing or (run.seeds and run.evaluation is None):
         of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
-        raise validation.InvalidInputError(
-            f"{run.folder!r} is not finished: there is no {run_dir.EVALUATION}{of_seeds}"
-        )
+        raise validation.InvalidInputError(f"{run.folder!r} is not finished: there is no {layout.EVALUATION}{of_seeds}")
     evaluations: dict[int, Mapping[str, Any]] = {}
     folders: dict[int, str] = {}
     for part in run.parts:
         evaluation = part.evaluation or {}
-        evaluation_form.raise_if_not_comparable(evaluation, os.path.join(part.folder, run_dir.EVALUATION))
+        evaluation_schema.raise_if_not_comparable(evaluation, os.path.join(part.folder, layout.EVALUATION))
         # Policies of several seeds may have been evaluated on the users of one.
         seed = evaluation.get("trained_seed", evaluation["seed"])
         if seed in evaluations:
-            raise validation.InvalidInputError(f"{run.folder!r}: {run_dir.EVALUATION} of two seeds is of seed {seed}")
+            raise validation.InvalidInputError(f"{run.folder!r}: {layout.EVALUATION} of two seeds is of seed {seed}")
         evaluations[seed], folders[seed] = evaluation, part.folder
     return _Measured(name, run, evaluations, folders)
 
@@ -111,7 +109,7 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
         for run, of in ((one, evaluation), (other, other.evaluations[seed])):
             if not isinstance(of.get("world"), Mapping):
                 raise validation.InvalidInputError(
-                    f"{pair}: {run_dir.EVALUATION} of {run.name} does not say what its world was; {advice}"
+                    f"{pair}: {layout.EVALUATION} of {run.name} does not say what its world was; {advice}"
                 )
         _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other.evaluations[seed]["world"])
         keys = world_differences(evaluation, other.evaluations[seed])

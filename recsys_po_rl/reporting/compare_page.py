@@ -10,8 +10,8 @@ from recsys_po_rl.reporting.charts import Series
 from recsys_po_rl.reporting.compare import LEARNED, Comparison
 from recsys_po_rl.reporting.markup import Html, element
 from recsys_po_rl.reporting.numbers import estimate, fixed, interval
-from recsys_po_rl.reporting.run_files import RunFiles, curve
 from recsys_po_rl.reporting.style import NUM_STYLES
+from recsys_po_rl.run_folder.run_files import RunFiles, curve
 
 FIRST_STYLE = 1  # of the lines of runs; style 0 is the text's colour
 

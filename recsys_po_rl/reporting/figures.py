@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.reporting.numbers import plain
+from recsys_po_rl.run_folder import layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def save_price_figure(evaluation: Mapping[str, Any], folder: str) -> None:
     """
     if not evaluation["price_of_partial_observability"]["policies"]:
         return
-    path = os.path.join(folder, run_dir.PRICE_FIGURE)
+    path = os.path.join(folder, layout.PRICE_FIGURE)
     try:
         save(price_figure(evaluation), path)
     except Exception as error:  # of whatever kind matplotlib, its settings and fonts lead to
@@ -145,7 +145,7 @@ def save(figure: "Figure", path: str) -> None:
     folder, name = os.path.split(os.path.abspath(path))
     content = io.BytesIO()
     figure.savefig(content, format=os.path.splitext(name)[1].removeprefix(".") or "png", dpi=DOTS_PER_INCH)
-    run_dir.write_bytes(folder, name, content.getvalue())
+    layout.write_bytes(folder, name, content.getvalue())
 
 
 def _caption(entry: Mapping[str, Any]) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from recsys_po_rl import gin_text
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.reporting import markup, policies_section, training_section, users_section
 from recsys_po_rl.reporting.markup import Html, element
 from recsys_po_rl.reporting.numbers import as_number, estimate, fixed, is_number
-from recsys_po_rl.reporting.run_files import RunFiles
+from recsys_po_rl.run_folder import layout
+from recsys_po_rl.run_folder.run_files import RunFiles
 
 DEFAULT_EXPERIMENT = "experiments/default.gin"
-_DAMAGED = f"This cannot be shown: {run_dir.EVALUATION} cannot be read, see above."
+_DAMAGED = f"This cannot be shown: {layout.EVALUATION} cannot be read, see above."
 
 
 def page(run: RunFiles) -> str:
@@ -36,7 +36,7 @@ def page(run: RunFiles) -> str:
     add("The price of partial observability", lambda: policies_section.price(known), done, no_evaluation)
     elsewhere = element("p", "This is an evaluation of a trained policy: the training is in the run that it evaluates.")
     add("Training", lambda: training_section.learning(run), "changed" not in known, elsewhere)
-    no_portrait = element("p", f"There is no {run_dir.PORTRAIT} yet: the evaluation writes it.")
+    no_portrait = element("p", f"There is no {layout.PORTRAIT} yet: the evaluation writes it.")
     add("Users over the horizon", lambda: users_section.users(portraits), bool(portraits), no_portrait)
     add("What the policy shows", lambda: users_section.shown(portraits, names), bool(portraits), no_portrait)
     add("What was run", lambda: _what_was_run(run))
@@ -91,7 +91,7 @@ def _progress(run: RunFiles) -> str:
     ]
     if not run.seeds:
         return (
-            f"This run is not finished: {done[0][1]:g}{asked} training steps are done, {run_dir.EVALUATION} is missing."
+            f"This run is not finished: {done[0][1]:g}{asked} training steps are done, {layout.EVALUATION} is missing."
         )
     texts = [
         f"{name}: {'finished' if part.evaluation is not None else f'{steps:g}{asked} training steps'}"
@@ -158,7 +158,7 @@ def _moved(evaluation: Mapping[str, Any]) -> list[Any]:
 def _differences(run: RunFiles) -> Html:
     config = run.config if run.config is not None else run.parts[0].config
     if config is None:
-        return element("p", f"Not known: there is no {run_dir.CONFIG}.")
+        return element("p", f"Not known: there is no {layout.CONFIG}.")
     rows = differences(gin_text.shipped_bindings(DEFAULT_EXPERIMENT), config)
     if not rows:
         return element("p", "None: this is the default experiment.")

@@ -7,7 +7,7 @@ from recsys_po_rl.reporting import charts, markup
 from recsys_po_rl.reporting.charts import Mark, Series
 from recsys_po_rl.reporting.markup import Html, element
 from recsys_po_rl.reporting.numbers import as_number, is_number
-from recsys_po_rl.reporting.run_files import Curve, Row, RunFiles, curve
+from recsys_po_rl.run_folder.run_files import Curve, Row, RunFiles, curve
 
 REWARD = "mean_reward"
 # Columns of metrics.csv that are no diagnostics: places, counts, and times, which end in these.

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from recsys_po_rl import corpus, gin_config, simulation_config
-from recsys_po_rl.artifacts import per_user, run_dir
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import evaluation_files
 from recsys_po_rl.policies import baselines, catalogue
+from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
 SIZES = {"num_topics": 3, "num_docs": 6, "slate_size": 2}
@@ -41,7 +41,7 @@ def written(tmp_path_factory):
 
 def test_portraits_and_totals_are_those_of_the_evaluation(written):
     folder, study, outcomes = written
-    content = json.loads((folder / run_dir.PORTRAIT).read_text())
+    content = json.loads((folder / layout.PORTRAIT).read_text())
     assert content["horizon"] == HORIZON
     assert content["parts"] == [[1, 1], [2, 2], [3, 3], [4, 4]]
     qualities = study.documents().get("doc_quality").numpy()
@@ -72,7 +72,7 @@ def test_a_world_that_does_not_tell_its_documents_has_one_segment(tmp_path):
     runtime = study.runtime(study.network(recommender_ctor=baselines.UniformRandomRecommender))
     outcome = evaluator.evaluate(runtime, HORIZON, 12, NUM_USERS, 1, reducer=files.portrait_of("uniform_random"))
     files.write(str(tmp_path), {"uniform_random": outcome})
-    content = json.loads((tmp_path / run_dir.PORTRAIT).read_text())
+    content = json.loads((tmp_path / layout.PORTRAIT).read_text())
     assert content["topics"] is None
     assert list(content["policies"]["uniform_random"]["users"]) == ["all"]
 

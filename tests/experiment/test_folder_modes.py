@@ -4,8 +4,8 @@ import gin
 import pytest
 
 import run_simulation
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import command_line
+from recsys_po_rl.run_folder import layout
 from tests import bad_inputs
 
 GLOB_NAME = "lr=[1e-3,2e-3] *?{a,b} #1 %41"
@@ -21,13 +21,13 @@ def command(*arguments):
 def test_a_run_goes_on_and_is_evaluated_reported_and_compared(tmp_path, capfd):
     folder = tmp_path / GLOB_NAME / "{0..9}?"
     assert command(*bad_inputs.RUN, "--output_dir", folder) == 0, capfd.readouterr().err
-    evaluation = (folder / run_dir.EVALUATION).read_text()
-    (folder / run_dir.EVALUATION).unlink()
+    evaluation = (folder / layout.EVALUATION).read_text()
+    (folder / layout.EVALUATION).unlink()
     assert command("--resume", "--output_dir", folder) == 0, capfd.readouterr().err
     assert "resumed from step 1" in capfd.readouterr().out
-    assert (folder / run_dir.EVALUATION).read_text() == evaluation
+    assert (folder / layout.EVALUATION).read_text() == evaluation
     assert command("--mode", "evaluate", folder, "--output_dir", tmp_path / "[e]") == 0, capfd.readouterr().err
-    found, own = (run_dir.read_json(str(path), run_dir.EVALUATION) for path in (tmp_path / "[e]", folder))
+    found, own = (layout.read_json(str(path), layout.EVALUATION) for path in (tmp_path / "[e]", folder))
     assert found["policies"]["learned"] == own["policies"]["learned"]
     assert command("--mode", "report", folder) == 0, capfd.readouterr().err
     assert command("--mode", "compare", folder, folder, "--output_dir", tmp_path / "*") == 0, capfd.readouterr().err

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
-from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, experiment, modes, train_and_evaluate
+from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training.alarms import Alarms
 
 _SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
@@ -59,7 +59,7 @@ def before_step(number, do, patch):
 
 
 def steps_of(folder):
-    return [row["step"] for row in loggers.whole_rows(str(folder / run_dir.METRICS))]
+    return [row["step"] for row in csv_tables.whole_rows(str(folder / layout.METRICS))]
 
 
 # Names
@@ -91,26 +91,26 @@ def test_folders_that_a_name_matches_are_left_alone(tmp_path):
     others = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     run(tmp_path / "run*", seeds=(8,))
     assert {path: path.read_bytes() for path in others} == others
-    environment = run_dir.read_json(str(tmp_path / "run*"), run_dir.ENVIRONMENT)
+    environment = layout.read_json(str(tmp_path / "run*"), layout.ENVIRONMENT)
     found = checkpoints.find(str(tmp_path / "run*"), environment["run"])
     best = [tf.Variable(0.0), tf.Variable(np.zeros(3, np.float32))]
     with checkpoints.readable(found.whole[0].path) as path:
         tf.train.Checkpoint(best_weights=best).restore(path).expect_partial()
-    evaluation = run_dir.read_json(str(tmp_path / "run*"), run_dir.EVALUATION)
+    evaluation = layout.read_json(str(tmp_path / "run*"), layout.EVALUATION)
     for weight, expected in zip(best, evaluation["policies"]["learned"]["weights"], strict=True):
         np.testing.assert_array_equal(weight.numpy(), np.float32(expected))
 
 
 def test_tensorflow_itself_finds_the_last_checkpoints(tmp_path):
     run(tmp_path / "run")
-    folder = tmp_path / "run" / run_dir.CHECKPOINTS
+    folder = tmp_path / "run" / layout.CHECKPOINTS
     assert tf.train.latest_checkpoint(str(folder)) == str(folder / "ckpt-7")
     assert tf.train.get_checkpoint_state(str(folder)).all_model_checkpoint_paths == [
         str(folder / f"ckpt-{step}") for step in (4, 6, 7)
     ]
-    assert tf.train.latest_checkpoint(str(folder / run_dir.BEST)) is not None
+    assert tf.train.latest_checkpoint(str(folder / layout.BEST)) is not None
     shutil.move(tmp_path / "run", tmp_path / "other")
-    moved = tmp_path / "other" / run_dir.CHECKPOINTS
+    moved = tmp_path / "other" / layout.CHECKPOINTS
     assert tf.train.latest_checkpoint(str(moved)) == str(moved / "ckpt-7")
 
 
@@ -131,23 +131,23 @@ def test_a_folder_that_is_renamed_is_saved_and_the_run_stops(replaced, seeds, wh
 
     with monkeypatch.context() as patched:
         before_step(3, rename, patched)
-        with pytest.raises(run_dir.FolderMovedError, match=MOVED) as error:
+        with pytest.raises(layout.FolderMovedError, match=MOVED) as error:
             run(folder, seeds, alarms_ctor=lambda: Alarms(min_entropy=100.0))
     assert "\n" not in gin_config.first_line(error.value)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     last = renamed / "seed_3" if len(seeds) > 1 else renamed
     assert steps_of(last) == ["1", "2", "3"]
-    assert (last / run_dir.CHECKPOINTS / "ckpt-3.json").exists()
+    assert (last / layout.CHECKPOINTS / "ckpt-3.json").exists()
     if not replaced:
         assert not folder.exists()
     run(renamed, seeds, alarms_ctor=lambda: Alarms(min_entropy=100.0), resume=True)
-    found = {name: content for name, content in contents(renamed).items() if run_dir.ALARMS not in name}
+    found = {name: content for name, content in contents(renamed).items() if layout.ALARMS not in name}
     assert found == whole[seeds]
 
 
 def test_a_folder_that_is_removed_is_not_made_again(tmp_path, monkeypatch):
     before_step(3, lambda: shutil.rmtree(tmp_path / "run"), monkeypatch)
-    with pytest.raises(run_dir.FolderMovedError, match=rf"{MOVED}: training stops after step 3, and nothing is left"):
+    with pytest.raises(layout.FolderMovedError, match=rf"{MOVED}: training stops after step 3, and nothing is left"):
         run(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
@@ -167,7 +167,7 @@ def test_a_folder_that_is_renamed_after_the_training_is_not_made_again(writer, w
             return original(*args)
 
         patched.setattr(owner, name, rename)
-        with pytest.raises(run_dir.FolderMovedError, match=MOVED):
+        with pytest.raises(layout.FolderMovedError, match=MOVED):
             run(folder)
     assert not folder.exists()
     run(renamed, resume=True)
@@ -185,16 +185,16 @@ def test_the_command_line_says_so_in_one_line_and_status_1(tmp_path, monkeypatch
 
 
 def test_nothing_is_written_into_a_folder_that_does_not_exist(tmp_path):
-    for write in (run_dir.write_text, run_dir.write_json):
+    for write in (layout.write_text, layout.write_json):
         with pytest.raises(FileNotFoundError, match=r"run/note"):
             write(str(tmp_path / "run"), "note", "text")
     with pytest.raises(FileNotFoundError):
-        run_dir.make_subfolder(str(tmp_path / "run"), "deep")
+        layout.make_subfolder(str(tmp_path / "run"), "deep")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_not_taken_for_a_folder_that_moved(tmp_path):
-    with pytest.raises(validation.InvalidInputError, match="No space left on device"), run_dir.errors_of(str(tmp_path)):
+    with pytest.raises(validation.InvalidInputError, match="No space left on device"), layout.errors_of(str(tmp_path)):
         raise OSError(28, "No space left on device", str(tmp_path / "file"))
-    with pytest.raises(KeyError), run_dir.errors_of(str(tmp_path)):
+    with pytest.raises(KeyError), layout.errors_of(str(tmp_path)):
         raise KeyError("of the run itself")

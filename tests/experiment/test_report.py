@@ -3,12 +3,12 @@
 import os
 
 import pytest
+from tests.reporting.run_folder import Page, write_run
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import command_line, compare, experiment, report
-from recsys_po_rl.reporting import run_files
-from tests.reporting.run_folder import Page, write_run
+from recsys_po_rl.run_folder import run_files
 
 
 def test_the_page_is_put_into_the_folder(tmp_path):

@@ -18,7 +18,6 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
-from recsys_po_rl.artifacts import checkpoints, loggers, run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import (
     command_line,
@@ -30,6 +29,7 @@ from recsys_po_rl.experiment import (
     stopping,
     train_and_evaluate,
 )
+from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 
 _SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
 toy_run = importlib.util.module_from_spec(_SPEC)
@@ -52,7 +52,7 @@ class Disk:
 
     CALLS = (
         (os, "replace"), (os, "unlink"), (os, "truncate"), (os, "fsync"), (os, "makedirs"), (os, "mkdir"),
-        (shutil, "rmtree"), (loggers.CsvLogger, "_write_line"), (tf.train.Checkpoint, "_write"),
+        (shutil, "rmtree"), (csv_tables.CsvLogger, "_write_line"), (tf.train.Checkpoint, "_write"),
     )  # fmt: skip
 
     def __init__(self, patch, gone_before=None):
@@ -143,7 +143,7 @@ def seed_run_plan():
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(step, whole, folder, monkeypatch):
     killed_in_step(folder, step, monkeypatch)
-    assert len(untimed(folder / run_dir.METRICS)) == step - 1
+    assert len(untimed(folder / layout.METRICS)) == step - 1
     result = resume(folder)
     assert contents(folder) == contents(whole)
     assert [row.step for row in result.history] == [1, 2, 3, 4, 5, 6, 7]
@@ -207,11 +207,11 @@ def test_a_finished_run_is_left_alone_and_says_so(whole, capsys):
     result = resume(whole, quiet=False)
     assert files_of(whole) == before
     assert f"the run in {whole} is finished: nothing is done" in capsys.readouterr().out
-    assert result.evaluation == json.loads((whole / run_dir.EVALUATION).read_text())
+    assert result.evaluation == json.loads((whole / layout.EVALUATION).read_text())
     assert len(result.history) == 7
 
 
-@pytest.mark.parametrize("name", [run_dir.EVALUATION, run_dir.TIMINGS, run_dir.OPERATIVE_CONFIG])
+@pytest.mark.parametrize("name", [layout.EVALUATION, layout.TIMINGS, layout.OPERATIVE_CONFIG])
 def test_a_file_that_is_missing_from_a_finished_run_is_made_again(name, whole, folder):
     shutil.copytree(whole, folder)
     (folder / name).unlink()
@@ -221,15 +221,15 @@ def test_a_file_that_is_missing_from_a_finished_run_is_made_again(name, whole, f
 
 def test_half_an_evaluation_is_made_again(whole, folder):
     shutil.copytree(whole, folder)
-    text = (folder / run_dir.EVALUATION).read_text()
-    (folder / run_dir.EVALUATION).write_text(text[:-20])
+    text = (folder / layout.EVALUATION).read_text()
+    (folder / layout.EVALUATION).write_text(text[:-20])
     resume(folder)
-    assert (folder / run_dir.EVALUATION).read_text() == text
+    assert (folder / layout.EVALUATION).read_text() == text
 
 
 def test_half_a_line_is_cut_off(whole, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
-    for name in (run_dir.METRICS, run_dir.VALIDATION, run_dir.GRADIENT_VARIANCE):
+    for name in (layout.METRICS, layout.VALIDATION, layout.GRADIENT_VARIANCE):
         with (folder / name).open("a") as file:
             file.write("3,6,0.12")
     resume(folder)
@@ -239,9 +239,9 @@ def test_half_a_line_is_cut_off(whole, folder, monkeypatch):
 def test_no_validation_and_no_steps_at_all(tmp_path):
     for number, options in enumerate(({"validate_every_steps": 0}, {"num_training_steps": 0})):
         whole_run(tmp_path / f"whole_{number}", **options)
-        (tmp_path / f"whole_{number}" / run_dir.EVALUATION).rename(tmp_path / "before.json")
+        (tmp_path / f"whole_{number}" / layout.EVALUATION).rename(tmp_path / "before.json")
         resume(tmp_path / f"whole_{number}", **options)
-        found = (tmp_path / f"whole_{number}" / run_dir.EVALUATION).read_text()
+        found = (tmp_path / f"whole_{number}" / layout.EVALUATION).read_text()
         assert found == (tmp_path / "before.json").read_text()
 
 
@@ -297,7 +297,7 @@ def test_a_signal_lets_the_step_end_and_saves_it(signum, whole, folder, monkeypa
             whole_run(folder)
     assert stopped.value.signum == signum
     assert [signal.getsignal(one) for one in stopping.SIGNALS] == handlers
-    assert len(untimed(folder / run_dir.METRICS)) == 3
+    assert len(untimed(folder / layout.METRICS)) == 3
     assert position(folder).step == 3
     resume(folder)
     assert contents(folder) == contents(whole)
@@ -313,7 +313,7 @@ def test_a_second_signal_stops_at_once_and_leaves_a_whole_folder(whole, folder, 
         with pytest.raises(stopping.Stopped):
             whole_run(folder)
     assert "stopping after this training step (once more: at once)" in capsys.readouterr().err
-    assert len(untimed(folder / run_dir.METRICS)) == 3
+    assert len(untimed(folder / layout.METRICS)) == 3
     assert position(folder).step == 2
     resume(folder)
     assert contents(folder) == contents(whole)
@@ -416,7 +416,7 @@ def test_what_only_shows_or_hurries_may_differ(whole, folder, monkeypatch):
     killed_in_step(folder, 3, monkeypatch, quiet=False)
     gin_config.parse([], ["recsys_po_rl.experiment.num_processes = 2", "recsys_po_rl.experiment.resume = True"])
     resume(folder, num_processes=2)
-    assert contents(folder)[run_dir.EVALUATION] == contents(whole)[run_dir.EVALUATION]
+    assert contents(folder)[layout.EVALUATION] == contents(whole)[layout.EVALUATION]
 
 
 def changed_json(path, change):
@@ -427,28 +427,28 @@ def changed_json(path, change):
 
 def test_another_version_is_refused(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
-    changed_json(folder / run_dir.ENVIRONMENT, lambda content: content["versions"].update({"recsys-po-rl": "0.0.1"}))
+    changed_json(folder / layout.ENVIRONMENT, lambda content: content["versions"].update({"recsys-po-rl": "0.0.1"}))
     refused(folder, r"holds a run of recsys-po-rl 0.0.1, this is .*: resume it with the version that it was made with")
 
 
 def test_other_versions_of_packages_are_told(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
-    changed_json(folder / run_dir.ENVIRONMENT, lambda content: content["versions"].update(tensorflow="2.1.0"))
+    changed_json(folder / layout.ENVIRONMENT, lambda content: content["versions"].update(tensorflow="2.1.0"))
     with pytest.warns(UserWarning, match=rf"the run began with tensorflow 2.1.0, now {re.escape(tf.__version__)}: "):
         resume(folder)
 
 
 def test_a_folder_whose_run_cannot_be_told_is_refused(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
-    texts = {name: (folder / name).read_text() for name in (run_dir.CONFIG, run_dir.ENVIRONMENT)}
-    (folder / run_dir.ENVIRONMENT).write_text(texts[run_dir.ENVIRONMENT][:30])
+    texts = {name: (folder / name).read_text() for name in (layout.CONFIG, layout.ENVIRONMENT)}
+    (folder / layout.ENVIRONMENT).write_text(texts[layout.ENVIRONMENT][:30])
     refused(folder, r"environment.json is missing or cannot be read")
-    (folder / run_dir.ENVIRONMENT).write_text(texts[run_dir.ENVIRONMENT])
-    (folder / run_dir.CONFIG).write_text("recsys_po_rl.experiment.horizon = [1,")
+    (folder / layout.ENVIRONMENT).write_text(texts[layout.ENVIRONMENT])
+    (folder / layout.CONFIG).write_text("recsys_po_rl.experiment.horizon = [1,")
     refused(folder, r"config.gin cannot be read \(not gin text")
-    (folder / run_dir.CONFIG).unlink()
+    (folder / layout.CONFIG).unlink()
     refused(folder, r"config.gin is missing")
-    (folder / run_dir.ENVIRONMENT).unlink()
+    (folder / layout.ENVIRONMENT).unlink()
     refused(folder, r"holds metrics.csv but no config.gin: it cannot be told which run that is")
 
 
@@ -463,7 +463,7 @@ def test_resume_needs_a_folder(tmp_path):
 def test_a_read_only_folder_is_refused(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
     with monkeypatch.context() as patched:  # the superuser may write everywhere
-        patched.setattr(run_dir.os, "access", lambda path, mode: mode != os.W_OK)
+        patched.setattr(layout.os, "access", lambda path, mode: mode != os.W_OK)
         refused(folder, r"is not writable$")
 
 
@@ -514,8 +514,8 @@ def test_where_all_checkpoints_are_broken_it_begins_at_step_0(whole, folder, mon
 
 def test_a_checkpoint_whose_rows_are_lost_is_of_no_use(whole, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
-    lines = (folder / run_dir.METRICS).read_text().splitlines(keepends=True)
-    (folder / run_dir.METRICS).write_text("".join(lines[:4]))  # steps 1 to 3
+    lines = (folder / layout.METRICS).read_text().splitlines(keepends=True)
+    (folder / layout.METRICS).write_text("".join(lines[:4]))  # steps 1 to 3
     assert position(folder).notes == [
         "the checkpoint of step 4 is of no use (metrics.csv lacks rows before it): that of step 2 is used",
         "resumed from step 2",
@@ -543,7 +543,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, folder, monkeypatch):
 
 def test_a_checkpoint_of_another_network_is_refused(folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
-    found = checkpoints.find(str(folder), json.loads((folder / run_dir.ENVIRONMENT).read_text())["run"]).whole[0]
+    found = checkpoints.find(str(folder), json.loads((folder / layout.ENVIRONMENT).read_text())["run"]).whole[0]
     other = toy_run.ToyRecommender()
     other.weights = tf.Variable([1.0, 2.0])
     learner = toy_run.ToyLearner(toy_run.types.SimpleNamespace(recommender=other), 3, None)

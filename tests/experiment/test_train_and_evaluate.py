@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import corpus, gin_config
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment, seed_run
 from recsys_po_rl.policies import catalogue
 from recsys_po_rl.recommender import FullInformationRecommender
+from recsys_po_rl.run_folder import layout
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.alarms import Alarms
@@ -198,7 +198,7 @@ def test_it_prints_progress_and_a_table(tmp_path, capsys):
 def test_what_is_bound_by_gin_reaches_the_run_and_its_files(tmp_path):
     gin_config.parse([], ["recsys_po_rl.CollabFilteringRecommender.doc_embed_dim = 7"])
     experiment(output_dir=str(tmp_path / "run"), **SMALL)
-    text = (tmp_path / "run" / run_dir.OPERATIVE_CONFIG).read_text()
+    text = (tmp_path / "run" / layout.OPERATIVE_CONFIG).read_text()
     assert "recsys_po_rl.CollabFilteringRecommender.doc_embed_dim = 7" in text
     table_shapes = dict(tf.train.list_variables(tf.train.latest_checkpoint(str(tmp_path / "run" / "checkpoints"))))
     assert [9, 7] in list(table_shapes.values())

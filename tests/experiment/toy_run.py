@@ -10,9 +10,9 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import report, seed_run
+from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training import diagnostics
 from recsys_po_rl.training.learner import StepResult
 
@@ -93,7 +93,7 @@ def make_evaluations_cheap(setattr_):
     setattr_(diagnostics, "gradient_variances", lambda learner, keys: {"none": float(learner.critic.mean), "mean": 1.0})
     setattr_(evaluator, "pooled", lambda entries: {"of": entries})
     setattr_(price, "pooled", lambda prices: prices[0])
-    setattr_(report, "report", lambda folder: run_dir.write_text(folder, run_dir.REPORT, "a page"))
+    setattr_(report, "report", lambda folder: layout.write_text(folder, layout.REPORT, "a page"))
 
 
 TOY = dict(
@@ -118,7 +118,7 @@ def contents(folder):
         name = str(path.relative_to(folder))
         if path.suffix == ".csv":
             found[name] = untimed(path)
-        elif path.name in (run_dir.EVALUATION, run_dir.CONFIG):
+        elif path.name in (layout.EVALUATION, layout.CONFIG):
             found[name] = path.read_text()
         elif path.suffix == ".index":
             reader = tf.train.load_checkpoint(str(path).removesuffix(".index"))

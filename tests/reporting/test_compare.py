@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, write_run
 
-from recsys_po_rl.artifacts import per_user
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import statistics
-from recsys_po_rl.reporting import compare, compare_page, run_files
-from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, write_run
+from recsys_po_rl.reporting import compare, compare_page
+from recsys_po_rl.run_folder import per_user, run_files
 
 N = 200
 WORLD = evaluation()["world"]

@@ -8,9 +8,9 @@ import pathlib
 import matplotlib
 import pytest
 
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.experiment import command_line, experiment, modes, report, train_and_evaluate
 from recsys_po_rl.reporting import figures
+from recsys_po_rl.run_folder import layout
 
 
 def load(path):
@@ -36,7 +36,7 @@ SETTINGS = {
 
 def test_settings_of_the_process_do_not_enter_and_stay(tmp_path):
     figures.save_price_figure(EVALUATION, str(tmp_path))
-    before = (tmp_path / run_dir.PRICE_FIGURE).read_bytes()
+    before = (tmp_path / layout.PRICE_FIGURE).read_bytes()
     with matplotlib.rc_context():
         backend = matplotlib.rcParams._get("backend")
         try:
@@ -48,7 +48,7 @@ def test_settings_of_the_process_do_not_enter_and_stay(tmp_path):
             }
         finally:
             matplotlib.rcParams.update({"backend": backend})
-    assert (tmp_path / run_dir.PRICE_FIGURE).read_bytes() == before
+    assert (tmp_path / layout.PRICE_FIGURE).read_bytes() == before
 
 
 def test_a_picture_that_cannot_be_drawn_or_written_is_a_warning(tmp_path, monkeypatch):
@@ -84,7 +84,7 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
     assert command_line.run(toy_run.types.SimpleNamespace(mode="toy")) == 0
     assert capsys.readouterr().err.splitlines() == [
         f"warning: {str(tmp_path / 'run' / name)!r} is left out: RuntimeError: no font"
-        for name in (run_dir.PRICE_FIGURE, run_dir.REPORT)
+        for name in (layout.PRICE_FIGURE, layout.REPORT)
     ]
-    assert run_dir.is_finished(str(tmp_path / "run"))
-    assert json.loads((tmp_path / "run" / run_dir.EVALUATION).read_text())["horizon"] == EVALUATION["horizon"]
+    assert layout.is_finished(str(tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / layout.EVALUATION).read_text())["horizon"] == EVALUATION["horizon"]

@@ -5,9 +5,10 @@ import json
 import re
 
 import pytest
-
-from recsys_po_rl.reporting import report, run_files, users_section
 from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, portrait, write_run
+
+from recsys_po_rl.reporting import report, users_section
+from recsys_po_rl.run_folder import run_files
 
 SECTIONS = [
     "In three sentences", "Policies", "The price of partial observability", "Training", "Users over the horizon",

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl.artifacts import readers, run_dir
 from recsys_po_rl.common import validation
+from recsys_po_rl.run_folder import layout, readers
 
 CHECKPOINTS_KEPT = 3
 _NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also what a cut off one leaves
@@ -51,12 +51,12 @@ def find(folder: str, run: str) -> Search:
 
     Args:
       folder: the run folder.
-      run: identity of the run, see `run_dir.environment`.
+      run: identity of the run, see `layout.environment`.
 
     Raises:
       InvalidInputError: if there is one of another run.
     """
-    path = os.path.join(folder, run_dir.CHECKPOINTS)
+    path = os.path.join(folder, layout.CHECKPOINTS)
     names = os.listdir(path) if os.path.isdir(path) else []
     sidecars = [match for match in map(_NAME.fullmatch, names) if match and match.group(2) == ".json"]
     search = Search([], [])
@@ -83,7 +83,7 @@ class Checkpoints:
           folder: the run folder.
           recommender: the entity whose weights are saved.
           learner: its `optimizer` is saved, and its `critic` if it has one, and itself if it is a `tf.Module`.
-          run: identity of the run, see `run_dir.environment`.
+          run: identity of the run, see `layout.environment`.
         """
         self._run = run
         self._recommender = recommender
@@ -91,7 +91,7 @@ class Checkpoints:
         self._best_weights = [tf.Variable(weight, trainable=False) for weight in recommender.variables]
         self._saved_step: Optional[int] = None
         self._last_save = time.monotonic()
-        self._path = os.path.join(folder, run_dir.CHECKPOINTS)
+        self._path = os.path.join(folder, layout.CHECKPOINTS)
         critic = getattr(learner, "critic", None)
         parts = {} if critic is None else {"critic": critic}
         if isinstance(learner, tf.Module):
@@ -140,8 +140,8 @@ class Checkpoints:
         self.close()
         # A run that was killed before it removed the oldest has one more.
         self._kept = sorted(found.step for found in keep)[-CHECKPOINTS_KEPT:]
-        run_dir.make_subfolder(*os.path.split(self._path))
-        best_path = run_dir.make_subfolder(self._path, run_dir.BEST)
+        layout.make_subfolder(*os.path.split(self._path))
+        best_path = layout.make_subfolder(self._path, layout.BEST)
         for path, steps in ((self._path, self._kept), (best_path, [])):
             _remove_leftovers(path)
             self._folders.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
@@ -179,7 +179,7 @@ class Checkpoints:
         self._step.assign(step)
         digests = _write(self._checkpoint, self._folders[0], step)
         content = {"run": self._run, "step": step, "sha256": digests, "state": dict(state or {})}
-        run_dir.write_json(self._folders[0], f"ckpt-{step}.json", {**content, _SEAL: _seal(content)})
+        layout.write_json(self._folders[0], f"ckpt-{step}.json", {**content, _SEAL: _seal(content)})
         self._kept = [*(kept for kept in self._kept if kept != step), step][-CHECKPOINTS_KEPT:]
         _list_in(self._folders[0], self._kept)
         _remove_all_but(self._folders[0], self._kept)
@@ -236,7 +236,7 @@ def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str,
         for name in sorted(tf.io.gfile.listdir(memory)):
             with tf.io.gfile.GFile(f"{memory}/{name}", "rb") as file:
                 content = file.read()
-            run_dir.write_bytes(folder, name, content)
+            layout.write_bytes(folder, name, content)
             digests[name] = hashlib.sha256(content).hexdigest()
     return digests
 
@@ -270,7 +270,7 @@ def _sidecar(prefix: str) -> dict[str, Any]:
 
 def _seal(content: Mapping[str, Any]) -> str:
     """The SHA-256 of what a sidecar holds besides; floats are written so that they read back equal."""
-    return hashlib.sha256(run_dir.compact_json(content).encode()).hexdigest()
+    return hashlib.sha256(layout.compact_json(content).encode()).hexdigest()
 
 
 def _is_state(state: Any, step: int) -> bool:
@@ -357,7 +357,7 @@ def _remove_leftovers(path: str) -> None:
             os.unlink(whole)
         elif _NAME.fullmatch(name) and os.path.isdir(whole):
             shutil.rmtree(whole)
-    run_dir.remove_leftovers(path)
+    layout.remove_leftovers(path)
 
 
 def _remove_all_but(folder: int, steps: Sequence[int]) -> None:
@@ -376,7 +376,7 @@ def _list_in(folder: int, steps: Sequence[int]) -> None:
         proto = tf.compat.v1.train.generate_checkpoint_state_proto(
             ".", kept[-1], kept, all_model_checkpoint_timestamps=[now] * len(kept), last_preserved_timestamp=now - 1.0
         )
-        run_dir.write_text(folder, _LIST, str(proto))
+        layout.write_text(folder, _LIST, str(proto))
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_LIST, dir_fd=folder)

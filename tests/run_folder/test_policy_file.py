@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 import recsys_po_rl
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import experiment, trained_policy
+from recsys_po_rl.experiment import experiment
 from recsys_po_rl.recommender import CollabFilteringRecommender
+from recsys_po_rl.run_folder import layout, policy_file
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -96,7 +96,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path, run):
     with pytest.raises(validation.InvalidTypeError, match=r"load_policy: recommender_ctor must be a constructor"):
         recsys_po_rl.load_policy(run.run_dir, recommender_ctor="greedy")
     (tmp_path / "seed_4").mkdir()
-    (tmp_path / "seed_4" / run_dir.POLICY).write_bytes(b"")
+    (tmp_path / "seed_4" / layout.POLICY).write_bytes(b"")
     with pytest.raises(validation.InvalidInputError, match=r"has no policy.keras; each of its seeds has one: seed_4$"):
         recsys_po_rl.load_policy(tmp_path)
 
@@ -114,7 +114,7 @@ def rewritten(source, target, change):
 
 
 def test_what_is_no_saved_model_is_refused(run, tmp_path):
-    saved, target = pathlib.Path(run.run_dir, run_dir.POLICY), tmp_path / run_dir.POLICY
+    saved, target = pathlib.Path(run.run_dir, layout.POLICY), tmp_path / layout.POLICY
     for content in (b"", b"no model", saved.read_bytes()[:500], b"\x80\x04]."):
         target.write_bytes(content)
         with pytest.raises(validation.InvalidInputError, match=r"is no policy that can be read: ") as error:
@@ -128,7 +128,7 @@ def test_a_model_that_names_other_modules_is_refused_before_they_are_imported(ru
     def change(config):
         config.update(module="antigravity", class_name="fly", registered_name="fly")
 
-    rewritten(pathlib.Path(run.run_dir, run_dir.POLICY), tmp_path / run_dir.POLICY, change)
+    rewritten(pathlib.Path(run.run_dir, layout.POLICY), tmp_path / layout.POLICY, change)
     with pytest.raises(
         validation.InvalidInputError, match=r"it names the class 'fly', which this project does not load"
     ):
@@ -140,8 +140,8 @@ def test_a_recommender_without_a_keras_model_leaves_no_policy(tmp_path):
     class Tabular:
         model = "a table"
 
-    trained_policy.save(str(tmp_path), Tabular())
-    trained_policy.save(str(tmp_path), object())
+    policy_file.save(str(tmp_path), Tabular())
+    policy_file.save(str(tmp_path), object())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,7 +158,7 @@ def test_a_model_that_keras_cannot_save_is_left_out_with_a_word(tmp_path):
         model = Unsaved([1])
 
     with pytest.warns(UserWarning, match=r"policy.keras is left out: Unsaved cannot be saved"):
-        trained_policy.save(str(tmp_path), Owner())
+        policy_file.save(str(tmp_path), Owner())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 from recsim_ng.core.value import Config
 
-from recsys_po_rl.artifacts import policy_file, run_dir
 from recsys_po_rl.common import validation
 from recsys_po_rl.recommender import CollabFilteringRecommender
+from recsys_po_rl.run_folder import layout, policy_archive
 from recsys_po_rl.scoring import keras_parts, rebuilding
 
 _COMPILED = ("optimizer", "metrics", "compiled_loss", "compiled_metrics", "loss", "_loss_tracker", "_metrics")
@@ -37,20 +37,20 @@ def save(folder: str, recommender: Any) -> None:
     if not isinstance(model, tf.keras.Model):
         return
     with tempfile.TemporaryDirectory() as elsewhere:
-        path = os.path.join(elsewhere, run_dir.POLICY)
+        path = os.path.join(elsewhere, layout.POLICY)
         try:
             model.save(path)
         except (NotImplementedError, TypeError, ValueError) as error:  # a user's own, without `get_config` for one
             warnings.warn(
-                f"{run_dir.POLICY} is left out: {type(model).__name__} cannot be saved ({_one_line(error)})",
+                f"{layout.POLICY} is left out: {type(model).__name__} cannot be saved ({_one_line(error)})",
                 stacklevel=2,
             )
             return
         reason = _reason_not_to_load(path, model)
         if reason is not None:
-            warnings.warn(f"{run_dir.POLICY} is written, but load_policy cannot load it: {reason}", stacklevel=2)
+            warnings.warn(f"{layout.POLICY} is written, but load_policy cannot load it: {reason}", stacklevel=2)
         with open(path, "rb") as file:
-            run_dir.write_bytes(folder, run_dir.POLICY, file.read())
+            layout.write_bytes(folder, layout.POLICY, file.read())
 
 
 def _reason_not_to_load(path: str, model: tf.keras.Model) -> Optional[str]:
@@ -58,7 +58,7 @@ def _reason_not_to_load(path: str, model: tf.keras.Model) -> Optional[str]:
     classes = {tf.keras.utils.get_registered_name(type(part)): type(part) for part in (model, *model.submodules)}
     registered = {name: part for name, part in classes.items() if tf.keras.utils.get_registered_object(name) is part}
     try:
-        content = policy_file.read(path)
+        content = policy_archive.read(path)
         rebuilding.recipe_of(content.config, registered)
     except keras_parts.UnknownClassError as error:
         return (
@@ -145,19 +145,17 @@ def _path_of(folder: Any) -> str:
     folder = str(os.fspath(folder))
     if not os.path.isdir(folder):
         raise validation.InvalidInputError(f"load_policy: there is no run folder {folder!r}")
-    path = os.path.join(folder, run_dir.POLICY)
+    path = os.path.join(folder, layout.POLICY)
     if not os.path.isfile(path):
-        seeds = sorted(
-            name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, run_dir.POLICY))
-        )
+        seeds = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, layout.POLICY)))
         hint = f"; each of its seeds has one: {', '.join(seeds)}" if seeds else ""
-        raise validation.InvalidInputError(f"load_policy: {folder!r} has no {run_dir.POLICY}{hint}")
+        raise validation.InvalidInputError(f"load_policy: {folder!r} has no {layout.POLICY}{hint}")
     return path
 
 
 def _read(path: str, given: Mapping[str, Any]) -> Any:
     try:
-        content = policy_file.read(path)
+        content = policy_archive.read(path)
         model = rebuilding.build(
             rebuilding.recipe_of(content.config, given), sum(array.size for array in content.arrays.values())
         )
@@ -169,19 +167,19 @@ def _read(path: str, given: Mapping[str, Any]) -> Any:
     return model
 
 
-def _set_weights(model: tf.keras.Model, content: policy_file.PolicyFile) -> None:
+def _set_weights(model: tf.keras.Model, content: policy_archive.PolicyFile) -> None:
     """Sets all weights of a model by Keras's own rules, from a new file that holds plain arrays alone."""
     if _num_model_arrays(content) != len(model.variables):
-        raise policy_file.DamagedPolicyError(
+        raise policy_archive.DamagedPolicyError(
             f"it holds {_num_model_arrays(content)} weights, its architecture has {len(model.variables)}"
         )
     with tempfile.TemporaryDirectory() as elsewhere:
         path = os.path.join(elsewhere, "policy.weights.h5")
-        policy_file.write_weights(path, content.arrays)
+        policy_archive.write_weights(path, content.arrays)
         model.load_weights(path)
 
 
-def _num_model_arrays(content: policy_file.PolicyFile) -> int:
+def _num_model_arrays(content: policy_archive.PolicyFile) -> int:
     """Arrays of the model itself; a compiled one has others beside."""
     return sum(name.split("/")[0] not in _COMPILED for name in content.arrays)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys_po_rl.artifacts import readers, run_dir
 from recsys_po_rl.common import validation
+from recsys_po_rl.run_folder import layout, readers
 
 FILE = "per_user.npz"
 _POLICIES, _TOTALS = "policies", "totals"
@@ -28,7 +28,7 @@ def save(folder: str, totals: Mapping[str, np.ndarray]) -> None:
         _TOTALS: np.stack([np.asarray(of_policy, np.float32) for of_policy in totals.values()]),
     }
     np.savez_compressed(buffer, **arrays)  # no objects, so nothing is pickled
-    run_dir.write_bytes(folder, FILE, buffer.getvalue())
+    layout.write_bytes(folder, FILE, buffer.getvalue())
 
 
 def load(folder: str) -> dict[str, np.ndarray]:

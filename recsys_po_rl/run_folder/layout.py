@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
-from recsys_po_rl.artifacts import evaluation_form, readers
 from recsys_po_rl.common import validation
+from recsys_po_rl.run_folder import evaluation_schema, readers
 from recsys_po_rl.version import __version__
 
 METRICS = "metrics.csv"
@@ -296,7 +296,7 @@ def is_finished(folder: str) -> bool:
     if not content.get("finished") or not isinstance(files, list):
         return False
     try:
-        evaluation_form.read(os.path.join(folder, EVALUATION))
+        evaluation_schema.read(os.path.join(folder, EVALUATION))
     except (FileNotFoundError, validation.InvalidInputError):
         return False
     return all(os.path.isfile(os.path.join(folder, str(name))) for name in files)

@@ -7,20 +7,20 @@ import zipfile
 
 import numpy as np
 import pytest
+from tests.reporting.run_folder import evaluation
 
 from recsys_po_rl import gin_text
-from recsys_po_rl.artifacts import evaluation_form, loggers, per_user, readers, run_dir
 from recsys_po_rl.common import regular_files, validation
-from tests.reporting.run_folder import evaluation
+from recsys_po_rl.run_folder import csv_tables, evaluation_schema, layout, per_user, readers
 
 READERS = {
     "json": readers.json_object,
     "csv": readers.table,
     "npz": lambda path: readers.arrays(path, ["a"]),
     "gin": regular_files.text,
-    "rows": loggers.whole_rows,
-    "cut": lambda path: loggers.cut(path, 3),
-    "evaluation": evaluation_form.read,
+    "rows": csv_tables.whole_rows,
+    "cut": lambda path: csv_tables.cut(path, 3),
+    "evaluation": evaluation_schema.read,
 }
 
 
@@ -89,12 +89,12 @@ def test_a_file_whose_size_is_not_told_is_bounded_too():
 def test_json_of_another_kind_is_refused(content, said, tmp_path):
     (tmp_path / "file.json").write_bytes(content)
     assert said in refused(readers.json_object, str(tmp_path / "file.json"))
-    assert run_dir.read_json(str(tmp_path), "file.json") is None
+    assert layout.read_json(str(tmp_path), "file.json") is None
 
 
 def test_json_that_this_project_writes_is_read(tmp_path):
     content = {"a": [1, -2.5, 1e-300, None, True], "b": {"\u00fc\ud800": 2**64}}
-    run_dir.write_json(str(tmp_path), "file.json", content)
+    layout.write_json(str(tmp_path), "file.json", content)
     assert readers.json_object(str(tmp_path / "file.json")) == content
 
 
@@ -116,16 +116,16 @@ def test_a_table_is_read_up_to_its_damage(line, said, num_rows, tmp_path):
     assert found.num_intact == 1
     assert len(found.problems) == 1
     assert any(part in found.problems[0] for part in said.split("|"))
-    assert loggers.whole_rows(str(path)) == [{"step": "1", "x": "0.5"}]
-    assert loggers.cut(str(path), 4) == ["step", "x"]
+    assert csv_tables.whole_rows(str(path)) == [{"step": "1", "x": "0.5"}]
+    assert csv_tables.cut(str(path), 4) == ["step", "x"]
     assert path.read_bytes() == b"step,x\n1,0.5\n"
 
 
 def test_a_step_of_thousands_of_digits_is_no_step(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(f"step,x\n1,0.5\n{'9' * 5000},0.25\n")
-    assert [readers.step_in(row) for row in loggers.whole_rows(str(path))] == [1, None]
-    loggers.cut(str(path), 4)
+    assert [readers.step_in(row) for row in csv_tables.whole_rows(str(path))] == [1, None]
+    csv_tables.cut(str(path), 4)
     assert path.read_text() == "step,x\n1,0.5\n"
 
 
@@ -206,13 +206,13 @@ def test_an_evaluation_of_another_form_is_refused(change, said, tmp_path):
     content = evaluation()
     change(content)
     (tmp_path / "evaluation.json").write_text(json.dumps(content))
-    assert said in refused(evaluation_form.read, str(tmp_path / "evaluation.json"))
+    assert said in refused(evaluation_schema.read, str(tmp_path / "evaluation.json"))
 
 
 def test_an_evaluation_may_have_other_keys_and_lack_some(tmp_path):
     for content in (evaluation(), {**evaluation(), "new": [{}]}, {"policies": {}}):
         (tmp_path / "evaluation.json").write_text(json.dumps(content))
-        assert evaluation_form.read(str(tmp_path / "evaluation.json")) == content
+        assert evaluation_schema.read(str(tmp_path / "evaluation.json")) == content
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "0x" + "f" * 5000, "'" + "x" * 5000], ids=["decimal", "hex", "text"])
@@ -257,4 +257,4 @@ def test_messages_keep_both_ends_when_they_are_cut():
 def test_a_parameter_of_a_world_is_a_number_a_text_or_a_list_of_them(value, tmp_path):
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps({"policies": {}, "world": {"user.untold": value}, "trained_in": {"a": value}}))
-    assert evaluation_form.read(str(path))["world"] == {"user.untold": value}
+    assert evaluation_schema.read(str(path))["world"] == {"user.untold": value}

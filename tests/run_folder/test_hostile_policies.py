@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 import recsys_po_rl
-from recsys_po_rl.artifacts import policy_file, run_dir
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import trained_policy
+from recsys_po_rl.run_folder import layout as layout_lib
+from recsys_po_rl.run_folder import policy_archive, policy_file
 from recsys_po_rl.scoring import keras_parts, rebuilding
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
@@ -34,7 +34,7 @@ def functional(tmp_path_factory):
 
 
 def load(content, folder, **options):
-    (folder / run_dir.POLICY).write_bytes(content)
+    (folder / layout_lib.POLICY).write_bytes(content)
     return recsys_po_rl.load_policy(folder, **options)
 
 
@@ -120,8 +120,8 @@ def test_damaged_bytes_give_a_model_or_one_line(form, own, tmp_path):
         if form == "zip":
             content = hostile.damaged(own, random)
         else:
-            weights = hostile.damaged(members[policy_file.WEIGHTS], random)
-            content = hostile.zipped({**members, policy_file.WEIGHTS: weights})
+            weights = hostile.damaged(members[policy_archive.WEIGHTS], random)
+            content = hostile.zipped({**members, policy_archive.WEIGHTS: weights})
         gives_a_model(content, tmp_path)
 
 
@@ -155,10 +155,10 @@ def test_architectures_that_are_refused(change, says, own, tmp_path):
 def test_json_that_is_refused(own, tmp_path):
     members = hostile.members_of(own)
     for name, content, says in (
-        (policy_file.CONFIG, b"[" * 100_000, "recursion"),
-        (policy_file.CONFIG, b'{"a": NaN}', "its JSON holds NaN"),
-        (policy_file.CONFIG, b'"' + b"x" * policy_file.MAX_JSON_BYTES + b'"', "its config.json is larger than"),
-        (policy_file.METADATA, b"\xff", "decode"),
+        (policy_archive.CONFIG, b"[" * 100_000, "recursion"),
+        (policy_archive.CONFIG, b'{"a": NaN}', "its JSON holds NaN"),
+        (policy_archive.CONFIG, b'"' + b"x" * policy_archive.MAX_JSON_BYTES + b'"', "its config.json is larger than"),
+        (policy_archive.METADATA, b"\xff", "decode"),
     ):
         assert says in refusal(hostile.zipped({**members, name: content}), tmp_path)
 
@@ -292,7 +292,7 @@ def test_an_unregistered_scorer_is_named_when_it_is_saved(tmp_path):
 
     Owner.model(IDS, TIMES)
     with pytest.warns(UserWarning, match=r"Unregistered is not registered with Keras: write @tf.keras.utils.register"):
-        trained_policy.save(str(tmp_path), Owner())
+        policy_file.save(str(tmp_path), Owner())
 
 
 def test_a_scorer_of_operations_is_named_when_it_is_saved(tmp_path):
@@ -302,7 +302,7 @@ def test_a_scorer_of_operations_is_named_when_it_is_saved(tmp_path):
         model = tf.keras.Model([ids, times], tf.cast(ids, tf.float32) * times)
 
     with pytest.warns(UserWarning, match=r"load_policy cannot load it: it names the Keras class 'TFOpLambda'"):
-        trained_policy.save(str(tmp_path), Owner())
+        policy_file.save(str(tmp_path), Owner())
 
 
 def test_variables_that_keras_does_not_save_are_named_when_it_is_saved(tmp_path):
@@ -318,12 +318,12 @@ def test_variables_that_keras_does_not_save_are_named_when_it_is_saved(tmp_path)
 
     Owner.model(IDS, TIMES)
     with pytest.warns(UserWarning, match=r"Keras saved 2 of 3 variables"):
-        trained_policy.save(str(tmp_path), Owner())
+        policy_file.save(str(tmp_path), Owner())
 
 
 def test_metadata_decides_nothing(own, tmp_path):
     metadata = json.dumps({"keras_version": "../x", "date_saved": {"class_name": "function"}}).encode()
-    content = hostile.zipped({**hostile.members_of(own), policy_file.METADATA: metadata})
+    content = hostile.zipped({**hostile.members_of(own), policy_archive.METADATA: metadata})
     assert type(load(content, tmp_path).scorer) is AveragedHistoryModel
 
 
@@ -337,7 +337,7 @@ def test_the_example_of_a_scorer_is_loaded_again(tmp_path):
         pass
 
     Owner.model = model
-    trained_policy.save(str(tmp_path), Owner())
+    policy_file.save(str(tmp_path), Owner())
     given = {"examples>MeanHistoryScorer": MeanHistoryScorer}
     loaded = recsys_po_rl.load_policy(tmp_path, custom_objects=given).scorer
     np.testing.assert_array_equal(loaded(IDS, TIMES).numpy(), model(IDS, TIMES).numpy())

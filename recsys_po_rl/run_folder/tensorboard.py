@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams_api
 
-from recsys_po_rl.artifacts import run_dir
+from recsys_po_rl.run_folder import layout
 
 FOLDER = "tensorboard"  # under the run folder
 
@@ -29,7 +29,7 @@ class EventWriter:
           after_step: the step that the run goes on from. What was written of later steps is cut off, so that no step is
             there twice; at 0 everything is.
         """
-        path = run_dir.make_subfolder(folder, FOLDER)
+        path = layout.make_subfolder(folder, FOLDER)
         cut(path, after_step)
         self._writer = tf.summary.create_file_writer(path)
 

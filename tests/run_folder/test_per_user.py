@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys_po_rl.artifacts import per_user
 from recsys_po_rl.common import validation
+from recsys_po_rl.run_folder import per_user
 
 TOTALS = {"learned": np.array([1.5, 2.0, 3.25]), "a/strange <name>": np.array([0.1, -1.0, 0.0])}
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl.artifacts import policy_file, run_dir
+from recsys_po_rl.run_folder import layout, policy_archive
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 
 DOCS, HISTORY = 5, 3
@@ -35,8 +35,8 @@ def own():
 
 def saved(model, folder: pathlib.Path) -> bytes:
     """Bytes of a model's policy file."""
-    model.save(folder / run_dir.POLICY)
-    return (folder / run_dir.POLICY).read_bytes()
+    model.save(folder / layout.POLICY)
+    return (folder / layout.POLICY).read_bytes()
 
 
 def members_of(content: bytes) -> dict[str, bytes]:
@@ -56,21 +56,21 @@ def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
 
 def with_config(content: bytes, config) -> bytes:
     """A policy file with another architecture."""
-    return zipped({**members_of(content), policy_file.CONFIG: json.dumps(config).encode()})
+    return zipped({**members_of(content), policy_archive.CONFIG: json.dumps(config).encode()})
 
 
 def with_weights(content: bytes, change) -> bytes:
     """A policy file whose HDF5 file was changed by a function of the open file."""
     members = members_of(content)
-    file = io.BytesIO(members[policy_file.WEIGHTS])
+    file = io.BytesIO(members[policy_archive.WEIGHTS])
     with h5py.File(file, "r+") as opened:
         change(opened)
-    return zipped({**members, policy_file.WEIGHTS: file.getvalue()})
+    return zipped({**members, policy_archive.WEIGHTS: file.getvalue()})
 
 
 def config_of(content: bytes):
     """A policy file's architecture."""
-    return json.loads(members_of(content)[policy_file.CONFIG])
+    return json.loads(members_of(content)[policy_archive.CONFIG])
 
 
 def calling(function: dict, command: str) -> dict:

@@ -5,7 +5,7 @@ import io
 import os
 from typing import Any, Optional
 
-from recsys_po_rl.artifacts import readers
+from recsys_po_rl.run_folder import readers
 
 
 class CsvLogger:

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from recsys_po_rl.artifacts import readers
 from recsys_po_rl.common import validation
+from recsys_po_rl.run_folder import readers
 
 MAX_COUNT = 10**15  # of users, slates, steps
 MAX_SEED = 2**32 - 1

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl import gin_text
-from recsys_po_rl.artifacts import evaluation_form, readers, run_dir
 from recsys_po_rl.common import regular_files
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.reporting.numbers import as_number
+from recsys_po_rl.run_folder import evaluation_schema, layout, readers
 
 Row = Mapping[str, str]
 _SEED_FOLDER = re.compile(r"seed_(\d+)")
@@ -49,7 +49,7 @@ class RunFiles:
     @property
     def evaluation_problem(self) -> Optional[str]:
         """Why the run's own evaluation.json cannot be read; None if it can, or is missing."""
-        return next((line for line in self.problems if line.startswith(run_dir.EVALUATION)), None)
+        return next((line for line in self.problems if line.startswith(layout.EVALUATION)), None)
 
     @property
     def parts(self) -> Sequence["RunFiles"]:
@@ -87,7 +87,7 @@ def read(folder: str) -> RunFiles:
         raise validation_lib.InvalidInputError(f"{folder!r} is no folder: a run folder is needed")
     run = _read_one(folder)
     if not run.seeds and run.config is None and run.evaluation is None and not run.metrics and not run.problems:
-        names = f"{run_dir.CONFIG}, {run_dir.METRICS} or {run_dir.EVALUATION}"
+        names = f"{layout.CONFIG}, {layout.METRICS} or {layout.EVALUATION}"
         raise validation_lib.InvalidInputError(f"{folder!r} holds no run: there is no {names}")
     return run
 
@@ -95,7 +95,7 @@ def read(folder: str) -> RunFiles:
 def _read_one(folder: str) -> RunFiles:
     problems: list[str] = []
     seeds = [_read_one(os.path.join(folder, name)) for name in _seed_folders(folder)]
-    names = {"metrics": run_dir.METRICS, "validation": run_dir.VALIDATION, "alarms": run_dir.ALARMS}
+    names = {"metrics": layout.METRICS, "validation": layout.VALIDATION, "alarms": layout.ALARMS}
     tables: dict[str, Any] = {
         field: [row for of_seed in seeds for row in getattr(of_seed, field)] or _rows(folder, name, problems)
         for field, name in names.items()
@@ -103,10 +103,10 @@ def _read_one(folder: str) -> RunFiles:
     contents: dict[str, Any] = {
         field: _json(folder, name, problems)
         for field, name in (
-            ("environment", run_dir.ENVIRONMENT),
-            ("evaluation", run_dir.EVALUATION),
-            ("portrait", run_dir.PORTRAIT),
-            ("timings", run_dir.TIMINGS),
+            ("environment", layout.ENVIRONMENT),
+            ("evaluation", layout.EVALUATION),
+            ("portrait", layout.PORTRAIT),
+            ("timings", layout.TIMINGS),
         )
     }
     config = _config(folder, problems)
@@ -157,7 +157,7 @@ def _seed_folders(folder: str) -> list[str]:
 def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any]]:
     path = os.path.join(folder, name)
     try:
-        return evaluation_form.read(path) if name == run_dir.EVALUATION else readers.json_object(path)
+        return evaluation_schema.read(path) if name == layout.EVALUATION else readers.json_object(path)
     except FileNotFoundError:
         return None
     except validation_lib.InvalidInputError as error:
@@ -166,7 +166,7 @@ def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any
 
 
 def _config(folder: str, problems: list[str]) -> Optional[dict[str, str]]:
-    name = run_dir.CONFIG
+    name = layout.CONFIG
     try:
         text = regular_files.text(os.path.join(folder, name))
     except FileNotFoundError:

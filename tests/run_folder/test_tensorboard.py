@@ -8,11 +8,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from recsys_po_rl.artifacts import events
+from recsys_po_rl.run_folder import tensorboard
 
 
 def read(folder):
-    accumulator = EventAccumulator(str(folder / events.FOLDER), size_guidance={"tensors": 0})
+    accumulator = EventAccumulator(str(folder / tensorboard.FOLDER), size_guidance={"tensors": 0})
     accumulator.Reload()
     return accumulator
 
@@ -24,11 +24,11 @@ def scalars(folder, name):
 
 
 def files(folder):
-    return sorted(os.listdir(folder / events.FOLDER))
+    return sorted(os.listdir(folder / tensorboard.FOLDER))
 
 
 def test_scalars_are_visible_before_the_file_is_closed(tmp_path):
-    writer = events.EventWriter(str(tmp_path))
+    writer = tensorboard.EventWriter(str(tmp_path))
     for step in (1, 2, 3):
         writer.scalars(step, {"train/reward": 10.0 * step, "time/step_seconds": 0.25})
         assert scalars(tmp_path, "train/reward") == [(done, 10.0 * done) for done in range(1, step + 1)]
@@ -37,14 +37,14 @@ def test_scalars_are_visible_before_the_file_is_closed(tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):
-    writer = events.EventWriter(str(tmp_path))
+    writer = tensorboard.EventWriter(str(tmp_path))
     writer.scalars(1, {"train/reward": 1.0, "train/explained_variance": math.nan, "train/gradient_norm": math.inf})
     writer.close()
     assert read(tmp_path).Tags()["tensors"] == ["train/reward"]
 
 
 def test_hyperparameters_are_there_once(tmp_path):
-    writer = events.EventWriter(str(tmp_path))
+    writer = tensorboard.EventWriter(str(tmp_path))
     writer.hyperparameters({"seed": 3, "learning_rate": 0.5, "optimizer": "Adam", "greedy": False})
     writer.close()
     tags = read(tmp_path).PluginTagToContent("hparams")
@@ -56,7 +56,7 @@ def test_hyperparameters_are_there_once(tmp_path):
 
 
 def test_texts_are_read_back(tmp_path):
-    writer = events.EventWriter(str(tmp_path))
+    writer = tensorboard.EventWriter(str(tmp_path))
     writer.text(4, "alarms/entropy_low", "the entropy fell")
     writer.close()
     (event,) = read(tmp_path).Tensors("alarms/entropy_low")
@@ -64,7 +64,7 @@ def test_texts_are_read_back(tmp_path):
 
 
 def interrupted(folder, num_steps=5):
-    writer = events.EventWriter(str(folder))
+    writer = tensorboard.EventWriter(str(folder))
     writer.hyperparameters({"seed": 3})
     for step in range(1, num_steps + 1):
         writer.scalars(step, {"train/reward": float(step)})
@@ -74,7 +74,7 @@ def interrupted(folder, num_steps=5):
 def test_steps_after_the_checkpoint_are_not_there_twice(tmp_path):
     interrupted(tmp_path)
     before = {event.step: event.wall_time for event in read(tmp_path).Tensors("train/reward")}
-    writer = events.EventWriter(str(tmp_path), after_step=3)
+    writer = tensorboard.EventWriter(str(tmp_path), after_step=3)
     for step in (4, 5, 6):
         writer.scalars(step, {"train/reward": 100.0 + step})
     writer.close()
@@ -87,8 +87,8 @@ def test_steps_after_the_checkpoint_are_not_there_twice(tmp_path):
 
 def test_a_run_that_starts_anew_keeps_no_events(tmp_path):
     interrupted(tmp_path)
-    (tmp_path / events.FOLDER / "notes.txt").write_text("of others")
-    events.EventWriter(str(tmp_path)).close()
+    (tmp_path / tensorboard.FOLDER / "notes.txt").write_text("of others")
+    tensorboard.EventWriter(str(tmp_path)).close()
     assert "train/reward" not in read(tmp_path).Tags()["tensors"]
     assert "notes.txt" in files(tmp_path)
 
@@ -97,9 +97,9 @@ def test_a_run_that_starts_anew_keeps_no_events(tmp_path):
 def test_half_a_record_of_a_killed_run_is_cut_off(tmp_path, lost_bytes):
     interrupted(tmp_path)
     (name,) = files(tmp_path)
-    path = tmp_path / events.FOLDER / name
+    path = tmp_path / tensorboard.FOLDER / name
     path.write_bytes(path.read_bytes()[:-lost_bytes])
-    writer = events.EventWriter(str(tmp_path), after_step=4)
+    writer = tensorboard.EventWriter(str(tmp_path), after_step=4)
     writer.scalars(5, {"train/reward": 5.0})
     writer.close()
     assert scalars(tmp_path, "train/reward") == [(step, float(step)) for step in range(1, 6)]
@@ -109,14 +109,14 @@ def test_half_a_record_of_a_killed_run_is_cut_off(tmp_path, lost_bytes):
 def test_a_failure_while_cutting_keeps_the_file(tmp_path, monkeypatch):
     interrupted(tmp_path)
     (name,) = files(tmp_path)
-    content = (tmp_path / events.FOLDER / name).read_bytes()
+    content = (tmp_path / tensorboard.FOLDER / name).read_bytes()
 
     def fail(*args):
         raise OSError("disk")
 
     with monkeypatch.context() as patched:
-        patched.setattr(events.os, "replace", fail)
+        patched.setattr(tensorboard.os, "replace", fail)
         with pytest.raises(OSError, match="disk"):
-            events.cut(str(tmp_path / events.FOLDER), 3)
+            tensorboard.cut(str(tmp_path / tensorboard.FOLDER), 3)
     assert files(tmp_path) == [name]
-    assert (tmp_path / events.FOLDER / name).read_bytes() == content
+    assert (tmp_path / tensorboard.FOLDER / name).read_bytes() == content

@@ -8,8 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from recsys_po_rl.artifacts import run_dir
 from recsys_po_rl.common import validation
+from recsys_po_rl.run_folder import layout
 from recsys_po_rl.version import __version__
 
 # free_path
@@ -17,43 +17,43 @@ from recsys_po_rl.version import __version__
 
 def test_a_new_folder_is_free_and_is_not_made_yet(tmp_path):
     wanted = str(tmp_path / "deep" / "run")
-    assert run_dir.free_path(wanted) == wanted
+    assert layout.free_path(wanted) == wanted
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_object_comes_back_as_text(tmp_path):
-    assert run_dir.free_path(tmp_path / "run") == str(tmp_path / "run")
+    assert layout.free_path(tmp_path / "run") == str(tmp_path / "run")
 
 
 def test_a_relative_folder_is_free(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_dir.free_path("run") == "run"
+    assert layout.free_path("run") == "run"
 
 
 def test_an_existing_empty_folder_is_free(tmp_path):
-    assert run_dir.free_path(str(tmp_path)) == str(tmp_path)
+    assert layout.free_path(str(tmp_path)) == str(tmp_path)
 
 
 def test_a_folder_with_files_of_others_is_free(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert run_dir.free_path(str(tmp_path)) == str(tmp_path)
+    assert layout.free_path(str(tmp_path)) == str(tmp_path)
 
 
 @pytest.mark.parametrize(
     "name",
-    [run_dir.METRICS, run_dir.CONFIG, run_dir.EVALUATION, run_dir.ENVIRONMENT, "checkpoints", "tensorboard", "seed_0"],
+    [layout.METRICS, layout.CONFIG, layout.EVALUATION, layout.ENVIRONMENT, "checkpoints", "tensorboard", "seed_0"],
 )
 def test_a_folder_that_holds_a_run_is_refused(tmp_path, name):
     (tmp_path / name).write_text("")
     with pytest.raises(validation.InvalidInputError) as error:
-        run_dir.free_path(str(tmp_path))
+        layout.free_path(str(tmp_path))
     assert str(error.value) == f"output_dir {str(tmp_path)!r} already holds a run ({name}): choose another"
 
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(validation.InvalidInputError, match=r"^output_dir .*file' is a file, a folder is needed$"):
-        run_dir.free_path(str(tmp_path / "file"))
+        layout.free_path(str(tmp_path / "file"))
 
 
 # A folder without write permission would not do: the superuser may write there all the same.
@@ -61,19 +61,19 @@ def test_a_file_is_refused(tmp_path):
 def test_a_folder_below_a_file_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("")
     with pytest.raises(validation.InvalidInputError, match=r"^output_dir .* cannot be made: .*file' is not writable$"):
-        run_dir.free_path(str(tmp_path / "file" / below))
+        layout.free_path(str(tmp_path / "file" / below))
 
 
 def test_a_folder_without_write_permission_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_dir.os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(layout.os, "access", lambda path, mode: mode != os.W_OK)
     with pytest.raises(validation.InvalidInputError, match=r"is not writable$"):
-        run_dir.free_path(str(tmp_path / "run"))
+        layout.free_path(str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("output_dir", [3, b"run", ["run"]])
 def test_what_is_no_path_is_refused(output_dir):
     with pytest.raises(validation.InvalidTypeError, match=r"^output_dir must be a path, got "):
-        run_dir.free_path(output_dir)
+        layout.free_path(output_dir)
 
 
 def test_time_stamped_folders_never_collide(tmp_path, monkeypatch):
@@ -82,10 +82,10 @@ def test_time_stamped_folders_never_collide(tmp_path, monkeypatch):
         def now(cls, tz=None):
             return cls(2031, 2, 3, 4, 5, 6, tzinfo=tz)
 
-    monkeypatch.setattr(run_dir, "datetime", types.SimpleNamespace(datetime=StoppedClock))
+    monkeypatch.setattr(layout, "datetime", types.SimpleNamespace(datetime=StoppedClock))
     names = []
     for _ in range(4):
-        folder = run_dir.free_path(None, under=str(tmp_path))
+        folder = layout.free_path(None, under=str(tmp_path))
         assert not os.path.exists(folder)
         os.makedirs(folder)
         names.append(os.path.relpath(folder, tmp_path))
@@ -94,7 +94,7 @@ def test_time_stamped_folders_never_collide(tmp_path, monkeypatch):
 
 def test_time_stamped_folders_go_below_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert os.path.dirname(run_dir.free_path(None)) == "runs"
+    assert os.path.dirname(layout.free_path(None)) == "runs"
 
 
 # write_text
@@ -103,16 +103,16 @@ def test_time_stamped_folders_go_below_runs(tmp_path, monkeypatch):
 def test_write_text_replaces_the_file(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    run_dir.write_text(str(folder), "note.txt", "old, and longer than what follows\n")
-    run_dir.write_text(str(folder), "note.txt", "new ü\n")
+    layout.write_text(str(folder), "note.txt", "old, and longer than what follows\n")
+    layout.write_text(str(folder), "note.txt", "new ü\n")
     assert (folder / "note.txt").read_bytes() == "new ü\n".encode()
     assert [path.name for path in folder.iterdir()] == ["note.txt"]
 
 
 def test_a_failure_while_writing_keeps_the_old_content_and_leaves_no_temporary_file(tmp_path):
-    run_dir.write_text(str(tmp_path), "note.txt", "old")
+    layout.write_text(str(tmp_path), "note.txt", "old")
     with pytest.raises(UnicodeEncodeError):
-        run_dir.write_text(str(tmp_path), "note.txt", "new" * 10_000 + "\ud800")  # a lone surrogate has no UTF-8
+        layout.write_text(str(tmp_path), "note.txt", "new" * 10_000 + "\ud800")  # a lone surrogate has no UTF-8
     assert (tmp_path / "note.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
@@ -122,15 +122,15 @@ def test_a_failure_while_writing_keeps_the_old_content_and_leaves_no_temporary_f
 def test_a_failure_after_writing_keeps_the_old_content_and_leaves_no_temporary_file(
     tmp_path, monkeypatch, step, error_type
 ):
-    run_dir.write_text(str(tmp_path), "note.txt", "old")
+    layout.write_text(str(tmp_path), "note.txt", "old")
 
     def fail(*args, **options):
         raise error_type(step)
 
     with monkeypatch.context() as patched:
-        patched.setattr(run_dir.os, step, fail)
+        patched.setattr(layout.os, step, fail)
         with pytest.raises(error_type, match=step):
-            run_dir.write_text(str(tmp_path), "note.txt", "new")
+            layout.write_text(str(tmp_path), "note.txt", "new")
     assert (tmp_path / "note.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
@@ -139,7 +139,7 @@ def test_a_failure_after_writing_keeps_the_old_content_and_leaves_no_temporary_f
 def test_permissions_follow_the_umask(tmp_path, umask, permissions):
     before = os.umask(umask)
     try:
-        run_dir.write_text(str(tmp_path), "note.txt", "text")
+        layout.write_text(str(tmp_path), "note.txt", "text")
         assert os.umask(umask) == umask  # and the umask is what it was
     finally:
         os.umask(before)
@@ -157,7 +157,7 @@ def test_write_json_turns_infinite_and_undefined_numbers_into_null(tmp_path):
         "flag": True,
         "nothing": None,
     }
-    run_dir.write_json(str(tmp_path), "evaluation.json", content)
+    layout.write_json(str(tmp_path), "evaluation.json", content)
     text = (tmp_path / "evaluation.json").read_text()
     assert text.endswith("}\n")
     assert json.loads(text, parse_constant=pytest.fail) == {
@@ -171,14 +171,14 @@ def test_write_json_turns_infinite_and_undefined_numbers_into_null(tmp_path):
 
 def test_write_json_keeps_every_digit(tmp_path):
     numbers = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308, 2**60 + 1]
-    run_dir.write_json(str(tmp_path), "numbers.json", numbers)
+    layout.write_json(str(tmp_path), "numbers.json", numbers)
     assert json.loads((tmp_path / "numbers.json").read_text()) == numbers
 
 
 def test_write_json_of_what_json_has_not_keeps_the_old_file(tmp_path):
-    run_dir.write_json(str(tmp_path), "numbers.json", [1])
+    layout.write_json(str(tmp_path), "numbers.json", [1])
     with pytest.raises(TypeError):
-        run_dir.write_json(str(tmp_path), "numbers.json", [object()])
+        layout.write_json(str(tmp_path), "numbers.json", [object()])
     assert json.loads((tmp_path / "numbers.json").read_text()) == [1]
     assert [path.name for path in tmp_path.iterdir()] == ["numbers.json"]
 
@@ -188,9 +188,9 @@ def test_write_json_of_what_json_has_not_keeps_the_old_file(tmp_path):
 
 def test_environment_tells_versions_seeds_machine_command_and_time(tmp_path):
     before = datetime.datetime.now().astimezone().replace(microsecond=0)
-    environment = run_dir.environment((3, 4))
+    environment = layout.environment((3, 4))
     assert list(environment) == ["run", "versions", "seeds", "machine", "command", "started"]
-    assert environment["run"] != run_dir.environment((3, 4))["run"]
+    assert environment["run"] != layout.environment((3, 4))["run"]
     assert environment["seeds"] == [3, 4]
     assert environment["command"] == sys.argv
     assert set(environment["machine"]) == {"platform", "processor", "cpu_count"}
@@ -205,22 +205,22 @@ def test_environment_tells_versions_seeds_machine_command_and_time(tmp_path):
     assert "unknown" not in versions.values()
     started = datetime.datetime.fromisoformat(environment["started"])
     assert before <= started <= datetime.datetime.now().astimezone()
-    run_dir.write_json(str(tmp_path), run_dir.ENVIRONMENT, environment)
-    assert json.loads((tmp_path / run_dir.ENVIRONMENT).read_text()) == environment
+    layout.write_json(str(tmp_path), layout.ENVIRONMENT, environment)
+    assert json.loads((tmp_path / layout.ENVIRONMENT).read_text()) == environment
 
 
 def test_environment_names_packages_that_are_not_installed(monkeypatch):
-    monkeypatch.setattr(run_dir, "_PACKAGES", ("numpy", "no-package-of-this-name"))
-    versions = run_dir.environment(())["versions"]
+    monkeypatch.setattr(layout, "_PACKAGES", ("numpy", "no-package-of-this-name"))
+    versions = layout.environment(())["versions"]
     assert versions["no-package-of-this-name"] == "unknown"
     assert versions["numpy"] == np.__version__
 
 
 def test_two_runs_that_start_in_the_same_second_get_two_folders(tmp_path, monkeypatch):
-    folders = [run_dir.create(None, under=str(tmp_path / "runs")) for _ in range(3)]
+    folders = [layout.create(None, under=str(tmp_path / "runs")) for _ in range(3)]
     assert len(set(folders)) == 3
     # Another process takes the folder between the look and the making of it.
-    real, taken = run_dir.free_path, []
+    real, taken = layout.free_path, []
 
     def overtaken(output_dir, under="runs"):
         path = real(output_dir, under)
@@ -229,10 +229,10 @@ def test_two_runs_that_start_in_the_same_second_get_two_folders(tmp_path, monkey
             os.makedirs(path)
         return path
 
-    monkeypatch.setattr(run_dir, "free_path", overtaken)
-    assert run_dir.create(None, under=str(tmp_path / "runs")) not in taken
+    monkeypatch.setattr(layout, "free_path", overtaken)
+    assert layout.create(None, under=str(tmp_path / "runs")) not in taken
 
 
 def test_an_empty_path_is_refused():
     with pytest.raises(validation.InvalidInputError, match="output_dir must be a path, got ''"):
-        run_dir.free_path("")
+        layout.free_path("")

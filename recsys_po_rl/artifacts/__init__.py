@@ -1,1 +1,0 @@
-"""Files in and out: run folders, tables. No modelling."""
