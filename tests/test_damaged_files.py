@@ -12,7 +12,8 @@ from tests.reporting.run_folder import write_run
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, evaluate, resuming
-from recsys_po_rl.reporting import compare, compare_page, report
+from recsys_po_rl.reporting import comparison as comparison_lib
+from recsys_po_rl.reporting.html import comparison_page, report
 from recsys_po_rl.run_folder import checkpoints, csv_tables, evaluation_schema, layout, per_user, run_files
 from recsys_po_rl.training import loop
 
@@ -78,9 +79,9 @@ def use(runs):
 
     def compared(unpaired):
         found = [run_files.read(one), run_files.read(other)]
-        comparison = compare.compare(found, unpaired)
-        assert compare_page.page(comparison, found).encode()
-        assert compare_page.text(comparison, [run.config for run in found])
+        comparison = comparison_lib.compare(found, unpaired)
+        assert comparison_page.page(comparison, found).encode()
+        assert comparison_page.text(comparison, [run.config for run in found])
 
     def resumed():
         resuming.raise_if_other(one, [0], {"horizon": "8"})
@@ -284,4 +285,4 @@ def test_a_damaged_evaluation_is_said_by_report_and_compare(runs):
     assert "evaluation.json cannot be read, see above" in page
     assert "has 400 digits" in page
     with pytest.raises(validation.InvalidInputError, match=r"evaluation\.json is no JSON: .* has 400 digits"):
-        compare.compare([run_files.read(str(runs / name)) for name in ("one", "other")])
+        comparison_lib.compare([run_files.read(str(runs / name)) for name in ("one", "other")])

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Optional
 
 from recsys_po_rl.common import output, validation
-from recsys_po_rl.reporting import compare as compare_lib
-from recsys_po_rl.reporting import compare_page
-from recsys_po_rl.reporting.compare import Comparison
+from recsys_po_rl.reporting import comparison as compare_lib
+from recsys_po_rl.reporting.comparison import Comparison
+from recsys_po_rl.reporting.html import comparison_page
 from recsys_po_rl.run_folder import layout, run_files
 
 PAGE = "compare.html"
@@ -38,7 +38,7 @@ def compare(
         raise validation.InvalidInputError(
             f"output_dir {output_dir!r} already holds a comparison ({PAGE}): choose another"
         )
-    page = compare_page.page(comparison, runs)
+    page = comparison_page.page(comparison, runs)
     layout.free_path(output_dir, UNDER)
     try:
         folder = layout.create(output_dir, UNDER)
@@ -46,6 +46,6 @@ def compare(
     except OSError as error:
         raise validation.InvalidInputError(f"{PAGE} cannot be written: {error.strerror}") from error
     if not quiet:
-        output.say(compare_page.text(comparison, [run.config for run in runs]))
+        output.say(comparison_page.text(comparison, [run.config for run in runs]))
         output.say(f"\npage: {os.path.join(folder, PAGE)}")
     return comparison

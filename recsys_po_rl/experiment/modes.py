@@ -47,7 +47,7 @@ def report(flags: Any) -> None:
     Args:
       flags: runs (list of text).
     """
-    from recsys_po_rl.experiment import report as report_lib
+    from recsys_po_rl.reporting import pages as report_lib
 
     for run_dir in flags.runs:
         output.say(f"report: {report_lib.report(layout)}")

@@ -9,10 +9,10 @@ from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
-from recsys_po_rl.experiment import report as report_lib
 from recsys_po_rl.experiment.seed_run import Plan, SeedResult
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.reporting import figures
+from recsys_po_rl.reporting import pages as report_lib
 from recsys_po_rl.run_folder import evaluation_schema, layout, readers
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import report, seed_run
+from recsys_po_rl.experiment import seed_run
+from recsys_po_rl.reporting import pages
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training import diagnostics
 from recsys_po_rl.training.learner import StepResult
@@ -93,7 +94,7 @@ def make_evaluations_cheap(setattr_):
     setattr_(diagnostics, "gradient_variances", lambda learner, keys: {"none": float(learner.critic.mean), "mean": 1.0})
     setattr_(evaluator, "pooled", lambda entries: {"of": entries})
     setattr_(price, "pooled", lambda prices: prices[0])
-    setattr_(report, "report", lambda folder: layout.write_text(folder, layout.REPORT, "a page"))
+    setattr_(pages, "report", lambda folder: layout.write_text(folder, layout.REPORT, "a page"))
 
 
 TOY = dict(

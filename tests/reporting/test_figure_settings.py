@@ -8,8 +8,8 @@ import pathlib
 import matplotlib
 import pytest
 
-from recsys_po_rl.experiment import command_line, experiment, modes, report, train_and_evaluate
-from recsys_po_rl.reporting import figures
+from recsys_po_rl.experiment import command_line, experiment, modes, train_and_evaluate
+from recsys_po_rl.reporting import figures, pages
 from recsys_po_rl.run_folder import layout
 
 
@@ -78,7 +78,7 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
     monkeypatch.setattr(toy_run.seed_run, "evaluate_policies", evaluation)
     monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
     monkeypatch.setattr(figures, "price_figure", fail)
-    monkeypatch.setattr(report, "report", fail)
+    monkeypatch.setattr(pages, "report", fail)
     run = {"seeds": (3,), "output_dir": str(tmp_path / "run"), **toy_run.TOY}
     monkeypatch.setitem(modes.MODES, "toy", lambda flags: experiment(**run))
     assert command_line.run(toy_run.types.SimpleNamespace(mode="toy")) == 0

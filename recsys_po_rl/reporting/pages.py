@@ -3,7 +3,7 @@
 import os
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.reporting import report as report_lib
+from recsys_po_rl.reporting.html import report as report_lib
 from recsys_po_rl.run_folder import layout as run_dir_lib
 from recsys_po_rl.run_folder import run_files
 

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from recsys_po_rl.reporting import charts
-from recsys_po_rl.reporting.charts import Mark, Series
+from recsys_po_rl.reporting.html import charts
+from recsys_po_rl.reporting.html.charts import Mark, Series
 
 
 def svg_of(figure):

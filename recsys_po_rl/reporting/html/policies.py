@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from recsys_po_rl.evaluation import price as price_lib
-from recsys_po_rl.reporting import markup, numbers
-from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting import numbers
+from recsys_po_rl.reporting.html import markup
+from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.numbers import estimate, fixed, interval, is_interval, is_number, percent, percent_interval
 
 LEARNED = "learned"

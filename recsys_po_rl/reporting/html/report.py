@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from recsys_po_rl import gin_text
-from recsys_po_rl.reporting import markup, policies_section, training_section, users_section
-from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting.html import markup, policies, training, users
+from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.numbers import as_number, estimate, fixed, is_number
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.run_folder.run_files import RunFiles
@@ -32,13 +32,13 @@ def page(run: RunFiles) -> str:
 
     known, done = evaluation or {}, evaluation is not None
     add("In three sentences", lambda: _verdict(known), done, no_evaluation)
-    add("Policies", lambda: policies_section.table(known), done, no_evaluation)
-    add("The price of partial observability", lambda: policies_section.price(known), done, no_evaluation)
+    add("Policies", lambda: policies.table(known), done, no_evaluation)
+    add("The price of partial observability", lambda: policies.price(known), done, no_evaluation)
     elsewhere = element("p", "This is an evaluation of a trained policy: the training is in the run that it evaluates.")
-    add("Training", lambda: training_section.learning(run), "changed" not in known, elsewhere)
+    add("Training", lambda: training.learning(run), "changed" not in known, elsewhere)
     no_portrait = element("p", f"There is no {layout.PORTRAIT} yet: the evaluation writes it.")
-    add("Users over the horizon", lambda: users_section.users(portraits), bool(portraits), no_portrait)
-    add("What the policy shows", lambda: users_section.shown(portraits, names), bool(portraits), no_portrait)
+    add("Users over the horizon", lambda: users.users(portraits), bool(portraits), no_portrait)
+    add("What the policy shows", lambda: users.shown(portraits, names), bool(portraits), no_portrait)
     add("What was run", lambda: _what_was_run(run))
     return markup.page(f"Report of {run.name}", _lead(run, of_seed), sections)
 
@@ -51,9 +51,7 @@ def _evaluation(run: RunFiles) -> tuple[Optional[Mapping[str, Any]], Optional[st
 
 
 def _verdict(evaluation: Mapping[str, Any]) -> Html:
-    return element(
-        "div", [element("p", sentence) for sentence in policies_section.verdict(evaluation)], class_="verdict"
-    )
+    return element("div", [element("p", sentence) for sentence in policies.verdict(evaluation)], class_="verdict")
 
 
 def _lead(run: RunFiles, of_seed: Optional[str]) -> list[Html]:

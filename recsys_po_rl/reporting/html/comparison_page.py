@@ -5,12 +5,12 @@ from typing import Any, Optional
 
 from recsys_po_rl.evaluation import portrait as portrait_lib
 from recsys_po_rl.evaluation.statistics import Estimate
-from recsys_po_rl.reporting import charts, markup, report, training_section, users_section
-from recsys_po_rl.reporting.charts import Series
-from recsys_po_rl.reporting.compare import LEARNED, Comparison
-from recsys_po_rl.reporting.markup import Html, element
+from recsys_po_rl.reporting.comparison import LEARNED, Comparison
+from recsys_po_rl.reporting.html import charts, markup, report, training, users
+from recsys_po_rl.reporting.html.charts import Series
+from recsys_po_rl.reporting.html.markup import Html, element
+from recsys_po_rl.reporting.html.style import NUM_STYLES
 from recsys_po_rl.reporting.numbers import estimate, fixed, interval
-from recsys_po_rl.reporting.style import NUM_STYLES
 from recsys_po_rl.run_folder.run_files import RunFiles, curve
 
 FIRST_STYLE = 1  # of the lines of runs; style 0 is the text's colour
@@ -125,7 +125,7 @@ def _curves(runs: Sequence[RunFiles], names: Sequence[str], styles: Sequence[int
         series = [
             line
             for name, of, style in zip(names, rows, styles)
-            for line in training_section.as_series(name, curve(of, training_section.REWARD), style)
+            for line in training.as_series(name, curve(of, training.REWARD), style)
         ]
         drawn.append(charts.line_chart(title, series, "training step"))
     return [charts.legend(list(zip(names, styles))), element("div", drawn, class_="charts")]
@@ -138,10 +138,10 @@ def _users(comparison: Comparison, runs: Sequence[RunFiles], styles: Sequence[in
     if not known:
         return [element("p", "No run has a portrait.json.")]
     drawn = []
-    for measure, title in users_section.MEASURES.items():
+    for measure, title in users.MEASURES.items():
         series = []
         for place in known:
-            of = users_section.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
+            of = users.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
             if of is not None:
                 middles = [(begin + end) / 2 for begin, end in portraits[place][0]["parts"]]
                 series.append(Series(names[place], middles, of.mean, of.low, of.high, styles[place]))

@@ -8,7 +8,8 @@ from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, write_
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import statistics
-from recsys_po_rl.reporting import compare, compare_page
+from recsys_po_rl.reporting import comparison as comparison_lib
+from recsys_po_rl.reporting.html import comparison_page
 from recsys_po_rl.run_folder import per_user, run_files
 
 N = 200
@@ -26,7 +27,7 @@ def write(folder, learned=60.0, seed=0, num_users=N, noise=1.0, **options):
 
 
 def compared(*folders, **options):
-    return compare.compare([run_files.read(str(folder)) for folder in folders], **options)
+    return comparison_lib.compare([run_files.read(str(folder)) for folder in folders], **options)
 
 
 def change(folder, **entries):
@@ -185,7 +186,7 @@ def test_text_says_what_differs(tmp_path):
     one = write(tmp_path / "one", config="a.b.c = 1\n")
     other = write(tmp_path / "other", 57.5, config="a.b.c = 2\na.b.d = 3\n")
     runs = [run_files.read(str(folder)) for folder in (one, other)]
-    text = compare_page.text(compare.compare(runs), [run.config for run in runs])
+    text = comparison_page.text(comparison_lib.compare(runs), [run.config for run in runs])
     assert text.splitlines()[0] == (
         "Cumulative consumed time per user over 8 slates; 95% intervals over users; "
         "differences are paired, on the same 200 users with the same luck."
@@ -210,8 +211,8 @@ def test_the_page_shows_both_runs_and_nothing_hostile(tmp_path):
     (other / "evaluation.json").write_text(json.dumps(content))
     (other / "environment.json").write_text(json.dumps({"versions": {text: text for text in HOSTILE}}))
     runs = [run_files.read(str(folder)) for folder in (one, other)]
-    found = compare.compare(runs)
-    page = Page(compare_page.page(found, runs))
+    found = comparison_lib.compare(runs)
+    page = Page(comparison_page.page(found, runs))
     assert "cannot be shown" not in page.text
     assert [text for level, text in page.headings if level == 2] == [
         "In short", "Policies", "Learning curves", "Users over the horizon, under the learned policies",
@@ -224,12 +225,12 @@ def test_the_page_shows_both_runs_and_nothing_hostile(tmp_path):
     )
     for text in HOSTILE[:4]:
         assert page.text.count(" ".join(text.split())) >= 2, text
-    printed = compare_page.text(found, [run.config for run in runs])
+    printed = comparison_page.text(found, [run.config for run in runs])
     assert all(letter.isprintable() or letter == "\n" for letter in printed)
 
 
 def test_where_a_configuration_is_unknown_no_difference_is_claimed(tmp_path):
     comparison = compared(write(tmp_path / "one"), write(tmp_path / "other", 62.0))
-    text = compare_page.text(comparison, [{"recsys_po_rl.experiment.horizon": "100"}, None])
+    text = comparison_page.text(comparison, [{"recsys_po_rl.experiment.horizon": "100"}, None])
     assert "Configuration differences: not known, other has no config.gin that can be read" in text
     assert "not bound" not in text

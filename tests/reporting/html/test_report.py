@@ -7,7 +7,7 @@ import re
 import pytest
 from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, portrait, write_run
 
-from recsys_po_rl.reporting import report, users_section
+from recsys_po_rl.reporting.html import report, users
 from recsys_po_rl.run_folder import run_files
 
 SECTIONS = [
@@ -177,13 +177,13 @@ def test_pooled_measures_are_means_over_runs():
     one, other = portrait(), portrait()
     other["policies"]["learned"] = json.loads(json.dumps(other["policies"]["learned"]))
     other["policies"]["learned"]["users"]["all"]["reward_per_step"]["mean"] = [0.75, None]
-    line = users_section.pooled([one, other], "learned", "all", "reward_per_step")
+    line = users.pooled([one, other], "learned", "all", "reward_per_step")
     assert line.mean == [0.5, 0.75]
     assert line.low[0] == pytest.approx(0.5 - 12.7062 * 0.25, rel=1e-4)  # t quantile of one degree of freedom
     assert line.low[1] is None
-    alone = users_section.pooled([one], "learned", "all", "mean_quality_consumed")
+    alone = users.pooled([one], "learned", "all", "mean_quality_consumed")
     assert alone == ([0.5, None], [0.4, None], [0.6, None])
-    assert users_section.pooled([one, other], "learned", "all", "unheard_of") is None
+    assert users.pooled([one, other], "learned", "all", "unheard_of") is None
 
 
 @pytest.mark.parametrize(

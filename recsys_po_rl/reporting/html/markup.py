@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from recsys_po_rl.reporting.style import STYLE
+from recsys_po_rl.reporting.html.style import STYLE
 
 VOID = frozenset({"meta", "br", "wbr", "hr"})  # elements without content
 # What a page may load: nothing. Should a text ever slip through unescaped, a browser does not run it.
