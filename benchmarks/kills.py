@@ -102,7 +102,7 @@ def real_arguments() -> dict[str, Any]:
 
 def watch(board: Blackboard, dies_in: Optional[int]) -> None:
     """Has this process note its phase and its writes, and kill itself within a given one."""
-    from recsys_po_rl.experiment import seed_run, train_and_evaluate
+    from recsys_po_rl.experiment import run, single_seed
     from recsys_po_rl.run_folder import csv_tables, layout
 
     def within(function: Any, phase: Optional[int] = None, halve: Any = None) -> Any:
@@ -130,9 +130,9 @@ def watch(board: Blackboard, dies_in: Optional[int]) -> None:
             file = os.open(f".{name}.abcdefgh", os.O_WRONLY | os.O_CREAT, 0o666, dir_fd=directory)
             os.write(file, content[: len(content) // 2])
 
-    seed_run.train = within(seed_run.train, PHASES.index("training"))
-    seed_run.evaluate_policies = within(seed_run.evaluate_policies, PHASES.index("evaluation"))
-    train_and_evaluate._merged = within(train_and_evaluate._merged, PHASES.index("report"))
+    single_seed.train = within(single_seed.train, PHASES.index("training"))
+    single_seed.evaluate_policies = within(single_seed.evaluate_policies, PHASES.index("evaluation"))
+    run._merged = within(run._merged, PHASES.index("report"))
     csv_tables.CsvLogger._write_line = within(csv_tables.CsvLogger._write_line, halve=half_a_line)
     layout.write_bytes = within(layout.write_bytes, halve=half_a_file)
     for owner, name in (
@@ -156,13 +156,13 @@ def run_in_child(
         descriptor = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        from recsys_po_rl.experiment import experiment, train_and_evaluate
+        from recsys_po_rl.experiment import experiment, run
 
         module = toy()
         arguments = module.TOY if victim == "toy" else real_arguments()
         if victim == "toy":
             module.make_evaluations_cheap(setattr)
-            train_and_evaluate._show = lambda plan, result: None
+            run._show = lambda plan, result: None
         watch(board, dies_in)
         experiment(seeds=[SEED], output_dir=folder, resume=resume, **{**arguments, "quiet": False})
         board.put(PHASES.index("end"))

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 
 import recsys_po_rl
-from recsys_po_rl.experiment import seed_run
+from recsys_po_rl.experiment import single_seed
 from tests import bad_calls, bad_inputs
 from tests import test_bad_inputs as tests
 
@@ -34,7 +34,7 @@ def sections(folder: pathlib.Path) -> dict[str, list[str]]:
     whole = folder / "whole"
     status, _, err = tests.outcome([*bad_inputs.RUN, "--output_dir", str(whole)])
     assert status == 0, err
-    seed_run.trainer.train = accepted
+    single_seed.trainer.train = accepted
     new = str(folder / "run")
     found["Gin bindings"] = [
         tests.row(bad.shown, tests.refusal([*bad.arguments, "--output_dir", new]), folder) for bad in tests.BINDINGS

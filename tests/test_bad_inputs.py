@@ -16,7 +16,7 @@ import recsys_po_rl
 import run_simulation
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, seed_run
+from recsys_po_rl.experiment import command_line, single_seed
 from tests import bad_calls, bad_inputs
 
 LEAST_CASES = 200
@@ -30,7 +30,7 @@ def no_training(monkeypatch):
     def accepted(*args, **kwargs):
         raise AssertionError("it was accepted")
 
-    monkeypatch.setattr(seed_run.trainer, "train", accepted)
+    monkeypatch.setattr(single_seed.trainer, "train", accepted)
 
 
 def outcome(arguments):

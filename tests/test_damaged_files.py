@@ -11,7 +11,7 @@ import pytest
 from tests.reporting.run_folder import write_run
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import console, evaluate, resuming
+from recsys_po_rl.experiment import console, resume, transfer
 from recsys_po_rl.reporting import comparison as comparison_lib
 from recsys_po_rl.reporting.html import comparison_page, report
 from recsys_po_rl.run_folder import checkpoints, csv_tables, evaluation_schema, layout, per_user, run_files
@@ -84,10 +84,10 @@ def use(runs):
         assert comparison_page.text(comparison, [run.config for run in found])
 
     def resumed():
-        resuming.raise_if_other(one, [0], {"horizon": "8"})
+        resume.raise_if_other(one, [0], {"horizon": "8"})
 
     def rows_of_resume():
-        position = resuming.position_of(one, TABLES)
+        position = resume.position_of(one, TABLES)
         assert position.step in (0, 2, 4)
         rows = csv_tables.whole_rows(f"{one}/{layout.METRICS}")[: position.step]
         assert [loop.row_from_text(row).step for row in rows] == list(range(1, position.step + 1))
@@ -100,7 +100,7 @@ def use(runs):
         "resume a finished run": shown_by_resume,
         "resume": resumed,
         "position": rows_of_resume,
-        "evaluate": lambda: evaluate._sources(one),
+        "evaluate": lambda: transfer._sources(one),
         "finished": lambda: layout.is_finished(one),
     }
 
@@ -240,7 +240,7 @@ def test_a_changed_sidecar_is_noticed_and_the_checkpoint_before_is_used(change, 
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    position = resuming.position_of(str(runs / "one"), TABLES)
+    position = resume.position_of(str(runs / "one"), TABLES)
     assert position.step == 2
     assert said in position.notes[0]
 
@@ -250,12 +250,12 @@ def test_a_sidecar_without_a_seal_is_that_of_an_earlier_version(runs):
     content = json.loads(path.read_text())
     del content["seal"]
     path.write_text(json.dumps(content))
-    assert resuming.position_of(str(runs / "one"), TABLES).step == 4
+    assert resume.position_of(str(runs / "one"), TABLES).step == 4
 
 
 def test_a_sidecar_that_nests_deep_is_broken(runs):
     (runs / "one" / SIDECAR).write_text('{"run": ' * 100_000)
-    position = resuming.position_of(str(runs / "one"), TABLES)
+    position = resume.position_of(str(runs / "one"), TABLES)
     assert position.step == 2
     assert "ckpt-4.json cannot be read" in position.notes[0]
 
@@ -266,7 +266,7 @@ def test_a_damaged_row_leaves_the_checkpoint_before_it(cell, runs):
     for old, new in (("\n0,3,", f"\n0,{cell},"), ("30,0.125", f"{cell},0.125")):
         whole = path.read_text()
         path.write_text(whole.replace(old, new))
-        assert resuming.position_of(str(runs / "one"), TABLES).step == 2
+        assert resume.position_of(str(runs / "one"), TABLES).step == 2
         path.write_text(whole)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from recsys_po_rl import gin_config, gin_state, gin_text, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import train_and_evaluate
+from recsys_po_rl.experiment import run
 
 STEP = "recsys_po_rl.InterestEvolutionUser.interest_step_size"
 USER = "recsys_po_rl.create_interest_evolution_simulation_network.user_ctor"
@@ -87,7 +87,7 @@ def test_a_value_without_a_text_is_refused_before_anything_is_written(value, nam
     gin.bind_parameter(("few", "recsys_po_rl.InterestEvolutionUser", "interest_step_size"), value)
 
     with pytest.raises(validation.InvalidInputError) as error:
-        train_and_evaluate.experiment(output_dir=str(tmp_path / "run"))
+        run.experiment(output_dir=str(tmp_path / "run"))
 
     message = gin_config.first_line(error.value)
     assert message.startswith(f"gin: few/{STEP} is bound to ")

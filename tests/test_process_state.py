@@ -14,7 +14,7 @@ from recsim_ng.lib.tensorflow import field_spec
 from recsys_po_rl import recommender, scoring, simulation_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.distributions import top_k_plackett_luce
-from recsys_po_rl.experiment import console, train_and_evaluate
+from recsys_po_rl.experiment import console, run
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.scoring.interest import InterestModel
 from recsys_po_rl.simulation import seeding
@@ -88,7 +88,7 @@ def test_a_strategy_is_refused_in_one_line():
         ):
             PolicyGradientLearner(outside, horizon=2)
         with pytest.raises(validation.InvalidInputError, match=r"^experiment cannot run under a tf\.distribute"):
-            train_and_evaluate.experiment()
+            run.experiment()
     with pytest.raises(
         validation.InvalidInputError, match=r"^PolicyGradientLearner cannot learn under a tf.distribute"
     ):

@@ -1,6 +1,6 @@
 """The gin entry: experiments from configuration to files."""
 
-from recsys_po_rl.experiment.seed_run import SeedResult
-from recsys_po_rl.experiment.train_and_evaluate import ExperimentResult, experiment
+from recsys_po_rl.experiment.run import ExperimentResult, experiment
+from recsys_po_rl.experiment.single_seed import SeedResult
 
 __all__ = ["ExperimentResult", "SeedResult", "experiment"]

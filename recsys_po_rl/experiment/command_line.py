@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import output, validation
-from recsys_po_rl.experiment import modes, stopping, user_errors
-from recsys_po_rl.experiment.processes import SeedFailedError
+from recsys_po_rl.experiment import modes, signals, user_errors
+from recsys_po_rl.experiment.workers import SeedFailedError
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
@@ -31,7 +31,7 @@ def run(flags: Any) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning_in_one_line  # type: ignore[assignment]
-            with stopping.handled():
+            with signals.handled():
                 modes.MODES[flags.mode](flags)
     except output.NotWrittenError as error:
         output.complain(f"error: {error}")

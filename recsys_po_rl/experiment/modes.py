@@ -13,16 +13,17 @@ def train_and_evaluate(flags: Any) -> None:
     Args:
       flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume and dry_run.
     """
-    from recsys_po_rl.experiment import arguments, plan
-    from recsys_po_rl.experiment.train_and_evaluate import experiment
+    from recsys_po_rl.experiment import config
+    from recsys_po_rl.experiment.dry_run import estimate
+    from recsys_po_rl.experiment.run import experiment
     from recsys_po_rl.run_folder import layout
 
     gin_config.parse(flags.gin_files, flags.gin_bindings)
     if flags.dry_run:
-        checked = arguments.checked(arguments.bound(experiment))
+        checked = config.checked(config.bound(experiment))
         if flags.output_dir is not None:
             layout.free_path(flags.output_dir)
-        output.deliver(plan.text(plan.estimate(checked), checked))
+        output.deliver(estimate.text(estimate.estimate(checked), checked))
         return
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:
@@ -36,7 +37,7 @@ def evaluate(flags: Any) -> None:
     Args:
       flags: runs (one run folder); gin_files, gin_bindings (lists of text) and output_dir (text or None).
     """
-    from recsys_po_rl.experiment.evaluate import evaluate
+    from recsys_po_rl.experiment.transfer import evaluate
 
     evaluate(flags.runs[0], flags.gin_files, flags.gin_bindings, flags.output_dir)
 

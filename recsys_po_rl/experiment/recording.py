@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from recsys_po_rl.common import output
-from recsys_po_rl.experiment import resuming, stopping
+from recsys_po_rl.experiment import resume, signals
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training import diagnostics, loop
 
@@ -72,9 +72,9 @@ class Recorder:
         self._saved = checkpoints.Checkpoints(folder, recommender, learner, str(environment.get("run", "")))
         self._best: Optional[tuple[float, int]] = None
         self.start = Start()
-        position = resuming.Position([], [])
+        position = resume.Position([], [])
         if plan.resume:
-            position = resuming.position_of(folder, tables(plan))
+            position = resume.position_of(folder, tables(plan))
             if not plan.quiet:
                 output.say("\n".join(position.notes))
             if position.keep:
@@ -112,7 +112,7 @@ class Recorder:
         """To be called when a step and its validation are done.
 
         Raises:
-          stopping.Stopped: if a signal has come; the step is saved.
+          signals.Stopped: if a signal has come; the step is saved.
           layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
         """
         variances = self._tables.get(layout.GRADIENT_VARIANCE)
@@ -124,10 +124,10 @@ class Recorder:
         due = step % self._plan.checkpoint_every_steps == 0 or step == self._plan.num_training_steps
         if self._place.moved:
             self._leave(step)
-        if due or stopping.asked() or (minutes is not None and self._saved.minutes_since_save >= minutes):
+        if due or signals.asked() or (minutes is not None and self._saved.minutes_since_save >= minutes):
             self.save(step)
-        if stopping.asked():
-            stopping.stop()
+        if signals.asked():
+            signals.stop()
 
     def _leave(self, step: int) -> None:
         """Saves to the folder, wherever that is now, and stops."""

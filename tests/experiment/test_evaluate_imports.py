@@ -7,7 +7,7 @@ import pytest
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import evaluate as evaluate_lib
+from recsys_po_rl.experiment import transfer as evaluate_lib
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, experiment, modes, train_and_evaluate
+from recsys_po_rl.experiment import command_line, experiment, modes
+from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training.alarms import Alarms
 
@@ -25,7 +26,7 @@ GLOB_NAME = "lr=[1e-3,2e-3] *?{a,b} #1 %41"
 @pytest.fixture(autouse=True)
 def _evaluations_are_cheap(monkeypatch):
     toy_run.make_evaluations_cheap(monkeypatch.setattr)
-    monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
+    monkeypatch.setattr(run_lib, "_show", lambda plan, result: None)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def whole(tmp_path_factory):
     """The contents of runs that nothing happened to, by their seeds."""
     with pytest.MonkeyPatch.context() as patched:
         toy_run.make_evaluations_cheap(patched.setattr)
-        patched.setattr(train_and_evaluate, "_show", lambda plan, result: None)
+        patched.setattr(run_lib, "_show", lambda plan, result: None)
         found = {}
         for seeds in ((3,), (3, 5)):
             folder = tmp_path_factory.mktemp("whole") / "run"

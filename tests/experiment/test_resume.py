@@ -19,16 +19,8 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import (
-    command_line,
-    experiment,
-    modes,
-    recording,
-    resuming,
-    seed_run,
-    stopping,
-    train_and_evaluate,
-)
+from recsys_po_rl.experiment import command_line, experiment, modes, recording, run, signals, single_seed
+from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 
 _SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
@@ -40,7 +32,7 @@ TOY, ToyLearner, contents, untimed = toy_run.TOY, toy_run.ToyLearner, toy_run.co
 @pytest.fixture(autouse=True)
 def _evaluations_are_cheap(monkeypatch):
     toy_run.make_evaluations_cheap(monkeypatch.setattr)
-    monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
+    monkeypatch.setattr(run, "_show", lambda plan, result: None)
 
 
 class Killed(BaseException):
@@ -129,12 +121,12 @@ def whole(tmp_path):
 
 
 def position(folder):
-    return resuming.position_of(str(folder), recording.tables(seed_run_plan()))
+    return resume_lib.position_of(str(folder), recording.tables(seed_run_plan()))
 
 
 def seed_run_plan():
-    given = {**train_and_evaluate.arguments.bound(experiment), **TOY}
-    return train_and_evaluate.arguments.checked(given).plan
+    given = {**run.arguments.bound(experiment), **TOY}
+    return run.arguments.checked(given).plan
 
 
 # Equality
@@ -290,13 +282,13 @@ def test_a_run_that_is_killed_before_any_write_goes_on(seeds, every, tmp_path, m
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_end_and_saves_it(signum, whole, folder, monkeypatch):
-    handlers = [signal.getsignal(one) for one in stopping.SIGNALS]
+    handlers = [signal.getsignal(one) for one in signals.SIGNALS]
     with monkeypatch.context() as patched:
         before_step(3, lambda: signal.raise_signal(signum), patched)
-        with pytest.raises(stopping.Stopped) as stopped:
+        with pytest.raises(signals.Stopped) as stopped:
             whole_run(folder)
     assert stopped.value.signum == signum
-    assert [signal.getsignal(one) for one in stopping.SIGNALS] == handlers
+    assert [signal.getsignal(one) for one in signals.SIGNALS] == handlers
     assert len(untimed(folder / layout.METRICS)) == 3
     assert position(folder).step == 3
     resume(folder)
@@ -310,7 +302,7 @@ def test_a_second_signal_stops_at_once_and_leaves_a_whole_folder(whole, folder, 
 
     with monkeypatch.context() as patched:
         before_step(4, twice, patched)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             whole_run(folder)
     assert "stopping after this training step (once more: at once)" in capsys.readouterr().err
     assert len(untimed(folder / layout.METRICS)) == 3
@@ -328,7 +320,7 @@ def test_a_signal_to_all_processes_of_a_run_is_one(whole, folder, monkeypatch):
 
     with monkeypatch.context() as patched:
         before_step(3, both, patched)
-        with pytest.raises(stopping.Stopped) as stopped:
+        with pytest.raises(signals.Stopped) as stopped:
             whole_run(folder)
     assert stopped.value.signum == signal.SIGTERM
     assert position(folder).step == 3
@@ -338,8 +330,8 @@ def test_a_signal_to_all_processes_of_a_run_is_one(whole, folder, monkeypatch):
 
 def test_a_signal_in_the_evaluation_stops_at_once(whole, folder, monkeypatch, capsys):
     with monkeypatch.context() as patched:
-        patched.setattr(seed_run, "evaluate_policies", lambda *args: signal.raise_signal(signal.SIGTERM))
-        with pytest.raises(stopping.Stopped):
+        patched.setattr(single_seed, "evaluate_policies", lambda *args: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(signals.Stopped):
             whole_run(folder, quiet=False)
     assert f"interrupted: --resume --output_dir {folder} goes on" in capsys.readouterr().err
     assert position(folder).step == 7
@@ -351,7 +343,7 @@ def test_a_signal_in_one_of_several_seeds_keeps_what_is_done(tmp_path, folder, m
     whole_run(tmp_path / "whole", (3, 5), num_processes=1)
     with monkeypatch.context() as patched:
         before_step(4, lambda: signal.raise_signal(signal.SIGINT), patched)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             whole_run(folder, (3, 5), num_processes=1)
     assert position(folder / "seed_3").step == 4
     resume(folder, (3, 5), num_processes=1)

@@ -6,7 +6,8 @@ import pytest
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import arguments, scaling, train_and_evaluate
+from recsys_po_rl.experiment import config, run
+from recsys_po_rl.experiment.dry_run import scaling
 from recsys_po_rl.policies import catalogue
 
 EXPERIMENT, POPULAR = "recsys_po_rl.experiment.policies", "recsys_po_rl.popular_by_clicks"
@@ -19,7 +20,7 @@ SIZES = (
 
 def checked_policies(listed, *bindings):
     gin_config.parse([], [*SIZES, *bindings, f"{EXPERIMENT} = {listed}"])
-    return arguments.checked(arguments.bound(train_and_evaluate.experiment)).plan.policies
+    return config.checked(config.bound(run.experiment)).plan.policies
 
 
 def names_of(listed, *bindings):
@@ -64,7 +65,7 @@ def asked_for(policy, **given):
 def test_each_keeps_the_values_of_its_scope_in_this_process_and_in_others():
     found = checked_policies(f"[@few/{POPULAR}, @many/{POPULAR}, @{POPULAR}]")
     for policy, num_users in zip(found, (20, 300, 1000), strict=True):
-        assert arguments.bound(policy)["num_log_users"] == num_users
+        assert config.bound(policy)["num_log_users"] == num_users
         assert asked_for(policy) == num_users
         assert asked_for(policy, num_log_users=7) == 7  # a short search of --dry_run
         copy = cloudpickle.loads(cloudpickle.dumps(policy))

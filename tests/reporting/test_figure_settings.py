@@ -8,7 +8,8 @@ import pathlib
 import matplotlib
 import pytest
 
-from recsys_po_rl.experiment import command_line, experiment, modes, train_and_evaluate
+from recsys_po_rl.experiment import command_line, experiment, modes
+from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.reporting import figures, pages
 from recsys_po_rl.run_folder import layout
 
@@ -76,7 +77,7 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
         raise RuntimeError("no\nfont")
 
     monkeypatch.setattr(toy_run.seed_run, "evaluate_policies", evaluation)
-    monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
+    monkeypatch.setattr(run_lib, "_show", lambda plan, result: None)
     monkeypatch.setattr(figures, "price_figure", fail)
     monkeypatch.setattr(pages, "report", fail)
     run = {"seeds": (3,), "output_dir": str(tmp_path / "run"), **toy_run.TOY}

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Optional
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import arguments, console, processes, recording, resuming, seed_run, stopping
-from recsys_po_rl.experiment.seed_run import Plan, SeedResult
+from recsys_po_rl.experiment import config, console, recording, signals, single_seed, workers
+from recsys_po_rl.experiment import resume as resume_lib
+from recsys_po_rl.experiment.single_seed import Plan, SeedResult
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.reporting import pages as report_lib
@@ -103,13 +104,13 @@ def experiment(
         anything is written or compiled; or that the disk refuses a file.
       layout.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
         the folder exists.
-      stopping.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
+      signals.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
         not at a second one.
     """
     given = dict(locals())  # the arguments alone, as long as this comes first
     gin_state.raise_if_not_writable()
-    with stopping.handled():
-        return _run(*arguments.checked(gin_state.plain(given)), output_dir)
+    with signals.handled():
+        return _run(*config.checked(gin_state.plain(given)), output_dir)
 
 
 def _run(
@@ -122,10 +123,10 @@ def _run(
             return _finished(plan, seeds, str(output_dir))
     else:
         layout.free_path(output_dir)
-    first = seed_run.prepare(plan, seeds[0], world_seeds[0])
+    first = single_seed.prepare(plan, seeds[0], world_seeds[0])
     folder = layout.create(output_dir, may_hold_a_run=plan.resume)
     try:
-        with resuming.alone_in(folder), layout.errors_of(folder):
+        with resume_lib.alone_in(folder), layout.errors_of(folder):
             result = _run_in(plan, seeds, world_seeds, folder, num_processes, first)
     except KeyboardInterrupt:
         if not plan.quiet:
@@ -141,18 +142,18 @@ def _run_in(
     world_seeds: list[int],
     folder: str,
     num_processes: Optional[int],
-    first: seed_run.Prepared,
+    first: single_seed.Prepared,
 ) -> ExperimentResult:
     """Everything that is written, environment.json's note that it is all there last."""
     place = layout.Place(folder)
-    seed_run.describe(plan, folder, seeds, **({"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}))
+    single_seed.describe(plan, folder, seeds, **({"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}))
     if len(seeds) == 1:
-        results = [seed_run.run(plan, seeds[0], world_seeds[0], folder, first)]
+        results = [single_seed.run(plan, seeds[0], world_seeds[0], folder, first)]
     else:
         folders = _seed_folders(folder, seeds)
         for of_seed in folders:  # all at once: later the folder might be another of the same name
             layout.make_subfolder(*os.path.split(of_seed))
-        results = processes.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
+        results = workers.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
     place.raise_if_moved()
     result = _merged(folder, results)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
@@ -178,8 +179,8 @@ def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[s
         raise validation.InvalidInputError("experiment.resume needs output_dir, the folder of the run to resume")
     layout.raise_if_no_folder(output_dir)
     for folder, of_seeds in [(output_dir, seeds), *zip(_seed_folders(output_dir, seeds), ([seed] for seed in seeds))]:
-        resuming.raise_if_other(folder, of_seeds, plan.arguments)
-        resuming.position_of(folder, recording.tables(plan))
+        resume_lib.raise_if_other(folder, of_seeds, plan.arguments)
+        resume_lib.position_of(folder, recording.tables(plan))
 
 
 def _seed_folders(folder: str, seeds: list[int]) -> list[str]:
@@ -190,7 +191,7 @@ def _seed_folders(folder: str, seeds: list[int]) -> list[str]:
 def _finished(plan: Plan, seeds: list[int], folder: str) -> ExperimentResult:
     if not plan.quiet:
         output.say(f"the run in {folder} is finished: nothing is done")
-    results = [seed_run.result_in(of, seed) for seed, of in zip(seeds, _seed_folders(folder, seeds) or [folder])]
+    results = [single_seed.result_in(of, seed) for seed, of in zip(seeds, _seed_folders(folder, seeds) or [folder])]
     evaluation = layout.read_json(folder, layout.EVALUATION) or {}
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
 

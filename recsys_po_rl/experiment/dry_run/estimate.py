@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import arguments, calibration, recording, scaling, seed_run
-from recsys_po_rl.experiment.calibration import PolicyCost
-from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import recording, single_seed
+from recsys_po_rl.experiment.dry_run import calibration, scaling
+from recsys_po_rl.experiment.dry_run.calibration import PolicyCost
+from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation_config import SimulationNetwork
 
@@ -40,7 +42,7 @@ class Estimate(NamedTuple):
     calibration_seconds: float
 
 
-def estimate(checked: arguments.Checked) -> Estimate:
+def estimate(checked: config_lib.Checked) -> Estimate:
     """Measures a little of everything on this machine, and scales it.
 
     Args:
@@ -66,12 +68,12 @@ def estimate(checked: arguments.Checked) -> Estimate:
     scale = min(1.0, (calibration.USUAL_DOCS / config["num_docs"]) ** 2)
     sizes = calibration.small_sizes(plan, plan.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
 
-    def study_of(sizes: calibration.Sizes) -> seed_run.Study:
+    def study_of(sizes: calibration.Sizes) -> single_seed.Study:
         small = plan._replace(horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
-        return seed_run.Study(small, seed, world_seed, config)
+        return single_seed.Study(small, seed, world_seed, config)
 
     larger = calibration.larger_sizes(plan, plan.evaluation_batch_size, sizes)
-    learned = calibration.of_evaluation(study_of, seed_run.Study.network, sizes, larger)
+    learned = calibration.of_evaluation(study_of, single_seed.Study.network, sizes, larger)
     study = study_of(sizes)
     policies: dict[str, Optional[PolicyCost]] = {}
     for policy in plan.policies:
@@ -105,7 +107,7 @@ def estimate(checked: arguments.Checked) -> Estimate:
     )
 
 
-def text(found: Estimate, checked: arguments.Checked) -> str:
+def text(found: Estimate, checked: config_lib.Checked) -> str:
     """The estimate as a person reads it.
 
     Args:
@@ -169,7 +171,7 @@ def _small_network(plan: Plan, world_seed: int, num_users: int) -> SimulationNet
 def _fits_a_corpus(plan: Plan, available: float) -> bool:
     """Asks the constructor's bound sizes, because a network of too many documents cannot even be made."""
     try:
-        given = arguments.bound(plan.network_ctor)
+        given = config_lib.bound(plan.network_ctor)
     except (TypeError, ValueError):  # a constructor of the user's own, unknown to gin
         return True
     num_docs, num_topics = given.get("num_docs"), given.get("num_topics")

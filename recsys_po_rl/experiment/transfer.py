@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config, gin_state, gin_text
 from recsys_po_rl.common import output, regular_files, validation
-from recsys_po_rl.experiment import arguments, console, resuming, seed_run, train_and_evaluate
-from recsys_po_rl.experiment.seed_run import Plan, Trained
+from recsys_po_rl.experiment import config, console, resume, single_seed
+from recsys_po_rl.experiment import run as run_lib
+from recsys_po_rl.experiment.single_seed import Plan, Trained
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.run_folder import checkpoints, evaluation_schema, layout
 
@@ -106,7 +107,7 @@ def _evaluate(
     gin_config.parse(gin_files, gin_bindings)
     gin_state.raise_if_not_writable()
     after = gin_text.bindings(gin_config.config_text())
-    checked = arguments.checked({**arguments.bound(train_and_evaluate.experiment), "quiet": quiet})
+    checked = config.checked({**config.bound(run_lib.experiment), "quiet": quiet})
     under = os.path.join(run, EVALUATIONS)
     layout.free_path(output_dir, under)
     changed = _changes(before, after)
@@ -116,7 +117,7 @@ def _evaluate(
     ]
 
     folder = layout.create(output_dir, under)
-    with resuming.alone_in(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
+    with resume.alone_in(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
         evaluation = _evaluate_all(checked.plan, jobs, changed, trained_text, folder)
     if not quiet:
         output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
@@ -147,7 +148,7 @@ def _evaluate_all(
         evaluations.append(found)
     evaluation = evaluations[0]
     if len(jobs) > 1:
-        evaluation = {**train_and_evaluate.pooled(evaluations), "changed": list(changed)}
+        evaluation = {**run_lib.pooled(evaluations), "changed": list(changed)}
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
         layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
         layout.write_json(folder, layout.EVALUATION, evaluation)
@@ -180,7 +181,7 @@ def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
         seed = f"seed {one['trained_seed']}: " if "per_seed" in evaluation else ""
         if own is not None:
             low, high = (float("nan") if bound is None else bound for bound in own["interval95"])
-            here = one["policies"][seed_run.LEARNED]
+            here = one["policies"][single_seed.LEARNED]
             lines.append(
                 f"{seed}learned reaches {here['mean']:.2f} here, and {own['mean']:.2f} [{low:.2f}, {high:.2f}] over "
                 f"{own['horizon']} slates where it was trained"
@@ -271,7 +272,7 @@ def _raise_if_not_bound(run: str) -> None:
     given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
     if not isinstance(given, dict):
         raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
-    known = arguments.checked(arguments.bound(train_and_evaluate.experiment)).plan.arguments
+    known = config.checked(config.bound(run_lib.experiment)).plan.arguments
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
         raise validation.InvalidInputError(
@@ -282,7 +283,7 @@ def _raise_if_not_bound(run: str) -> None:
 
 def _seeds_of_users(
     source: _Source,
-    checked: arguments.Checked,
+    checked: config.Checked,
     before: Mapping[str, str],
     after: Mapping[str, str],
     num_sources: int,
@@ -330,12 +331,12 @@ def _restored(plan: Plan, source: _Source) -> Trained:
 def _evaluated(plan: Plan, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
     """The content of evaluation.json; writes the other files into an existing folder."""
     network = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed)
-    study = seed_run.Study(plan, seed, world_seed, network.config)
-    timings = seed_run.Timings()
+    study = single_seed.Study(plan, seed, world_seed, network.config)
+    timings = single_seed.Timings()
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
     layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([seed]), "corpus_seed": world_seed})
     runtime = study.runtime(network)
-    evaluation = seed_run.evaluate_policies(plan, study, network, runtime, trained, timings, folder)
+    evaluation = single_seed.evaluate_policies(plan, study, network, runtime, trained, timings, folder)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
     layout.write_json(folder, layout.TIMINGS, timings.seconds)
     return {**evaluation, "corpus_seed": world_seed}
@@ -346,7 +347,7 @@ def _which_is_which(
 ) -> dict[str, Any]:
     """What evaluation.json has beyond that of a training."""
     own = _own_evaluation(source.folder)
-    known = {**own.get("policies", {}).get(seed_run.LEARNED, {}), "horizon": own.get("horizon")}
+    known = {**own.get("policies", {}).get(single_seed.LEARNED, {}), "horizon": own.get("horizon")}
     keys = ("mean", "interval95", "num_users", "horizon")
     learned = {key: known[key] for key in keys} if all(known.get(key) is not None for key in keys) else None
     return {

@@ -14,7 +14,7 @@ import time
 import cloudpickle
 import pytest
 
-from recsys_po_rl.experiment import experiment, processes, recording, resuming, stopping, train_and_evaluate
+from recsys_po_rl.experiment import experiment, recording, resume, run, signals, workers
 
 _SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
 toy_run = importlib.util.module_from_spec(_SPEC)
@@ -39,7 +39,7 @@ class GatedLearner(toy_run.ToyLearner):
     def step(self, keys, progress):
         if self.gate.exists() and round(progress * toy_run.TOY["num_training_steps"]) == GATE_STEP - 1:
             (self.gate / str(os.getpid())).touch()
-            while not stopping.asked():
+            while not signals.asked():
                 time.sleep(0.01)
         return super().step(keys, progress)
 
@@ -58,7 +58,7 @@ def arguments(gate):
 @pytest.fixture(autouse=True)
 def _evaluations_are_cheap(monkeypatch):
     toy_run.make_evaluations_cheap(monkeypatch.setattr)
-    monkeypatch.setattr(train_and_evaluate, "_show", lambda plan, result: None)
+    monkeypatch.setattr(run, "_show", lambda plan, result: None)
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def open_gate(gate):
 
 
 def step_of(folder):
-    given = {**train_and_evaluate.arguments.bound(experiment), **toy_run.TOY}
-    plan = train_and_evaluate.arguments.checked(given).plan
-    return resuming.position_of(str(folder), recording.tables(plan)).step
+    given = {**run.arguments.bound(experiment), **toy_run.TOY}
+    plan = run.arguments.checked(given).plan
+    return resume.position_of(str(folder), recording.tables(plan)).step
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_a_signal_reaches_every_seed_and_all_finish_their_step(tmp_path, gate):
     folder, whole = tmp_path / "run", tmp_path / "whole"
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(stopping.Stopped):
+    with pytest.raises(signals.Stopped):
         experiment(seeds=SEEDS, output_dir=str(folder), **arguments(gate))
     thread.join()
     assert [step_of(folder / f"seed_{seed}") for seed in SEEDS] == [GATE_STEP, GATE_STEP]
@@ -137,7 +137,7 @@ def test_seeds_end_with_the_process_that_began_them(tmp_path, gate, root):
 def test_a_seed_that_fails_says_why(tmp_path, gate, capfd):
     open_gate(gate)
     failing = functools.partial(Failing, gate=str(gate))
-    with pytest.raises(processes.SeedFailedError, match=r"seed \d failed \(exit status 1\): ValueError: out of luck\n"):
+    with pytest.raises(workers.SeedFailedError, match=r"seed \d failed \(exit status 1\): ValueError: out of luck\n"):
         experiment(seeds=SEEDS, output_dir=str(tmp_path / "run"), **{**arguments(gate), "learner_ctor": failing})
     traceback = capfd.readouterr().err
     assert "Traceback (most recent call last):" in traceback

@@ -7,8 +7,10 @@ import pytest
 import run_simulation
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import arguments, calibration, command_line, experiment, plan, scaling
-from recsys_po_rl.experiment.calibration import Cost, PolicyCost
+from recsys_po_rl.experiment import command_line, experiment
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment.dry_run import calibration, estimate, scaling
+from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
 
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
 FILES = ["experiments/default.gin", "overlays/tiny.gin", "runtime/graph.gin"]
@@ -29,7 +31,7 @@ EVALUATION = Cost(
 
 def asked(*bindings):
     gin_config.parse(FILES, list(bindings))
-    return arguments.checked(arguments.bound(experiment))
+    return config_lib.checked(config_lib.bound(experiment))
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def measured(monkeypatch):
     monkeypatch.setattr(calibration, "of_training", lambda *_: costs["training"])
     monkeypatch.setattr(calibration, "of_evaluation", lambda *_: costs["evaluation"])
     monkeypatch.setattr(calibration, "of_policy", lambda study, _: PolicyCost(2.0, 5, costs["evaluation"]))
-    monkeypatch.setattr(calibration, "available_bytes", lambda: costs["available"] / plan.MEMORY_SHARE)
+    monkeypatch.setattr(calibration, "available_bytes", lambda: costs["available"] / estimate.MEMORY_SHARE)
     monkeypatch.setattr(calibration, "resident_bytes", lambda: 400 * MB)
     monkeypatch.setattr(calibration, "seconds_since_start", lambda: 4.0)
     return costs
@@ -47,18 +49,18 @@ def measured(monkeypatch):
 
 def test_time_is_what_was_measured_times_what_there_is(measured):
     # 3 steps of 8 users and 5 slates; validation of 12 users after steps 2 and 3; 24 users evaluated.
-    found = plan.estimate(asked())
+    found = estimate.estimate(asked())
     assert found.seconds_parts["training"] == pytest.approx(7.0 + 1.0 + 0.01 * 3 * 8 * 5 + 0.001 * 2 * 12 * 5)
     assert found.seconds_parts["learned"] == pytest.approx(1.0 + 3 * 0.001 * 24 * 5)
     assert found.seconds_parts["uniform_random"] == pytest.approx(2.0 + 1.0 + 0.001 * 24 * 5)
     # A log of 24 users: 5 user-steps of the search are in the 2 seconds already.
     assert found.seconds_parts["popular_by_clicks"] == pytest.approx(2.0 + 1.0 + 0.001 * (24 * 5 + 24 * 5 - 5))
     assert found.seconds == pytest.approx(sum(found.seconds_parts.values()))
-    assert found.seconds_parts["loading and files"] == 4.0 + plan.FILES_SECONDS
+    assert found.seconds_parts["loading and files"] == 4.0 + estimate.FILES_SECONDS
 
 
 def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
-    found = plan.estimate(asked())
+    found = estimate.estimate(asked())
     assert found.memory_parts == {
         "libraries": 400 * MB,
         "programs": (50 + 2 * 5 + 2 * 5) * MB,
@@ -67,22 +69,22 @@ def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
     }
     assert found.memory_bytes == sum(found.memory_parts.values())
     measured["training"] = TRAINING._replace(building_bytes=300 * MB)
-    assert plan.estimate(asked()).memory_parts["more users at once"] == 300 * MB
+    assert estimate.estimate(asked()).memory_parts["more users at once"] == 300 * MB
 
 
 def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_once(measured):
     topic = "[@recsys_po_rl.best_fixed_topic]"
-    found = plan.estimate(asked(f"recsys_po_rl.experiment.policies = {topic}"))
+    found = estimate.estimate(asked(f"recsys_po_rl.experiment.policies = {topic}"))
     searched = 10 * 1000 * 5 - 5  # topics x users x slates, beyond the short search
     assert found.seconds_parts["best_fixed_topic"] == pytest.approx(2.0 + 1.0 + 0.001 * (24 * 5 + searched))
     both = "[@recsys_po_rl.belief_reference, @recsys_po_rl.full_information_reference]"
-    found = plan.estimate(asked(f"recsys_po_rl.experiment.policies = {both}"))
+    found = estimate.estimate(asked(f"recsys_po_rl.experiment.policies = {both}"))
     fitted = 10 * 1000 * 5 - 5  # iterations x users x slates
     evaluated = 2.0 + 1.0 + 0.001 * 24 * 5
     assert found.seconds_parts["full_information_reference"] == pytest.approx(evaluated)
     first = evaluated + 0.001 * fitted + 0.01 * scaling.FIT_USER_STEPS * fitted
     assert found.seconds_parts["belief_reference"] == pytest.approx(first)
-    grid = plan.estimate(
+    grid = estimate.estimate(
         asked(f"recsys_po_rl.experiment.policies = {both}", f"{NETWORK}.num_topics = 2", f"{NETWORK}.num_docs = 10")
     )
     slates = 121**2 * 45 * 5  # grid points x slates x steps
@@ -91,27 +93,27 @@ def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_on
 
 
 def test_a_second_training_counts_twice(measured):
-    one = plan.estimate(asked("recsys_po_rl.experiment.policies = []"))
-    two = plan.estimate(asked("recsys_po_rl.experiment.policies = [@recsys_po_rl.learned_full_information]"))
+    one = estimate.estimate(asked("recsys_po_rl.experiment.policies = []"))
+    two = estimate.estimate(asked("recsys_po_rl.experiment.policies = [@recsys_po_rl.learned_full_information]"))
     more = two.seconds_parts["learned_full_information"]
     assert more == pytest.approx(one.seconds_parts["training"] + 0.001 * 24 * 5)
     assert two.memory_parts["programs"] - one.memory_parts["programs"] == 50 * MB
 
 
 def test_seeds_side_by_side_share_memory_and_cores(measured):
-    one = plan.estimate(asked())
+    one = estimate.estimate(asked())
     measured["available"] = 3 * one.memory_bytes
-    several = plan.estimate(
+    several = estimate.estimate(
         asked("recsys_po_rl.experiment.seeds = [1, 2, 3]", "recsys_po_rl.experiment.num_processes = 2")
     )
     assert several.num_processes == 2
-    assert several.seconds == pytest.approx(2 * plan.SECOND_CORE * one.seconds)
+    assert several.seconds == pytest.approx(2 * estimate.SECOND_CORE * one.seconds)
     measured["available"] = 1.9 * one.memory_bytes
-    assert plan.estimate(asked()).num_processes == 1
+    assert estimate.estimate(asked()).num_processes == 1
     with pytest.raises(
         validation.InvalidInputError, match=r"GB in each of 2 processes and .*users_per_step may be at most"
     ):
-        plan.estimate(asked("recsys_po_rl.experiment.seeds = [1, 2]", "recsys_po_rl.experiment.num_processes = 2"))
+        estimate.estimate(asked("recsys_po_rl.experiment.seeds = [1, 2]", "recsys_po_rl.experiment.num_processes = 2"))
 
 
 @pytest.mark.parametrize(("name", "unit"), [("experiment.users_per_step", 4), ("experiment.evaluation_batch_size", 1)])
@@ -120,13 +122,13 @@ def test_what_does_not_fit_is_refused_with_the_largest_population_that_would(nam
 
     bound = [f"recsys_po_rl.{name} = 4000", "recsys_po_rl.experiment.num_evaluation_users = 4000"]
     with pytest.raises(validation.InvalidInputError, match=rf"{name} may be at most \d+ here, got 4000") as refused:
-        plan.estimate(asked(*bound))
+        estimate.estimate(asked(*bound))
     assert "\n" not in str(refused.value)
     most = int(re.search(r"at most (\d+)", str(refused.value))[1])
     assert most % unit == 0
-    plan.estimate(asked(f"recsys_po_rl.{name} = {most}", bound[1]))
+    estimate.estimate(asked(f"recsys_po_rl.{name} = {most}", bound[1]))
     with pytest.raises(validation.InvalidInputError, match=f"at most {most} here, got {most + unit}"):
-        plan.estimate(asked(f"recsys_po_rl.{name} = {most + unit}", bound[1]))
+        estimate.estimate(asked(f"recsys_po_rl.{name} = {most + unit}", bound[1]))
 
 
 def test_both_populations_and_none_at_all(measured):
@@ -135,23 +137,23 @@ def test_both_populations_and_none_at_all(measured):
     with pytest.raises(
         validation.InvalidInputError, match=r"users_per_step may be at most \d+ and .*batch_size \d+ here"
     ):
-        plan.estimate(asked(*both))
+        estimate.estimate(asked(*both))
     measured["available"] = 300 * MB
     with pytest.raises(
         validation.InvalidInputError, match=r"needs about 0\.\d\d GB and 0\.30 GB are .*: no population would fit"
     ):
-        plan.estimate(asked())
+        estimate.estimate(asked())
 
 
 def test_a_corpus_and_an_evaluation_that_cannot_fit_are_refused_before_anything_is_made(measured):
     with pytest.raises(validation.InvalidInputError, match=r"num_docs may be at most 4400000$"):
-        plan.estimate(asked(f"{NETWORK}.num_docs = 1000000000"))
+        estimate.estimate(asked(f"{NETWORK}.num_docs = 1000000000"))
     with pytest.raises(validation.InvalidInputError, match=r"num_evaluation_users may be at most 1000000$"):
-        plan.estimate(asked("recsys_po_rl.experiment.num_evaluation_users = 10000000000"))
+        estimate.estimate(asked("recsys_po_rl.experiment.num_evaluation_users = 10000000000"))
 
 
 def test_shapes_entities_and_parameters_are_those_of_the_network(measured):
-    found = plan.estimate(asked(f"{NETWORK}.num_docs = 7", f"{NETWORK}.num_topics = 4"))
+    found = estimate.estimate(asked(f"{NETWORK}.num_docs = 7", f"{NETWORK}.num_topics = 4"))
     shapes = {(variable, field): shape for variable, field, shape in found.shapes}
     assert shapes["user state", "interest.state"] == "(U, 4)"
     assert shapes["slate docs", "doc_features"] == "(U, 2, 4)"
@@ -233,7 +235,7 @@ def test_a_real_measurement_gives_positive_costs_and_the_files_that_a_run_writes
         f"{NETWORK}.num_docs = 8",
         f"{NETWORK}.num_topics = 4",
     )
-    found = plan.estimate(checked)
+    found = estimate.estimate(checked)
     assert set(found.seconds_parts) == {
         "training", "learned", "popular_by_clicks", "best_fixed_topic", "loading and files",
     }  # fmt: skip

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import rehearsal, resuming
-from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.experiment import resume
+from recsys_po_rl.experiment.dry_run import rehearsal
+from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.training.alarms import Alarms
 
@@ -75,9 +76,7 @@ def checked(given: Mapping[str, Any]) -> Checked:
     asked_for["corpus_seed"] = given["corpus_seed"]
     if gin_state.scope():
         asked_for["gin_scope"] = "/".join(gin_state.scope())
-    plan = plan._replace(
-        arguments=resuming.described({f"experiment.{name}": value for name, value in asked_for.items()})
-    )
+    plan = plan._replace(arguments=resume.described({f"experiment.{name}": value for name, value in asked_for.items()}))
     if plan.gradient_variance_every_steps and plan.num_shards < 2:
         raise validation.InvalidInputError(
             "experiment.gradient_variance_every_steps needs num_shards of at least 2, got 1"

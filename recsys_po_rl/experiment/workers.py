@@ -17,7 +17,7 @@ import gin
 
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, validation
-from recsys_po_rl.experiment import resuming, seed_run, stopping, user_errors
+from recsys_po_rl.experiment import resume, signals, single_seed, user_errors
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
@@ -31,7 +31,7 @@ class _Work(NamedTuple):
     config_text: str
     scope: list[str]
     registrations: list[gin_state.Registration]
-    plan: seed_run.Plan
+    plan: single_seed.Plan
     job: Job
 
 
@@ -39,7 +39,9 @@ class SeedFailedError(RuntimeError):
     """A seed's process ended with an error; the message has its last line."""
 
 
-def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[int]) -> list[seed_run.SeedResult]:
+def run_seeds(
+    plan: single_seed.Plan, jobs: Sequence[Job], num_processes: Optional[int]
+) -> list[single_seed.SeedResult]:
     """Runs seeds side by side; each gives what it gives alone.
 
     Args:
@@ -79,14 +81,14 @@ def run_seeds(plan: seed_run.Plan, jobs: Sequence[Job], num_processes: Optional[
             _wait_for_one(running)
     finally:
         _stop(running)
-    return [seed_run.result_in(folder, seed) for seed, _, folder in jobs]
+    return [single_seed.result_in(folder, seed) for seed, _, folder in jobs]
 
 
 class _StaysHereError(Exception):
     """Something cannot be handed to another process; the message names it."""
 
 
-def _packed(plan: seed_run.Plan, job: Job) -> str:
+def _packed(plan: single_seed.Plan, job: Job) -> str:
     """A line of text from which another process can run a seed."""
     needed = gin_state.needed()
     if needed.not_importable:
@@ -109,12 +111,12 @@ def work() -> None:
     try:
         gin_state.register(job.registrations)
         gin_config.parse_text(job.config_text)
-        with stopping.handled(), gin.config_scope(job.scope):
+        with signals.handled(), gin.config_scope(job.scope):
             _run(job.plan, job.job)
     except validation.InvalidInputError as error:
         output.complain(gin_config.first_line(error))
         sys.exit(BAD_INPUT)
-    except stopping.Stopped as stopped:
+    except signals.Stopped as stopped:
         sys.exit(128 + stopped.signum)
     except (StoppedByAlarmError, layout.FolderMovedError) as error:
         output.complain(gin_config.first_line(error))
@@ -135,10 +137,10 @@ def _end_with_parent() -> None:
     os._exit(1)  # at once: the run folder is whole at every moment
 
 
-def _run(plan: seed_run.Plan, job: Job) -> seed_run.SeedResult:
+def _run(plan: single_seed.Plan, job: Job) -> single_seed.SeedResult:
     seed, world_seed, folder = job
-    with resuming.alone_in(folder), layout.errors_of(folder):
-        result = seed_run.run(plan, seed, world_seed, folder)
+    with resume.alone_in(folder), layout.errors_of(folder):
+        result = single_seed.run(plan, seed, world_seed, folder)
         if not (plan.resume and layout.is_finished(folder)):
             layout.mark_finished(folder)
     return result

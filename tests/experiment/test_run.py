@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import experiment, seed_run
+from recsys_po_rl.experiment import experiment, single_seed
 from recsys_po_rl.policies import catalogue
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import layout
@@ -119,8 +119,8 @@ def test_checkpoints_hold_the_weights_of_the_last_step(one):
 def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
     world = {}
     for seed in (0, 1):
-        prepared = seed_run.prepare(
-            seed_run.Plan(
+        prepared = single_seed.prepare(
+            single_seed.Plan(
                 num_training_steps=0, horizon=4, users_per_step=5, num_shards=1,
                 num_evaluation_users=5, evaluation_batch_size=5, checkpoint_every_steps=1, policies=[],
                 network_ctor=SMALL["network_ctor"],

@@ -9,7 +9,7 @@ import pytest
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment
-from recsys_po_rl.experiment.evaluate import evaluate, which_is_which
+from recsys_po_rl.experiment.transfer import evaluate, which_is_which
 
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
 BINDINGS = [

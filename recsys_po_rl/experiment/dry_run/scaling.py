@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import arguments, calibration, recording, seed_run
-from recsys_po_rl.experiment.calibration import Cost, PolicyCost
-from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import recording, single_seed
+from recsys_po_rl.experiment.dry_run import calibration
+from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
+from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.policies.values import grid
 
@@ -48,7 +50,7 @@ def memory_parts(
 
 def learns(policy: str) -> bool:
     """Return whether the policy of a name, with gin scopes or without, is trained as the learned one is."""
-    return policies_lib.function_name(policy) == seed_run.learned_full_information.__name__
+    return policies_lib.function_name(policy) == single_seed.learned_full_information.__name__
 
 
 def _growth(cost: Cost, user_steps: int) -> float:
@@ -98,7 +100,7 @@ def seconds_parts(
 
 def _value_of(policy: Callable[..., Any]) -> Optional[tuple[Any, ...]]:
     """What a computed value of interests depends on; policies that ask for the same one share it."""
-    given = arguments.bound(policy)
+    given = config_lib.bound(policy)
     names = ("use_grid", "grid_points", "num_iterations", "users_per_iteration", "hidden")
     return tuple(given.get(name) for name in names) if "users_per_iteration" in given else None
 
@@ -107,7 +109,7 @@ def _search_seconds(
     policy: Callable[..., Any], cost: PolicyCost, training: Cost, config: Mapping[str, Any], plan: Plan
 ) -> float:
     """Seconds that a full search takes beyond the short one that was measured."""
-    given = arguments.bound(policy)
+    given = config_lib.bound(policy)
     if given.get("use_grid") and config["num_topics"] <= grid.MAX_TOPICS:
         slates = math.comb(config["num_docs"], config["slate_size"])
         user_steps = GRID_USER_STEPS * given["grid_points"] ** config["num_topics"] * slates * plan.horizon

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import arguments, seed_run
-from recsys_po_rl.experiment.seed_run import Plan
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import single_seed
+from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
@@ -106,7 +107,7 @@ def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
 
         def step(number: int) -> None:
             nonlocal learner
-            learner = learner or seed_run.prepare(small, seed, world_seed).learner
+            learner = learner or single_seed.prepare(small, seed, world_seed).learner
             result = learner.step(loop.keys_of_step(seed, 1 + number, plan.num_shards, "calibration"), 0.0)
             float(result.mean_reward)
 
@@ -116,8 +117,8 @@ def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
 
 
 def of_evaluation(
-    study_of: Callable[[Sizes], seed_run.Study],
-    build: Callable[[seed_run.Study], SimulationNetwork],
+    study_of: Callable[[Sizes], single_seed.Study],
+    build: Callable[[single_seed.Study], SimulationNetwork],
     sizes: Sizes,
     larger: Optional[Sizes] = None,
 ) -> Cost:
@@ -175,14 +176,14 @@ def _with_growth(at: Callable[[Sizes], Cost], sizes: Sizes, larger: Optional[Siz
     )
 
 
-def of_policy(study: seed_run.Study, policy: Callable[..., Any]) -> Optional[PolicyCost]:
+def of_policy(study: single_seed.Study, policy: Callable[..., Any]) -> Optional[PolicyCost]:
     """A policy beside the learned one, after a short search; None if it is left out in this world.
 
     Args:
       study: a world of small batches and a short horizon.
       policy: see `experiment.policies`.
     """
-    given = arguments.bound(policy)
+    given = config_lib.bound(policy)
     short = {name: value for name, value in SHORT_SEARCH.items() if name in given and value is not None}
     short.update({name: study.batch_size for name in SEARCH_USERS if name in given})
     before, started = settled_bytes(), time.perf_counter()
@@ -198,7 +199,7 @@ def of_policy(study: seed_run.Study, policy: Callable[..., Any]) -> Optional[Pol
     return PolicyCost(seconds, search_users({**given, **short}, study.config) * study.horizon, cost)
 
 
-def _network_of(made: Any, study: seed_run.Study) -> SimulationNetwork:
+def _network_of(made: Any, study: single_seed.Study) -> SimulationNetwork:
     return made if isinstance(made, SimulationNetwork) else study.network(recommender_ctor=made)
 
 

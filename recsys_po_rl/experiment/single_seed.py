@@ -16,7 +16,7 @@ from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import output
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, recording, stopping, watching
+from recsys_po_rl.experiment import console, evaluation_files, recording, signals, watching
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import csv_tables, layout, policy_file
@@ -325,7 +325,7 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Valida
             raise
 
     try:
-        with stopping.deferred():
+        with signals.deferred():
             trained = train(plan, study.seed, prepared, validation, on_row, after_step, on_validation, start=start)
             recorder.save(plan.num_training_steps)
             return trained
