@@ -182,9 +182,9 @@ def main(arguments: Sequence[str], program: str) -> int:
         flags = parse_flags(arguments, program)
         # What importing the package does, unless it is looked up as a program.
         from recsys_po_rl import _compat, scoring  # noqa: F401
-        from recsys_po_rl.experiment import command_line
+        from recsys_po_rl.cli import commands
 
-        return command_line.run(flags)
+        return commands.run(flags)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import pytest
 import recsys_po_rl
 import run_simulation
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import commands
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, single_seed
+from recsys_po_rl.experiment import single_seed
 from tests import bad_calls, bad_inputs
 
 LEAST_CASES = 200
@@ -40,7 +41,7 @@ def outcome(arguments):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            status = command_line.run(run_simulation.parse_flags(list(arguments)))
+            status = commands.run(run_simulation.parse_flags(list(arguments)))
         except SystemExit as stop:  # the flags themselves
             status = stop.code
     return status, out.getvalue(), err.getvalue()

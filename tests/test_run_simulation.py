@@ -78,10 +78,10 @@ def status_and_lines(capfd, *arguments):
     """Runs the command line in this process; returns the exit status and what it wrote to both streams."""
     import gin
 
-    from recsys_po_rl.experiment import command_line
+    from recsys_po_rl.cli import commands
 
     gin.clear_config()
-    status = command_line.run(run_simulation.parse_flags(list(arguments)))
+    status = commands.run(run_simulation.parse_flags(list(arguments)))
     captured = capfd.readouterr()
     return status, captured.out, captured.err
 
@@ -188,7 +188,7 @@ def test_help_and_bad_flags_do_not_import_tensorflow(door, flag, status, fresh_p
 
 
 def test_every_mode_that_is_offered_is_built():
-    from recsys_po_rl.experiment import modes
+    from recsys_po_rl.cli import modes
 
     assert list(modes.MODES) == list(run_simulation.MODES)
 

@@ -3,11 +3,12 @@
 import os
 
 import pytest
-
-from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, compare
 from tests.reporting.run_folder import Page
 from tests.reporting.test_compare import change, write
+
+from recsys_po_rl.cli import commands
+from recsys_po_rl.common import validation
+from recsys_po_rl.experiment import compare
 
 
 def test_from_the_command_line(tmp_path, capsys, monkeypatch):
@@ -17,27 +18,27 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
     before = {path: path.read_bytes() for folder in (one, other) for path in folder.iterdir()}
 
     def run(*arguments):
-        status = command_line.run(run_simulation.parse_flags(["--mode", "compare", *map(str, arguments)]))
+        status = commands.run(run_simulation.parse_flags(["--mode", "compare", *map(str, arguments)]))
         return status, capsys.readouterr()
 
     status, printed = run(one, other, "--output_dir", tmp_path / "out")
-    assert status == command_line.DONE
+    assert status == commands.DONE
     assert "The policy learned in other brings 2.00" in printed.out
     assert printed.out.endswith(f"\npage: {tmp_path / 'out' / 'compare.html'}\n")
     assert Page((tmp_path / "out" / "compare.html").read_text()).text.startswith("Comparison of one, other")
     assert {path: path.read_bytes() for folder in (one, other) for path in folder.iterdir()} == before
 
     status, printed = run(one, other, "--output_dir", tmp_path / "out")
-    assert status == command_line.BAD_INPUT
+    assert status == commands.BAD_INPUT
     assert "already holds a comparison (compare.html)" in printed.err
 
     status, printed = run(one, other, "--output_dir", one)
-    assert status == command_line.BAD_INPUT
+    assert status == commands.BAD_INPUT
     assert "already holds a run" in printed.err
 
     change(other, corpus_seed=3)
     status, printed = run(one, other, "--output_dir", tmp_path / "refused")
-    assert status == command_line.BAD_INPUT
+    assert status == commands.BAD_INPUT
     assert printed.err == (
         "error: one and other cannot be paired: they differ in corpus_seed (0 and 3); "
         "--unpaired compares them as independent samples\n"
@@ -46,7 +47,7 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     status, printed = run(one, other, "--unpaired")
-    assert status == command_line.DONE
+    assert status == commands.DONE
     assert "independent samples (Welch)" in printed.out
     (stamp,) = os.listdir(tmp_path / "comparisons")
     assert os.listdir(tmp_path / "comparisons" / stamp) == ["compare.html"]

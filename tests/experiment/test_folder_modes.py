@@ -4,7 +4,7 @@ import gin
 import pytest
 
 import run_simulation
-from recsys_po_rl.experiment import command_line
+from recsys_po_rl.cli import commands
 from recsys_po_rl.run_folder import layout
 from tests import bad_inputs
 
@@ -14,7 +14,7 @@ GLOB_NAME = "lr=[1e-3,2e-3] *?{a,b} #1 %41"
 def command(*arguments):
     with gin.unlock_config():
         gin.clear_config()
-    return command_line.run(run_simulation.parse_flags([str(argument) for argument in arguments]))
+    return commands.run(run_simulation.parse_flags([str(argument) for argument in arguments]))
 
 
 @pytest.mark.slow

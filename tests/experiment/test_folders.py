@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import commands, modes
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, experiment, modes
+from recsys_po_rl.experiment import experiment
 from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training.alarms import Alarms
@@ -178,7 +179,7 @@ def test_a_folder_that_is_renamed_after_the_training_is_not_made_again(writer, w
 def test_the_command_line_says_so_in_one_line_and_status_1(tmp_path, monkeypatch, capsys):
     before_step(2, lambda: (tmp_path / "run").rename(tmp_path / "renamed"), monkeypatch)
     monkeypatch.setitem(modes.MODES, "toy", lambda flags: run(tmp_path / "run"))
-    assert command_line.run(toy_run.types.SimpleNamespace(mode="toy")) == command_line.FAILED
+    assert commands.run(toy_run.types.SimpleNamespace(mode="toy")) == commands.FAILED
     assert capsys.readouterr().err == (
         f"error: the run folder {str(tmp_path / 'run')!r} {MOVED}: training stops after step 2, which is saved; "
         "--resume --output_dir with the new path goes on\n"

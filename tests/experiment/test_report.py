@@ -6,8 +6,9 @@ import pytest
 from tests.reporting.run_folder import Page, write_run
 
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import commands
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, compare, experiment
+from recsys_po_rl.experiment import compare, experiment
 from recsys_po_rl.reporting import pages
 from recsys_po_rl.run_folder import run_files
 
@@ -44,10 +45,10 @@ def test_from_the_command_line(tmp_path, capsys):
 
     folder = write_run(tmp_path / "run")
     flags = run_simulation.parse_flags(["--mode", "report", str(folder)])
-    assert command_line.run(flags) == command_line.DONE
+    assert commands.run(flags) == commands.DONE
     assert capsys.readouterr().out == f"report: {folder / 'pages.html'}\n"
     flags = run_simulation.parse_flags(["--mode", "report", str(tmp_path / "nowhere")])
-    assert command_line.run(flags) == command_line.BAD_INPUT
+    assert commands.run(flags) == commands.BAD_INPUT
     assert "nowhere' is no folder: a run folder is needed" in capsys.readouterr().err
     assert run_files.read(str(folder)).name == "run"
 

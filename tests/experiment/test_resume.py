@@ -18,8 +18,9 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import commands, modes
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, experiment, modes, recording, run, signals, single_seed
+from recsys_po_rl.experiment import experiment, recording, run, signals, single_seed
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 
@@ -357,7 +358,7 @@ def test_the_exit_status_tells_the_signal(signum, status, folder, monkeypatch):
 
     monkeypatch.setitem(modes.MODES, "train_and_evaluate", lambda flags: whole_run(folder))
     before_step(2, lambda: signal.raise_signal(signum), monkeypatch)
-    assert command_line.run(Flags) == status
+    assert commands.run(Flags) == status
 
 
 def test_a_run_in_another_thread_leaves_signals_alone(folder):

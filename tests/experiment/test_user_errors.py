@@ -10,8 +10,9 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields, gin_config, recommender, simulation_config, user
+from recsys_po_rl.cli import commands, modes
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, modes, user_errors
+from recsys_po_rl.experiment import user_errors
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.training import loop
 from recsys_po_rl.training.learner import PolicyGradientLearner
@@ -129,14 +130,14 @@ def test_an_error_of_the_package_itself_is_not_reported_as_the_users():
 
 def run_mode(function, monkeypatch):
     monkeypatch.setitem(modes.MODES, "train_and_evaluate", lambda flags: function())
-    return command_line.run(argparse.Namespace(mode="train_and_evaluate"))
+    return commands.run(argparse.Namespace(mode="train_and_evaluate"))
 
 
 def test_on_the_command_line_the_status_is_1(monkeypatch, capsys):
     def fail():
         raise KeyError("lost")
 
-    assert run_mode(fail, monkeypatch) == command_line.FAILED
+    assert run_mode(fail, monkeypatch) == commands.FAILED
     assert capsys.readouterr().err.startswith("error: KeyError: 'lost'\nTraceback (most recent call last):\n")
 
 
@@ -162,7 +163,7 @@ def test_errors_with_other_meanings_are_the_users_here(mode, fails_by, says, mon
     status = run_mode(run, monkeypatch)
     lines = capsys.readouterr().err.splitlines()
     first, *frames = [line for line in lines if not line.startswith("warning: CorpusWithTopicAndQuality")]
-    assert status == command_line.FAILED
+    assert status == commands.FAILED
     assert first.startswith(f"error in {says}")
     assert frames[0] == "Traceback (most recent call last):"
     assert any("test_user_errors.py" in frame for frame in frames)
@@ -193,7 +194,7 @@ def test_a_module_that_fails_on_import_is_one_line_and_status_2(body, says, tmp_
     (tmp_path / "failing_module.py").write_text(f"{body}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     status = run_mode(lambda: gin_config.parse([], ["import failing_module"]), monkeypatch)
-    assert status == command_line.BAD_INPUT
+    assert status == commands.BAD_INPUT
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "'failing_module' cannot be imported" in lines[0]

@@ -8,7 +8,8 @@ import pathlib
 import matplotlib
 import pytest
 
-from recsys_po_rl.experiment import command_line, experiment, modes
+from recsys_po_rl.cli import commands, modes
+from recsys_po_rl.experiment import experiment
 from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.reporting import figures, pages
 from recsys_po_rl.run_folder import layout
@@ -82,7 +83,7 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
     monkeypatch.setattr(pages, "report", fail)
     run = {"seeds": (3,), "output_dir": str(tmp_path / "run"), **toy_run.TOY}
     monkeypatch.setitem(modes.MODES, "toy", lambda flags: experiment(**run))
-    assert command_line.run(toy_run.types.SimpleNamespace(mode="toy")) == 0
+    assert commands.run(toy_run.types.SimpleNamespace(mode="toy")) == 0
     assert capsys.readouterr().err.splitlines() == [
         f"warning: {str(tmp_path / 'run' / name)!r} is left out: RuntimeError: no font"
         for name in (layout.PRICE_FIGURE, layout.REPORT)

@@ -6,9 +6,10 @@ import pytest
 
 import run_simulation
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import commands
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import command_line, experiment
 from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import experiment
 from recsys_po_rl.experiment.dry_run import calibration, estimate, scaling
 from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
 
@@ -167,13 +168,13 @@ def test_the_command_line_prints_it_and_writes_nothing(measured, capfd, tmp_path
     monkeypatch.chdir(tmp_path)
     gin.clear_config()
     flags = [flag for file in FILES for flag in ("--gin_files", file)]
-    assert command_line.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 0
+    assert commands.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 0
     out = capfd.readouterr().out
     for part in ("3 steps of 8 users in 4 shards", "user state", "(U, 10)", "memory      0.", "metrics.csv", "U: 2 in"):
         assert part in out
     assert list(tmp_path.iterdir()) == []
     measured["available"] = 300 * MB
-    assert command_line.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 2
+    assert commands.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 2
     err = capfd.readouterr().err
     assert len(err.splitlines()) == 1
     assert err.startswith("error: this experiment needs about ")

@@ -8,8 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import modes
 from recsys_po_rl.common import output, validation
-from recsys_po_rl.experiment import modes, signals, user_errors
+from recsys_po_rl.experiment import signals, user_errors
 from recsys_po_rl.experiment.workers import SeedFailedError
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
