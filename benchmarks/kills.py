@@ -4,7 +4,7 @@
 
 Two kinds of moments: a point of the run's own processor time, drawn evenly over an uninterrupted run; and a point
 within a write, after the first half of its bytes, or before the file system is asked to rename, remove or sync. Most
-runs have a learner that is cheap (`tests/experiment/toy_run.py`), some are the real experiment with a few users. Every
+runs have a learner that is cheap (`tests/support/toy_run.py`), some are the real experiment with a few users. Every
 run is a process of its own, forked from one that has imported the package and used nothing of it.
 """
 
@@ -73,7 +73,7 @@ class Blackboard:
 
 def toy() -> Any:
     """The module with the cheap learner."""
-    path = ROOT / "tests" / "experiment" / "toy_run.py"
+    path = ROOT / "tests" / "support" / "toy_run.py"
     spec = importlib.util.spec_from_file_location("toy_run", path)
     assert spec
     assert spec.loader

@@ -31,10 +31,11 @@ CONFIGURATIONS = {
 ESTIMATE = """
 import json, sys, time
 from recsys_po_rl import gin_config
-from recsys_po_rl.experiment import arguments, experiment, plan
+from recsys_po_rl.experiment import config, experiment
+from recsys_po_rl.experiment.dry_run import estimate
 gin_config.parse(*json.loads(sys.argv[1]))
 began = time.process_time()
-found = plan.estimate(arguments.checked(arguments.bound(experiment)))
+found = estimate.estimate(config.checked(config.bound(experiment)))
 share = (time.process_time() - began) / found.calibration_seconds
 print(json.dumps([found.memory_bytes, found.seconds, found.calibration_seconds, share]))
 """

@@ -34,7 +34,7 @@ def sections(folder: pathlib.Path) -> dict[str, list[str]]:
     whole = folder / "whole"
     status, _, err = tests.outcome([*bad_inputs.RUN, "--output_dir", str(whole)])
     assert status == 0, err
-    single_seed.trainer.train = accepted
+    single_seed.loop.train = accepted
     new = str(folder / "run")
     found["Gin bindings"] = [
         tests.row(bad.shown, tests.refusal([*bad.arguments, "--output_dir", new]), folder) for bad in tests.BINDINGS

@@ -1,81 +1,57 @@
-"""The rooms of the house: what may import what, and no circles."""
+"""Import directions: six layers, no cycles."""
 
 import ast
 import pathlib
 
 import pytest
 
-# From the roof down. A module may import modules of lower floors only, or of its own room.
-FLOORS = [
-    ["__main__"],
-    ["experiment"],
-    ["reporting"],
-    ["interest_evolution_simulation"],
-    ["references"],
-    ["training"],
-    ["evaluation"],
-    ["simulation_config"],
-    ["runtime"],
-    ["baselines"],
-    ["recommender"],
-    ["corpus", "user", "metrics"],
-    ["scoring"],
-    ["slates"],
-    ["fields"],
-    ["flow"],
-    ["invariants"],
-    ["draws"],
-    ["samplers"],
-    ["artifacts"],
-    ["memory", "halves"],
-    ["gin_config"],
-    ["gin_state", "gin_text"],
-    ["common"],
-    ["version"],
-    ["_compat"],
-]
-FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+# From the ground up. A module imports modules of its own row, or of rows above it in this table. Each row belongs to one
+# of the layers of docs/architecture.md; rows within a layer are ordered too.
+LAYERS = {
+    0: [["_compat", "version"], ["common"], ["gin_text", "gin_state", "gin_config", "fields"]],
+    1: [["simulation"], ["distributions"], ["scoring"]],
+    2: [["corpus", "user", "metrics"], ["recommender"], ["simulation_config"]],
+    3: [["evaluation"], ["training"], ["policies"]],
+    4: [["run_folder"]],
+    5: [["interest_evolution_simulation", "reporting"], ["experiment"]],
+    6: [["cli"], ["__main__"]],
+}
+ROWS = [row for layer in LAYERS.values() for row in layer]
+ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "recsys_po_rl"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def room_of(dotted):
-    parts = dotted.split(".")
-    return parts[1] if len(parts) > 1 else None
-
-
 def imported(path):
-    """Dotted names of our own modules that a module imports."""
-    found = set()
+    """Dotted names of the package's own modules that a module imports."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "recsys_po_rl":
             if node.module == "recsys_po_rl":
-                found.update(f"recsys_po_rl.{alias.name}" for alias in node.names)
+                names.update(f"recsys_po_rl.{alias.name}" for alias in node.names)
             else:
-                found.add(node.module)
-                found.update(
+                names.add(node.module)
+                names.update(
                     f"{node.module}.{alias.name}"
                     for alias in node.names
                     if (PACKAGE.parent / node.module.replace(".", "/") / f"{alias.name}.py").exists()
                 )
         elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "recsys_po_rl")
-    return found
+            names.update(alias.name for alias in node.names if alias.name.split(".")[0] == "recsys_po_rl")
+    return names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES])
-def test_a_module_imports_only_rooms_below_its_own(path):
+def test_a_module_imports_only_layers_below(path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert own in FLOOR_OF, f"give the room {own} a floor"
+    assert own in ROW_OF, f"give {own} a place in LAYERS"
     for dotted in imported(path):
-        other = room_of(dotted)
-        if other == own:
-            continue
-        assert other in FLOOR_OF, dotted
-        assert FLOOR_OF[other] > FLOOR_OF[own], f"{path.name} imports {dotted}, which lies above it or beside it"
+        other = dotted.split(".")[1]
+        assert other in ROW_OF, dotted
+        assert ROW_OF[other] <= ROW_OF[own], f"{path.name} imports {dotted}, which lies above it"
 
 
-def test_modules_within_a_room_make_no_circle():
+def test_modules_import_one_another_without_cycles():
     edges = {}
     for path in MODULES:
         dotted = "recsys_po_rl." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -97,15 +73,15 @@ def test_modules_within_a_room_make_no_circle():
     assert len(done) == len(MODULES)
 
 
-def test_scorers_and_slates_know_nothing_of_recsim_ng():
+def test_scorers_and_distributions_do_without_recsim_ng():
     for path in MODULES:
-        if "scoring" in path.parts or path.name == "slates.py":
-            assert "recsim_ng" not in path.read_text(encoding="utf-8").replace("recsim_ng's", "")
+        if {"scoring", "distributions"} & set(path.parts):
+            assert "recsim_ng" not in path.read_text(encoding="utf-8").replace("recsim_ng's", ""), path
 
 
-def test_versions_are_known_to_compat_alone():
+def test_only_compat_knows_versions():
     for path in MODULES:
-        if path.name not in ("_compat.py", "version.py", "run_dir.py"):
+        if path.name not in ("_compat.py", "version.py", "layout.py"):
             text = path.read_text(encoding="utf-8")
             assert "__version__" not in text, path
             assert "version_info" not in text, path

@@ -50,8 +50,8 @@ def report(flags: Any) -> None:
     """
     from recsys_po_rl.reporting import pages as report_lib
 
-    for run_dir in flags.runs:
-        output.say(f"report: {report_lib.report(layout)}")
+    for folder in flags.runs:
+        output.say(f"report: {report_lib.report(folder)}")
 
 
 def compare(flags: Any) -> None:

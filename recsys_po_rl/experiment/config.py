@@ -31,7 +31,7 @@ def checked(given: Mapping[str, Any]) -> Checked:
     """Checks arguments, as far as that is possible without a network.
 
     Args:
-      given: all arguments of `train_and_evaluate.experiment`, by name.
+      given: all arguments of `run.experiment`, by name.
 
     Raises:
       InvalidInputError: one line that names an impossible one.

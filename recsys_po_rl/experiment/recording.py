@@ -29,7 +29,7 @@ class Start(NamedTuple):
 
 
 def tables(plan: Any) -> dict[str, Callable[[int], bool]]:
-    """The tables that a run of a `seed_run.Plan` writes, and whether each has rows for a step."""
+    """The tables that a run of a `single_seed.Plan` writes, and whether each has rows for a step."""
     found: dict[str, Callable[[int], bool]] = {layout.METRICS: lambda step: True}
     if plan.validate_every_steps:
         found[layout.VALIDATION] = lambda step: is_validated(plan, step)
@@ -45,7 +45,7 @@ def is_validated(plan: Any, step: int) -> bool:
 
 
 class Recorder:
-    """Writes one training's files; its methods are the callbacks of `seed_run.train`.
+    """Writes one training's files; its methods are the callbacks of `single_seed.train`.
 
     A step counts as done, and can be resumed from, when its rows and its validation are on disk and its checkpoint
     after them.
@@ -55,7 +55,7 @@ class Recorder:
         """Finds out where to begin, and sets recommender and learner to it.
 
         Args:
-          plan: the `seed_run.Plan`.
+          plan: the `single_seed.Plan`.
           seed: of the run.
           recommender: that learns.
           learner: that teaches it.

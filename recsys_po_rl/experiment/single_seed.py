@@ -33,7 +33,7 @@ Weights = list[np.ndarray]  # of all of a recommender's variables, in their orde
 
 
 class Plan(NamedTuple):
-    """The checked arguments that every seed shares; see `train_and_evaluate.experiment`."""
+    """The checked arguments that every seed shares; see `run.experiment`."""
 
     num_training_steps: int
     horizon: int
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     quiet: bool
     checkpoint_every_minutes: Optional[float] = None
     resume: bool = False
-    arguments: Mapping[str, str] = types.MappingProxyType({})  # as text, see `resuming.described`
+    arguments: Mapping[str, str] = types.MappingProxyType({})  # as text, see `resume.described`
 
 
 class SeedResult(NamedTuple):

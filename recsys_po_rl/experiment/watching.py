@@ -155,7 +155,7 @@ def hyperparameters_of(plan: Any, seed: int, bound: Mapping[str, tensorboard.Hyp
     """What distinguishes runs in TensorBoard's table: the plan's numbers, the seed, and what is bound by gin.
 
     Args:
-      plan: a `seed_run.Plan`.
+      plan: a `single_seed.Plan`.
       seed: of the run.
       bound: see `gin_config.bound_scalars`.
     """

@@ -152,7 +152,7 @@ class _Process:
     def __init__(self, seed: int, packed: str, quiet: bool) -> None:
         self.seed = seed
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from recsys_po_rl.experiment import processes; processes.work()"],
+            [sys.executable, "-c", "from recsys_po_rl.experiment import workers; workers.work()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -26,7 +26,7 @@ class VariableFlow(NamedTuple):
     reads_weights: bool  # whether its fields depend on a tf.Variable
     random_fields: Sequence[Optional[str]]  # its draws in order: the field that holds each, or None
     field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
-    invariants: Computations  # what it computes from weights alone, see `invariants`
+    invariants: Computations  # what it computes from weights alone, see `hoisting`
     numbers: Mapping[int, NumbersNeeded]  # what its draws are made of, by their place in order
     nan_witnesses: Sequence[tf.TensorSpec]  # see `seeding.Draws.nan_witnesses`
 

@@ -96,7 +96,7 @@ class SeededRuntime(runtime.Runtime):
         Args:
           variables: the network's variables.
           mode: "graph" (one TensorFlow program), "xla" (the same, compiled by XLA) or "eager" (op by op, to debug).
-            All draw the same integers and, but for rounding, the same normal numbers; see `samplers`.
+            All draw the same integers and, but for rounding, the same normal numbers; see `random_ops`.
           policy_variables: names of variables that draw from the policy's key.
           world_variables: names of variables that all batches share, as long as no user influences them.
 

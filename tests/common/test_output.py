@@ -104,7 +104,9 @@ def test_what_an_encoding_lacks_is_escaped(encoding, text, monkeypatch):
 @pytest.mark.slow
 def test_a_pipe_without_a_reader_is_left_for_good(tmp_path):
     """Its buffer would fail once more when Python ends: status 120, and a message."""
-    code = "from recsys_po_rl import output; [output.say('x' * 999) for _ in range(999)]; output.complain('done')"
+    code = (
+        "from recsys_po_rl.common import output; [output.say('x' * 999) for _ in range(999)]; output.complain('done')"
+    )
     ran = shell(f'"$PYTHON" -c "{code}" | head -1', tmp_path)
     assert (ran.statuses, ran.stderr) == ([0, 0], "done\n")
 
@@ -112,15 +114,15 @@ def test_a_pipe_without_a_reader_is_left_for_good(tmp_path):
 # Whole runs: the toy experiment behind the real command line.
 
 TOY_PROGRAM = """
-import importlib.util, sys
-from recsys_po_rl import __main__, output
-from recsys_po_rl.experiment import experiment, modes, train_and_evaluate
-spec = importlib.util.spec_from_file_location("toy_run", {toy_run!r})
-toy_run = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(toy_run)
+import sys
+from recsys_po_rl import __main__
+from recsys_po_rl.cli import modes
+from recsys_po_rl.common import output
+from recsys_po_rl.experiment import experiment, run
+from tests.support import toy_run
 toy_run.make_evaluations_cheap(setattr)
-train_and_evaluate._show = lambda plan, result: output.say("\\n".join(["a row of the table"] * 9999))
-toy = {{**toy_run.TOY, "quiet": False}}
+run._show = lambda plan, result: output.say("\\n".join(["a row of the table"] * 9999))
+toy = {**toy_run.TOY, "quiet": False}
 modes.MODES["train_and_evaluate"] = lambda flags: experiment(seeds=(3,), output_dir=flags.output_dir, **toy)
 if __name__ == "__main__":
     sys.exit(__main__.main(sys.argv[1:], "toy"))
@@ -150,8 +152,7 @@ def shell(line, folder, **environment):
     ["2>&1 | head -1", "> /dev/full 2> /dev/full", ">&- 2>&- <&-", "| cat"],
 )
 def test_a_run_is_done_whatever_becomes_of_its_lines(redirection, tmp_path):
-    toy_run = pathlib.Path(__file__).parent / "experiment" / "toy_run.py"
-    (tmp_path / "toy.py").write_text(TOY_PROGRAM.format(toy_run=str(toy_run)))
+    (tmp_path / "toy.py").write_text(TOY_PROGRAM)
     ran = shell(f'"$PYTHON" toy.py --output_dir "grüße" {redirection}', tmp_path, PYTHONIOENCODING="ascii")
     assert ran.statuses[0] == 0, ran.stderr
     assert ran.stderr == ""

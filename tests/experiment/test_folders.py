@@ -1,7 +1,5 @@
 """Run folders whose names are patterns, and run folders that move while a run is at work."""
 
-import importlib.util
-import pathlib
 import shutil
 
 import numpy as np
@@ -15,10 +13,8 @@ from recsys_po_rl.experiment import experiment
 from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training.alarms import Alarms
+from tests.support import toy_run
 
-_SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
-toy_run = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(toy_run)
 TOY, contents = toy_run.TOY, toy_run.contents
 
 GLOB_NAME = "lr=[1e-3,2e-3] *?{a,b} #1 %41"
@@ -158,8 +154,8 @@ def test_a_folder_that_is_removed_is_not_made_again(tmp_path, monkeypatch):
 def test_a_folder_that_is_renamed_after_the_training_is_not_made_again(writer, whole, tmp_path, monkeypatch):
     folder, renamed = tmp_path / "run", tmp_path / "renamed"
     owner, name = {
-        "toy_evaluation": (toy_run.seed_run, "evaluate_policies"),
-        "report": (toy_run.report, "report"),
+        "toy_evaluation": (toy_run.single_seed, "evaluate_policies"),
+        "report": (toy_run.pages, "report"),
     }[writer]
     with monkeypatch.context() as patched:
         original = getattr(owner, name)

@@ -2,7 +2,6 @@
 
 import fcntl
 import functools
-import importlib.util
 import json
 import os
 import pathlib
@@ -23,10 +22,8 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment, recording, run, signals, single_seed
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
+from tests.support import toy_run
 
-_SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
-toy_run = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(toy_run)
 TOY, ToyLearner, contents, untimed = toy_run.TOY, toy_run.ToyLearner, toy_run.contents, toy_run.untimed
 
 
@@ -126,8 +123,8 @@ def position(folder):
 
 
 def seed_run_plan():
-    given = {**run.arguments.bound(experiment), **TOY}
-    return run.arguments.checked(given).plan
+    given = {**run.config.bound(experiment), **TOY}
+    return run.config.checked(given).plan
 
 
 # Equality

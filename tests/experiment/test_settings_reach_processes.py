@@ -12,8 +12,8 @@ import numpy as np
 import own_users
 import recsys_po_rl
 from recsys_po_rl import gin_config
-from recsys_po_rl.experiment.evaluate import evaluate
-from recsys_po_rl.experiment.train_and_evaluate import experiment
+from recsys_po_rl.experiment.transfer import evaluate
+from recsys_po_rl.experiment.run import experiment
 from recsys_po_rl.user import InterestEvolutionUser
 
 @gin_config.configurable

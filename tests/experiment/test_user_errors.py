@@ -83,7 +83,7 @@ def test_an_entity_that_raises_is_named_and_its_frames_shown_alone(mode):
     assert frames[-1].startswith("ZeroDivisionError")
     assert "self._slate_size // 0" in report
     assert "site-packages" not in report
-    assert "recsys_po_rl/runtime.py" not in report
+    assert "recsys_po_rl/simulation/runtime.py" not in report
 
 
 def test_the_error_keeps_its_type_in_python():

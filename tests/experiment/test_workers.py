@@ -2,7 +2,6 @@
 
 import fcntl
 import functools
-import importlib.util
 import os
 import pathlib
 import signal
@@ -15,10 +14,8 @@ import cloudpickle
 import pytest
 
 from recsys_po_rl.experiment import experiment, recording, resume, run, signals, workers
+from tests.support import toy_run
 
-_SPEC = importlib.util.spec_from_file_location("toy_run", pathlib.Path(__file__).with_name("toy_run.py"))
-toy_run = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(toy_run)
 if __name__ in sys.modules:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a seed's process cannot import a test
 SEEDS = (3, 5)
@@ -79,8 +76,8 @@ def open_gate(gate):
 
 
 def step_of(folder):
-    given = {**run.arguments.bound(experiment), **toy_run.TOY}
-    plan = run.arguments.checked(given).plan
+    given = {**run.config.bound(experiment), **toy_run.TOY}
+    plan = run.config.checked(given).plan
     return resume.position_of(str(folder), recording.tables(plan)).step
 
 

@@ -1,9 +1,7 @@
 """Pictures and settings of matplotlib; pictures and pages that cannot be made."""
 
-import importlib.util
 import json
 import os
-import pathlib
 
 import matplotlib
 import pytest
@@ -13,18 +11,9 @@ from recsys_po_rl.experiment import experiment
 from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.reporting import figures, pages
 from recsys_po_rl.run_folder import layout
+from tests.reporting.test_figures import EVALUATION
+from tests.support import toy_run
 
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HERE = pathlib.Path(__file__).parent
-EVALUATION = load(HERE / "test_figures.py").EVALUATION
-toy_run = load(HERE.parent / "experiment" / "toy_run.py")
 SETTINGS = {
     "text.usetex": True,
     "savefig.bbox": "tight",
@@ -69,7 +58,7 @@ def test_a_picture_that_cannot_be_drawn_or_written_is_a_warning(tmp_path, monkey
 
 def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, capsys):
     toy_run.make_evaluations_cheap(monkeypatch.setattr)
-    original = toy_run.seed_run.evaluate_policies
+    original = toy_run.single_seed.evaluate_policies
 
     def evaluation(*args):
         return {**original(*args), **EVALUATION}
@@ -77,7 +66,7 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
     def fail(*args):
         raise RuntimeError("no\nfont")
 
-    monkeypatch.setattr(toy_run.seed_run, "evaluate_policies", evaluation)
+    monkeypatch.setattr(toy_run.single_seed, "evaluate_policies", evaluation)
     monkeypatch.setattr(run_lib, "_show", lambda plan, result: None)
     monkeypatch.setattr(figures, "price_figure", fail)
     monkeypatch.setattr(pages, "report", fail)

@@ -18,7 +18,7 @@ from recsys_po_rl.run_folder import policy_archive, policy_file
 from recsys_po_rl.scoring import keras_parts, rebuilding
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
-from tests.experiment import hostile_policies as hostile
+from tests.support import hostile_policies as hostile
 
 MUTANTS, DAMAGED = 1000, 200
 

@@ -239,17 +239,18 @@ import recsys_po_rl.experiment
 import tensorflow as tf
 tf.config.threading.set_inter_op_parallelism_threads(int(sys.argv[1]))
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
-from recsys_po_rl import draws, gin_config
-from recsys_po_rl.runtime import SeededRuntime
+from recsys_po_rl import gin_config
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training import trainer
+from recsys_po_rl.training import loop
 from recsys_po_rl.training.learner import PolicyGradientLearner
 gin_config.parse(["training/ppo.gin", "scorer/averaged_history.gin"], [])
 tf.keras.utils.set_random_seed(1)
 network = create_interest_evolution_simulation_network(num_users=125, num_topics=10, corpus_seed=1)
 learner = PolicyGradientLearner(network, 20, runtime_ctor=functools.partial(SeededRuntime, mode="xla"))
 for step in (1, 2):
-    result = learner.step(trainer.keys_of_step(0, step, 8), step / 4)
+    result = learner.step(loop.keys_of_step(0, step, 8), step / 4)
 variables = (*network.trainable_variables, *learner.critic.variables)
 print(hashlib.sha256(b"".join(variable.numpy().tobytes() for variable in variables)).hexdigest())
 """

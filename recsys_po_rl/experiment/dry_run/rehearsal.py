@@ -47,7 +47,7 @@ def rehearse(policies: Sequence[Callable[..., Any]], network_ctor: Callable[...,
 
     Args:
       policies: constructors of policies, see `experiment.policies`.
-      network_ctor: makes the network, see `train_and_evaluate.experiment`.
+      network_ctor: makes the network, see `run.experiment`.
 
     Raises:
       InvalidInputError: what a policy says of its arguments; or if it is an entity, where a policy is what makes
