@@ -7,8 +7,8 @@ from typing import Any, Optional
 import tqdm
 
 from recsys_po_rl.common import output
+from recsys_po_rl.common.formatting import plain
 from recsys_po_rl.evaluation import price as price_lib
-from recsys_po_rl.reporting.numbers import plain
 from recsys_po_rl.training.loop import TrainingRow
 
 LINES_WITHOUT_TERMINAL = 10  # lines over a whole training, where there is no terminal

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from recsys_po_rl.reporting.numbers import plain
+from recsys_po_rl.common.formatting import plain
 from recsys_po_rl.run_folder import layout
 
 if TYPE_CHECKING:

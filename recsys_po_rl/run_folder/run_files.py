@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Optional
 from recsys_po_rl import gin_text
 from recsys_po_rl.common import regular_files
 from recsys_po_rl.common import validation as validation_lib
-from recsys_po_rl.reporting.numbers import as_number
+from recsys_po_rl.common.formatting import as_number
 from recsys_po_rl.run_folder import evaluation_schema, layout, readers
 
 Row = Mapping[str, str]

@@ -166,7 +166,7 @@ def sample(
 ) -> tf.Tensor:
     """A draw from a TFP distribution; categorical and normal ones by inverse CDF, others as TFP draws them.
 
-    A distribution that turns uniform numbers into draws itself (see `top_k_plackett_luce.TopKPlackettLuce`) has `numbers_needed` and
+    A distribution that turns uniform numbers into draws itself (as `TopKPlackettLuce`) has `numbers_needed` and
     `of_numbers`.
 
     Args:

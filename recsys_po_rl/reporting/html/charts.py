@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
+from recsys_po_rl.common.formatting import short
 from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.html.style import NUM_STYLES
-from recsys_po_rl.reporting.numbers import short
 
 Values = Sequence[Optional[float]]
 

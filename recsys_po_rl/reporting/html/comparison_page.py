@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
+from recsys_po_rl.common.formatting import estimate, fixed, interval
 from recsys_po_rl.evaluation import portrait as portrait_lib
 from recsys_po_rl.evaluation.statistics import Estimate
 from recsys_po_rl.reporting.comparison import LEARNED, Comparison
@@ -10,7 +11,6 @@ from recsys_po_rl.reporting.html import charts, markup, report, training, users
 from recsys_po_rl.reporting.html.charts import Series
 from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.html.style import NUM_STYLES
-from recsys_po_rl.reporting.numbers import estimate, fixed, interval
 from recsys_po_rl.run_folder.run_files import RunFiles, curve
 
 FIRST_STYLE = 1  # of the lines of runs; style 0 is the text's colour

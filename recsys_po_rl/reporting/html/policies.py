@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from recsys_po_rl.common import formatting
+from recsys_po_rl.common.formatting import estimate, fixed, interval, is_interval, is_number, percent, percent_interval
 from recsys_po_rl.evaluation import price as price_lib
-from recsys_po_rl.reporting import numbers
 from recsys_po_rl.reporting.html import markup
 from recsys_po_rl.reporting.html.markup import Html, element
-from recsys_po_rl.reporting.numbers import estimate, fixed, interval, is_interval, is_number, percent, percent_interval
 
 LEARNED = "learned"
 TWINS = ("learned_last", "learned_greedy")  # of the learned policy: no rivals of it
@@ -243,7 +243,7 @@ def _mean(entry: Mapping[str, Any]) -> float:
 
 def _upper(entry: Mapping[str, Any]) -> float:
     bounds: Sequence[Any] = entry["interval95"]
-    return max(value for value in (*bounds, entry["mean"], 0.0) if numbers.is_number(value))
+    return max(value for value in (*bounds, entry["mean"], 0.0) if formatting.is_number(value))
 
 
 def _share(value: float, furthest: float) -> float:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from recsys_po_rl import gin_text
+from recsys_po_rl.common.formatting import as_number, estimate, fixed, is_number
 from recsys_po_rl.reporting.html import markup, policies, training, users
 from recsys_po_rl.reporting.html.markup import Html, element
-from recsys_po_rl.reporting.numbers import as_number, estimate, fixed, is_number
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.run_folder.run_files import RunFiles
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from recsys_po_rl.common.formatting import as_number, is_number
 from recsys_po_rl.reporting.html import charts, markup
 from recsys_po_rl.reporting.html.charts import Mark, Series
 from recsys_po_rl.reporting.html.markup import Html, element
-from recsys_po_rl.reporting.numbers import as_number, is_number
 from recsys_po_rl.run_folder.run_files import Curve, Row, RunFiles, curve
 
 REWARD = "mean_reward"

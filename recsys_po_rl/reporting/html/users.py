@@ -5,12 +5,12 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from recsys_po_rl.common.formatting import fixed, interval, is_interval, is_number, percent
 from recsys_po_rl.evaluation import portrait as portrait_lib
 from recsys_po_rl.evaluation import price, statistics
 from recsys_po_rl.reporting.html import charts, markup
 from recsys_po_rl.reporting.html.charts import Series
 from recsys_po_rl.reporting.html.markup import Html, element
-from recsys_po_rl.reporting.numbers import fixed, interval, is_interval, is_number, percent
 
 LEARNED = "learned"
 MEASURES = {

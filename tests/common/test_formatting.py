@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsys_po_rl.reporting import numbers
+from recsys_po_rl.common import formatting
 
 
 @pytest.mark.parametrize(
@@ -21,29 +21,29 @@ from recsys_po_rl.reporting import numbers
     ],
 )
 def test_fixed(value, sign, text):
-    assert numbers.fixed(value, sign=sign) == text
+    assert formatting.fixed(value, sign=sign) == text
 
 
 @pytest.mark.parametrize("bounds", [None, [1.0], [None, 2.0], [1.0, float("inf")], ["1", "2"], "ab", 3])
 def test_what_is_no_interval_is_unbounded(bounds):
-    assert numbers.interval(bounds) == numbers.percent_interval(bounds) == "[unbounded]"
+    assert formatting.interval(bounds) == formatting.percent_interval(bounds) == "[unbounded]"
 
 
 @pytest.mark.parametrize("value", [-0.004, -1e-9, -0.0])
 def test_what_rounds_to_zero_has_no_minus(value):
-    assert numbers.percent(value) == "0%"
-    assert numbers.percent_interval([value, -0.5]) == "[0%, \u221250%]"
-    assert numbers.plain(value, ".2f") == "0.00"
-    assert numbers.plain(value, "+.2f") == "+0.00"
-    assert numbers.plain(-0.5, "+.0%") == "-50%"
-    assert numbers.short(-0.0) == "0"
+    assert formatting.percent(value) == "0%"
+    assert formatting.percent_interval([value, -0.5]) == "[0%, \u221250%]"
+    assert formatting.plain(value, ".2f") == "0.00"
+    assert formatting.plain(value, "+.2f") == "+0.00"
+    assert formatting.plain(-0.5, "+.0%") == "-50%"
+    assert formatting.short(-0.0) == "0"
 
 
 def test_intervals_and_shares():
-    assert numbers.interval([-1.0, 2.25], digits=1, sign=True) == "[\u22121.0, +2.2]"
-    assert numbers.percent_interval([0.0, 1.125]) == "[0%, 112%]"
-    assert numbers.percent("x") == "unknown"
-    assert numbers.estimate({"mean": 1.0, "interval95": [None, None]}) == "1.00 [unbounded]"
+    assert formatting.interval([-1.0, 2.25], digits=1, sign=True) == "[\u22121.0, +2.2]"
+    assert formatting.percent_interval([0.0, 1.125]) == "[0%, 112%]"
+    assert formatting.percent("x") == "unknown"
+    assert formatting.estimate({"mean": 1.0, "interval95": [None, None]}) == "1.00 [unbounded]"
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_intervals_and_shares():
     [(0.0, "0"), (1500.0, "1,500"), (2.5e7, "2e7"), (-0.0004, "\u22124e-4"), (0.25, "0.25"), (1e-300, "1e-300")],
 )
 def test_short(value, text):
-    assert numbers.short(value).replace("\u2212", "-") == text.replace("\u2212", "-")
+    assert formatting.short(value).replace("\u2212", "-") == text.replace("\u2212", "-")
 
 
 @pytest.mark.parametrize(
     ("cell", "value"), [("1.5", 1.5), ("nan", None), ("inf", None), ("", None), (None, None), ("x", None)]
 )
 def test_as_number(cell, value):
-    assert numbers.as_number(cell) == value
+    assert formatting.as_number(cell) == value
