@@ -312,7 +312,7 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
 def _raised_by_gin(error: BaseException) -> bool:
     """Return whether the innermost frame, which made the wrong call, is gin's or this package's."""
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    folders = (os.path.dirname(str(module.__file__)) for module in (gin, validation))
+    folders = (os.path.dirname(file) for file in (str(gin.__file__), __file__))
     return raised_in.startswith(tuple(os.path.join(folder, "") for folder in folders))
 
 

@@ -8,7 +8,6 @@ from recsim_ng.core import variable
 
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.simulation import memory
 from recsys_po_rl.training.dropin_runtime import LOG_PROB_ACCUMULATOR, ObjectiveGradient, SimulationRuntime
 
 METRICS = (fields.REWARD, fields.CUMULATIVE_REWARD)
@@ -132,7 +131,6 @@ def make_train_step(
     if optimizer is not None:
         optimizer.build(trainable_variables)
 
-    @memory.LeanFirstCall
     @tf.function(autograph=False)
     def compiled_step() -> ObjectiveGradient:
         step = tf_runtime.objective_gradient(*arguments[1:])

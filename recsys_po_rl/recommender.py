@@ -18,7 +18,6 @@ from recsys_po_rl.scoring import calling
 from recsys_po_rl.scoring.base import HistoryScorer
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.interest import InterestModel
-from recsys_po_rl.simulation import halves
 
 __all__ = ["CollabFilteringModel", "CollabFilteringRecommender", "FullInformationRecommender", "HistoryRecommender"]
 
@@ -280,13 +279,13 @@ class CollabFilteringRecommender(HistoryRecommender):
     def _unchecked_scores(self, previous_state: Value) -> tf.Tensor:
         if self._carries_state:
             state = previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict
-            return halves.by_rows(self._model.score_state, state, num_docs=self._num_docs)
+            return self._model.score_state(state)
         histories = [
             tf.convert_to_tensor(previous_state.get(name)) for name in (fields.DOC_HISTORY, fields.CTIME_HISTORY)
         ]
-        if not isinstance(self._model, HistoryScorer):  # whose rows are independent
-            return calling.scores(self._model, *histories)
-        return halves.by_rows(self._model, *histories, num_docs=self._num_docs)
+        if isinstance(self._model, HistoryScorer):
+            return self._model(*histories)
+        return calling.scores(self._model, *histories)
 
     @property
     def model(self) -> Any:

@@ -18,7 +18,7 @@ from recsys_po_rl import gin_config
 from recsys_po_rl.cli import commands
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import single_seed
-from tests import bad_calls, bad_inputs
+from tests.support import bad_calls, bad_inputs
 
 LEAST_CASES = 200
 PACKAGE = pathlib.Path(recsys_po_rl.__file__).parent

@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.reporting.run_folder import write_run
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, resume, transfer
@@ -16,6 +15,7 @@ from recsys_po_rl.reporting import comparison as comparison_lib
 from recsys_po_rl.reporting.html import comparison_page, report
 from recsys_po_rl.run_folder import checkpoints, csv_tables, evaluation_schema, layout, per_user, run_files
 from recsys_po_rl.training import loop
+from tests.support.run_folder import write_run
 
 NUM_DAMAGED = 500  # of each format
 MAX_LINE = 1000  # characters; paths and the tail of a message of gin's included

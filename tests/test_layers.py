@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-# From the ground up: a module imports modules of its own row, or of rows above it in this table. Rows within a layer are
-# ordered too.
+# From the ground up: a module imports modules of its own row, or of rows above it in this table. Rows within a layer
+# are ordered too.
 LAYERS = {
     0: [["_compat", "version"], ["common"], ["gin_text", "gin_state", "gin_config", "fields"]],
     1: [["simulation"], ["distributions"], ["scoring"]],

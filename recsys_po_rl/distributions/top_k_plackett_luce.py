@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.simulation import halves, random_ops
+from recsys_po_rl.simulation import random_ops
 
 # Terms that `entropy` may sum: the product over all slots but the last, times D. 4 Mi terms take a few tens of ms.
 MAX_EXACT_ENTROPY_TERMS = 1 << 22
@@ -123,8 +123,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         Returns:
           float [...].
         """
-        parts = halves.of_rows(self._logits, self._num_columns)
-        witness = tf.concat([tf.reduce_sum(part, axis=-1) for part in parts], axis=0)
+        witness = tf.reduce_sum(self._logits, axis=-1)
         undrawn = tf.reduce_any(tf.convert_to_tensor(value) < 0)
         witness = tf.where(undrawn, tf.cast(float("nan"), witness.dtype), witness)
         if self._unavailable is None:
@@ -319,16 +318,12 @@ def _draw(
     """
     shape = tf.shape(uniforms)
     logits, uniforms = _rows(logits), _rows(uniforms)
-    num_docs = int(logits.shape[-1])
-    parts = list(zip(halves.of_rows(logits, num_docs), halves.of_rows(uniforms, num_docs)))
-    drawn = [_draw_in_blocks(*part, unavailable) for part in parts]
-    places, least_mass = (tf.concat(of_parts, axis=0) for of_parts in zip(*drawn))
+    places, least_mass = _draw_in_blocks(logits, uniforms, unavailable)
     # NaN rows, whose slates are never looked at, compare as not below.
     underflow = tf.reduce_any(least_mass < _LEAST_MASS.get(logits.dtype, 1e-4))
 
     def slot_by_slot() -> tf.Tensor:
-        whole = tf.concat([of_part for of_part, _ in parts], axis=0)
-        whole = whole if unavailable is None else whole + unavailable
+        whole = logits if unavailable is None else logits + unavailable
         slate_size = int(uniforms.shape[-1])
         # A row with too few documents runs out of mass: it is looked for here only, at no cost to others.
         required = [_require_documents(whole, slate_size, "TopKPlackettLuce")] if check else []

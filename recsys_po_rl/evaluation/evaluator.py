@@ -100,7 +100,7 @@ def evaluate(
 
 def _recordable(runtime: Any) -> dict[str, list[str]]:
     """What there is of the fields that measures of behaviour read."""
-    known = {var.name: var.spec.as_dict for var in runtime.network.variables}
+    known = {var.name: var.spec.as_dict for var in runtime.variables}
     there = {name: [of for of in wanted if of in known.get(name, {})] for name, wanted in behaviour_lib.RECORD.items()}
     return {name: names for name, names in there.items() if names}
 

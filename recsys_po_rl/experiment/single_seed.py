@@ -424,7 +424,7 @@ def evaluate_policies(
 
 def _sees_interest(runtime: SeededRuntime) -> bool:
     """Whether what is shown, or remembered, is computed from the interest that users show."""
-    there = {variable.name for variable in runtime.network.variables}
+    there = {variable.name for variable in runtime.variables}
     return any(
         fields.OBSERVED_INTEREST in runtime.flow(name).reads.get(fields.USER_OBSERVATION, ())
         for name in (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)

@@ -10,13 +10,13 @@ import gin
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.simulation.runtime import EVALUATION_PLACE
+from recsys_po_rl.simulation.step import EVALUATION_PLACE
 
 # Code that is not the user's: this package, the standard library and installed packages.
 _OTHERS = tuple(
     os.path.realpath(folder) + os.sep
     for folder in {
-        os.path.dirname(validation.__file__),
+        os.path.dirname(os.path.dirname(__file__)),
         os.path.dirname(os.path.dirname(tf.__file__)),
         os.path.dirname(os.path.dirname(gin.__file__)),
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),

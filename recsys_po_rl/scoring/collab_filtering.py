@@ -7,7 +7,7 @@ import tensorflow as tf
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.base import Embedding, HistoryScorer, build_tables, proposal_rows
-from recsys_po_rl.simulation import halves, hoisting
+from recsys_po_rl.simulation import hoisting
 
 HIDDEN_UNITS = 32
 LEAKY_RELU_SLOPE = 0.3  # of the negative half; Keras 2's default
@@ -109,7 +109,7 @@ class CollabFilteringModel(HistoryScorer):
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
         """Scores of all documents; see the class."""
         first, *others = self._net.layers
-        if hoisting.in_loop() and self.num_docs < FOLDING_LIMIT * halves.whole_rows(doc_ids):
+        if hoisting.in_loop() and self.num_docs < FOLDING_LIMIT * (doc_ids.shape[0] or 0):
             hidden = self._folded_first_layer(doc_ids, times)
         else:
             hidden = first(self._flat_history(doc_ids, times))

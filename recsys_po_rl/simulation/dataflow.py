@@ -1,13 +1,17 @@
-"""What the variables of a network are computed from, by data flow and not by declaration."""
+"""Data flow of a network: which fields each field is computed from, found by tracing one step.
 
-from collections.abc import Iterable, Mapping, Sequence
+A variable's declared dependencies name whole variables. Tracing its value function shows which of their fields it
+reads, which of its own fields are random, and whether it depends on weights.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from recsys_po_rl.simulation import seeding
-from recsys_po_rl.simulation.hoisting import Computations
-from recsys_po_rl.simulation.random_ops import NumbersNeeded
+from recsys_po_rl.simulation import hoisting, seeding
+from recsys_po_rl.simulation.step import Fields, SeededNetwork, StepContext, values_of
 
 
 class Read(NamedTuple):
@@ -26,8 +30,7 @@ class VariableFlow(NamedTuple):
     reads_weights: bool  # whether its fields depend on a tf.Variable
     random_fields: Sequence[Optional[str]]  # its draws in order: the field that holds each, or None
     field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
-    invariants: Computations  # what it computes from weights alone, see `hoisting`
-    numbers: Mapping[int, NumbersNeeded]  # what its draws are made of, by their place in order
+    invariants: hoisting.Computations  # weight-only computations, see `hoisting`
     nan_witnesses: Sequence[tf.TensorSpec]  # see `seeding.Draws.nan_witnesses`
 
     @property
@@ -74,3 +77,53 @@ def needed(flows: Mapping[str, VariableFlow], wanted: Iterable[Field]) -> Needed
 def reads_of(outputs: Iterable[tf.Tensor], sources: Mapping[Any, Read]) -> frozenset[Read]:
     """Which of the sources (by tensor reference) the outputs are computed from."""
     return frozenset(sources[tensor.ref()] for tensor in seeding.reached(outputs, sources) if tensor.ref() in sources)
+
+
+def trace(network: SeededNetwork, first: Callable[[], Fields]) -> dict[str, VariableFlow]:
+    """Trace one step of every variable.
+
+    Args:
+      network: the network.
+      first: returns the fields of an initial value.
+
+    Returns:
+      Data flow by variable name.
+
+    Raises:
+      RuntimeError: if an entity draws through a stateful random op.
+    """
+    flows: dict[str, VariableFlow] = {}
+
+    def one_step() -> None:
+        context = StepContext(seeding.make_keys(0), tf.constant(1))
+        initial = values_of(first())
+        for var in network.variables:
+            # Identities of the initial values are where the search backwards ends.
+            inputs = [initial[dependency.variable_name].map(tf.identity) for dependency in var.value.dependencies]
+            sources = {
+                tensor.ref(): Read(dependency.variable_name, field, not dependency.on_current_value)
+                for dependency, value in zip(var.value.dependencies, inputs)
+                for field, tensor in value.as_dict.items()
+            }
+            with hoisting.scope() as scope:
+                result, drawn = network.evaluate(var.name, var.value, context, inputs)
+            draw_reads: dict[str, set[str]] = {}
+            for read in reads_of(drawn.parameters, sources):
+                draw_reads.setdefault(read.variable, set()).add(read.field)
+            outputs = {field: tf.convert_to_tensor(value) for field, value in result.as_dict.items()}
+            flows[var.name] = VariableFlow(
+                field_reads={field: reads_of([tensor], sources) for field, tensor in outputs.items()},
+                draw_reads={name: sorted(fields) for name, fields in draw_reads.items()},
+                reads_weights=seeding.reads_variables(outputs.values(), stop=sources),
+                random_fields=drawn.field_names(result),
+                field_specs={
+                    field: tf.TensorSpec(tensor.shape, tensor.dtype)
+                    for field, tensor in initial[var.name].as_dict.items()
+                },
+                invariants=scope.computations,
+                nan_witnesses=[tf.TensorSpec(witness.shape, witness.dtype) for witness in drawn.nan_witnesses],
+            )
+
+    # TensorFlow counts traces by code object and warns of many; a partial has none.
+    tf.function(functools.partial(one_step), autograph=False).get_concrete_function()
+    return flows

@@ -5,7 +5,7 @@ TensorFlow's own samplers turn equal bits into different floats under XLA, and X
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -15,17 +15,6 @@ _PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Paral
 _LARGEST_TRIANGLE = 256
 _ANY_SEED = np.zeros(2, np.int32)  # for draws that use none
 _MANTISSA_BITS = {tf.float32: 24, tf.float64: 53}
-
-# Uniform numbers of a shape and dtype, from a draw's seed and a salt (None: the seed as it is).
-Numbers = Callable[[tf.Tensor, tf.DType, Optional[str]], tf.Tensor]
-
-
-class NumbersNeeded(NamedTuple):
-    """The uniform numbers that a draw asks for."""
-
-    shape: tuple[int, ...]
-    dtype: tf.DType
-    salt: Optional[str]
 
 
 def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
@@ -41,12 +30,6 @@ def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
     return _bits([2], seed, tf.int32, counter=number)
 
 
-def fold_in_each(seed: tf.Tensor, count: int) -> tf.Tensor:
-    """`fold_in` of the numbers from 0 to `count` - 1, at once; int32 [count, 2]."""
-    # A block of Philox has four numbers of 32 bits, and each block counts one further.
-    return tf.reshape(_bits([4 * count], seed, tf.int32), (count, 4))[:, :2]
-
-
 def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Multiples of 2^-24 (float64: 2^-53) in [0, 1), all equally likely.
 
@@ -55,21 +38,7 @@ def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Ten
       seed: int32 [2].
       dtype: float32 or float64.
     """
-    return uniform_of(random_bits(shape, seed, dtype), dtype)
-
-
-def bits_type(dtype: tf.DType) -> tf.DType:
-    """The integers from which uniform numbers of a dtype are made."""
-    return tf.uint64 if dtype == tf.float64 else tf.uint32
-
-
-def random_bits(shape: Any, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """What `uniform` makes its numbers of: integers of `bits_type(dtype)`; arguments as there."""
-    return _bits(shape, seed, bits_type(dtype))
-
-
-def uniform_of(bits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """The uniform numbers of random bits, each of its own."""
+    bits = _bits(shape, seed, tf.uint64 if dtype == tf.float64 else tf.uint32)
     width = 8 * bits.dtype.size
     mantissa = _MANTISSA_BITS.get(dtype, 24)
     shifted = tf.bitwise.right_shift(bits, tf.constant(width - mantissa, bits.dtype))
@@ -161,22 +130,21 @@ def categorical(logits: tf.Tensor, uniform_number: tf.Tensor) -> tf.Tensor:
     return place
 
 
-def sample(
-    distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor], numbers: Optional[Numbers] = None
-) -> tf.Tensor:
-    """A draw from a TFP distribution; categorical and normal ones by inverse CDF, others as TFP draws them.
+def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Draw from a TFP distribution: categorical and normal by inverse CDF, others by TFP's own sampler.
 
-    A distribution that turns uniform numbers into draws itself (as `TopKPlackettLuce`) has `numbers_needed` and
-    `of_numbers`.
+    A distribution that turns uniform numbers into samples itself has the methods `numbers_needed` and `of_numbers`, as
+    `TopKPlackettLuce`.
 
     Args:
-      distribution: of TFP.
+      distribution: TFP distribution.
       sample_shape: as in TFP.
       make_seed: returns the seed, int32 [2]; not called for deterministic distributions.
-      numbers: where uniform numbers come from; from the seed if None.
     """
-    if numbers is None:
-        numbers = lambda shape, dtype, salt: uniform(shape, salted(make_seed(), salt), dtype)  # noqa: E731
+
+    def numbers(shape: tf.Tensor, dtype: tf.DType, salt: Optional[str]) -> tf.Tensor:
+        return uniform(shape, salted(make_seed(), salt), dtype)
+
     if is_deterministic(distribution):
         return distribution.sample(sample_shape, seed=_ANY_SEED)
     if hasattr(distribution, "of_numbers"):

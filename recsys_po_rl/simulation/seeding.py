@@ -73,8 +73,6 @@ class Draws:
     """The random variables that a block has made, in order."""
 
     random_variables: list[ed.RandomVariable] = dataclasses.field(default_factory=list)
-    # By place in order, the uniform numbers that were asked for, where their shape is known while a graph is traced.
-    numbers: dict[int, random_ops.NumbersNeeded] = dataclasses.field(default_factory=dict)
 
     @property
     def parameters(self) -> list[tf.Tensor]:
@@ -114,34 +112,19 @@ def seed_of_draw(key: tf.Tensor, name: str, place: int) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def seeded_draws(key: Any, name: str, known: Optional[Mapping[int, tf.Tensor]] = None) -> Iterator[Draws]:
-    """While the block runs, Edward2 random variables take values drawn from `key`, `name` and their place in order.
+def seeded_draws(key: Any, name: str) -> Iterator[Draws]:
+    """Draw the Edward2 random variables of the block from `key`, `name` and their index in the block.
 
     Args:
       key: int32 [2].
-      name: name of the network variable (or whatever else draws).
-      known: by place, uniform numbers of the draw's seed that have been computed already.
+      name: name of the network variable (or of anything else that draws).
     """
     key = tf.convert_to_tensor(key)
-    known = known or {}
-    asked: dict[int, random_ops.NumbersNeeded] = {}
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
-        def make_seed() -> tf.Tensor:
-            return seed_of_draw(key, name, place)
-
-        def numbers(shape: tf.Tensor, dtype: tf.DType, salt: Optional[str]) -> tf.Tensor:
-            if place in known:
-                return known[place]
-            made = random_ops.uniform(shape, random_ops.salted(make_seed(), salt), dtype)
-            if made.shape.is_fully_defined():
-                asked[place] = random_ops.NumbersNeeded(tuple(made.shape.as_list()), dtype, salt)
-            return made
-
-        return random_ops.sample(distribution, sample_shape, make_seed, numbers)
+        return random_ops.sample(distribution, sample_shape, lambda: seed_of_draw(key, name, place))
 
     with _traced(draw) as draws:
-        draws.numbers = asked
         yield draws
 
 

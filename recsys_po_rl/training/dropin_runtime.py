@@ -11,7 +11,8 @@ from recsim_ng.lib.tensorflow import log_probability
 from recsys_po_rl import _compat, fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import seeding
-from recsys_po_rl.simulation.runtime import SeededRuntime, to_tensors
+from recsys_po_rl.simulation.runtime import SeededRuntime
+from recsys_po_rl.simulation.step import to_tensors
 from recsys_po_rl.training import estimators
 from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.simulation import memory, seeding
+from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
@@ -178,10 +178,8 @@ class PolicyGradientLearner:
             self._log_probs = tf.function(
                 functools.partial(self._recorded_log_probs), jit_compile=jit_compile, autograph=False
             )
-            self._compiled_collect = memory.LeanFirstCall(
-                tf.function(functools.partial(self._collect), autograph=False)
-            )
-            self._compiled_update = memory.LeanFirstCall(tf.function(functools.partial(self._update), autograph=False))
+            self._compiled_collect = tf.function(functools.partial(self._collect), autograph=False)
+            self._compiled_update = tf.function(functools.partial(self._update), autograph=False)
 
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:

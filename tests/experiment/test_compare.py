@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from tests.reporting.run_folder import Page
-from tests.reporting.test_compare import change, write
 
 from recsys_po_rl.cli import commands
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import compare
+from tests.reporting.test_comparison import change, write
+from tests.support.run_folder import Page
 
 
 def test_from_the_command_line(tmp_path, capsys, monkeypatch):

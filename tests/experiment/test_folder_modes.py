@@ -6,7 +6,7 @@ import pytest
 import run_simulation
 from recsys_po_rl.cli import commands
 from recsys_po_rl.run_folder import layout
-from tests import bad_inputs
+from tests.support import bad_inputs
 
 GLOB_NAME = "lr=[1e-3,2e-3] *?{a,b} #1 %41"
 

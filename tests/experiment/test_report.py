@@ -3,7 +3,6 @@
 import os
 
 import pytest
-from tests.reporting.run_folder import Page, write_run
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.cli import commands
@@ -11,6 +10,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import compare, experiment
 from recsys_po_rl.reporting import pages
 from recsys_po_rl.run_folder import run_files
+from tests.support.run_folder import Page, write_run
 
 
 def test_the_page_is_put_into_the_folder(tmp_path):

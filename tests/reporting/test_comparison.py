@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, write_run
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.reporting import comparison as comparison_lib
 from recsys_po_rl.reporting.html import comparison_page
 from recsys_po_rl.run_folder import per_user, run_files
+from tests.support.run_folder import HOSTILE, Page, evaluation, policy, write_run
 
 N = 200
 WORLD = evaluation()["world"]

@@ -7,11 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.reporting.run_folder import evaluation
 
 from recsys_po_rl import gin_text
 from recsys_po_rl.common import regular_files, validation
 from recsys_po_rl.run_folder import csv_tables, evaluation_schema, layout, per_user, readers
+from tests.support.run_folder import evaluation
 
 READERS = {
     "json": readers.json_object,

@@ -1,10 +1,10 @@
 """Run folders as they are read for reports."""
 
 import pytest
-from tests.reporting.run_folder import write_run
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.run_folder import run_files
+from tests.support.run_folder import write_run
 
 
 def test_a_finished_run(tmp_path):

@@ -37,21 +37,6 @@ def test_folding_in_gives_a_seed_of_its_own_for_each_number():
     )
 
 
-def test_folding_in_many_numbers_at_once_gives_the_same_seeds():
-    seed = tf.constant([5, -7])
-    at_once = random_ops.fold_in_each(seed, 9)
-    np.testing.assert_array_equal(at_once, [random_ops.fold_in(seed, number) for number in range(9)])
-
-
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
-def test_uniform_numbers_are_those_of_their_bits(dtype):
-    bits = random_ops.random_bits([50], tf.constant([1, 2]), dtype)
-    assert bits.dtype == random_ops.bits_type(dtype)
-    np.testing.assert_array_equal(
-        random_ops.uniform_of(bits, dtype), random_ops.uniform([50], tf.constant([1, 2]), dtype)
-    )
-
-
 def test_categorical_draws_follow_their_law_in_every_mode():
     logits = np.log(np.array([0.5, 0.2, 0.0, 0.3], np.float32) + 1e-30)
     law = tfd.Categorical(logits=logits)

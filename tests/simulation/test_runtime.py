@@ -16,7 +16,6 @@ from tensorflow.python.framework import func_graph
 from recsys_po_rl import corpus, fields, recommender, scoring, user
 from recsys_po_rl.common import validation
 from recsys_po_rl.policies import baselines
-from recsys_po_rl.simulation import runtime as runtime_lib
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import MODES, SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -126,28 +125,6 @@ def test_one_trace_for_a_length_whatever_the_seed_and_the_weights(network, mode)
         runtime.trajectory(3, keys=seeding.make_keys(seed), record={fields.METRICS_STATE: [fields.REWARD]})
         network.trainable_variables[0].assign_add(0.1 * tf.ones_like(network.trainable_variables[0]))
     assert runtime.trace_count == 1
-
-
-@pytest.mark.slow
-def test_numbers_drawn_before_the_loop_are_those_drawn_in_it(network, monkeypatch):
-    def trajectory():
-        runtime = SeededRuntime(network.variables, mode="xla")
-        return runtime, runtime.trajectory(6, keys=seeding.make_keys(2))
-
-    _, in_loop = trajectory()
-    monkeypatch.setattr(runtime_lib, "MIN_NUMBERS_AHEAD_OF_STEP", 0)
-    runtime, ahead = trajectory()
-    names = [var.name for var in network.variables]
-    drawn = runtime._numbers_ahead(6, seeding.make_keys(2), names)
-    assert {name: sorted(of_name) for name, of_name in drawn.items()} == {
-        fields.SLATE_DOCS: [0],
-        fields.USER_RESPONSE: [0],
-    }
-    for name, value in in_loop.items():
-        for field, tensor in value.as_dict.items():
-            np.testing.assert_array_equal(ahead[name].get(field), tensor, err_msg=f"{name} {field}")
-    monkeypatch.setattr(runtime_lib, "MAX_NUMBERS_AHEAD_OF_RUN", 10)
-    assert runtime._numbers_ahead(6, seeding.make_keys(2), names) == {}
 
 
 def test_continuing_from_a_value_keeps_its_state(runtimes):
@@ -315,8 +292,6 @@ def test_errors_name_the_argument(network):
         runtime.trajectory(2, record={fields.SLATE_DOCS: ["doc_ids"]})
     with pytest.raises(validation.InvalidInputError, match="variable must be one of"):
         runtime.flow("nothing like it")
-    with pytest.raises(RuntimeError, match="outside a step of its runtime"):
-        SeededRuntime(network.variables).network.initial_step()
 
 
 @pytest.mark.parametrize("scorer", ["CollabFilteringModel", "AveragedHistoryModel", "GRUModel", "SelfAttentionModel"])

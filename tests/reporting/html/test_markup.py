@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from tests.reporting.run_folder import HOSTILE, Page
 
 from recsys_po_rl.reporting.html import markup, style
 from recsys_po_rl.reporting.html.markup import Html, element
+from tests.support.run_folder import HOSTILE, Page
 
 
 def test_elements_nest_and_everything_else_is_escaped():

@@ -5,10 +5,10 @@ import json
 import re
 
 import pytest
-from tests.reporting.run_folder import HOSTILE, Page, evaluation, policy, portrait, write_run
 
 from recsys_po_rl.reporting.html import report, users
 from recsys_po_rl.run_folder import run_files
+from tests.support.run_folder import HOSTILE, Page, evaluation, policy, portrait, write_run
 
 SECTIONS = [
     "In three sentences", "Policies", "The price of partial observability", "Training", "Users over the horizon",
