@@ -11,8 +11,8 @@ import tempfile
 
 import recsys_po_rl
 from recsys_po_rl.experiment import single_seed
-from tests import bad_calls, bad_inputs
 from tests import test_bad_inputs as tests
+from tests.support import bad_calls, bad_inputs
 
 INTRODUCTION = """# Bad inputs
 

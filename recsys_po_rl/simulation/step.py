@@ -130,8 +130,8 @@ class SeededNetwork:
             try:
                 value = definition.fn(*dependencies)
             except (Exception, SystemExit) as error:  # of whatever kind an entity raises; it goes on as it is
-                step = tf.get_static_value(context.step)
-                place = EvaluationPlace(name, entity_name(definition), None if step is None else int(step))
+                step = int(context.step) if hasattr(context.step, "numpy") else None  # a graph has no step yet
+                place = EvaluationPlace(name, entity_name(definition), step)
                 vars(error).setdefault(EVALUATION_PLACE, place)
                 raise
         if not tf.executing_eagerly():
