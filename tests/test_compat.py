@@ -99,22 +99,25 @@ def test_edward2_numpy_is_not_left_blocked(fresh_python):
 
 
 @pytest.mark.slow  # a process of its own
-def test_jax_is_not_loaded_and_not_blocked(fresh_python):
-    code = "import sys, recsys_po_rl; print('jax' in sys.modules); import jax; print(jax.numpy.ones(2).sum())"
-    assert fresh_python("-c", code).stdout == "False\n2.0\n"
-
-
-@pytest.mark.slow  # a process of its own
-def test_jax_that_is_loaded_already_stays(fresh_python):
-    code = "import sys, jax, recsys_po_rl, tensorflow as tf; print(sys.modules['jax'] is jax)"
-    assert fresh_python("-c", code).stdout == "True\n"
-
-
-@pytest.mark.slow  # a process of its own
 def test_warning_filters_are_left_as_they_were(fresh_python):
     code = "import warnings; before = list(warnings.filters); import recsys_po_rl._compat, gym\n"
     code += "print([f for f in warnings.filters if f[0] == 'once' and f not in before])"
     assert fresh_python("-c", code).stdout == "[]\n"
+
+
+@pytest.mark.slow  # a process of its own
+def test_public_names_are_imported_on_first_access(fresh_python):
+    code = (
+        "import sys, recsys_po_rl\n"
+        "assert 'recsys_po_rl.training' not in sys.modules\n"
+        "assert set(recsys_po_rl.__all__) <= set(dir(recsys_po_rl))\n"
+        "print(recsys_po_rl.recommender.__name__)\n"
+        "from recsys_po_rl import *\n"
+        "assert all(name in globals() for name in recsys_po_rl.__all__)\n"
+        "print(callable(load_policy), callable(experiment.experiment), hasattr(recsys_po_rl, 'no_such_name'))\n"
+    )
+    ran = fresh_python("-c", code)
+    assert ran.stdout == "recsys_po_rl.recommender\nTrue True False\n", ran.stderr
 
 
 def test_version_is_that_of_setup():
