@@ -60,6 +60,8 @@ setup(
         "recsys_po_rl.configs": ["*.gin"],
         **{package: ["*.gin"] for package in CONFIG_PACKAGES.values()},
     },
+    py_modules=["recsys_po_rl_cli"],
+    entry_points={"console_scripts": ["recsys-po-rl = recsys_po_rl_cli:main"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES},
     classifiers=[

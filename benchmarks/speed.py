@@ -393,15 +393,17 @@ def report(quick: bool) -> str:
     lines += [f"| {name} | {part:.4f} | {part / user_steps * 1e9:.0f} |" for name, part in shares.items()]
     lines += ["", f"Throughput: {user_steps / two['step'] / 2:,.0f} user-steps per second and core in two shards."]
     imports = [run("import", name)["seconds"] for name in ("tensorflow_probability", "recsys_po_rl")]
+    # As pip's wrapper of the console script runs it.
+    console_script = "import sys, recsys_po_rl_cli; sys.exit(recsys_po_rl_cli.main())"
     help_seconds = seconds(
         lambda: subprocess.run(
-            [sys.executable, str(HERE.parent / "run_simulation.py"), "--help"], stdout=subprocess.DEVNULL, check=True
+            [sys.executable, "-c", console_script, "--help"], stdout=subprocess.DEVNULL, check=True, cwd=HERE.parent
         )
     )
     lines += [
         "",
-        f"`import recsys_po_rl`: {imports[1]:.1f} s; TensorFlow and TFP alone, which load JAX too: {imports[0]:.1f} s. "
-        f"`run_simulation.py --help`: {help_seconds:.2f} s.",
+        f"`import recsys_po_rl`: {imports[1]:.1f} s; TensorFlow and TFP alone: {imports[0]:.1f} s. "
+        f"`recsys-po-rl --help`: {help_seconds:.2f} s.",
     ]
     if not quick:
         lines += scaling()

@@ -1,31 +1,41 @@
 """Recommenders that learn by policy gradient from consumption histories alone, as a RecSim NG application."""
 
-import sys
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
+from recsys_po_rl import (
+    _compat,  # noqa: F401  (first: selects Keras 2 before TensorFlow is imported)
+    scoring,  # registers the scorers with Keras, which can then load saved ones
+)
 from recsys_po_rl.version import __version__
 
-__all__ = ["__version__", "load_policy"]
+if TYPE_CHECKING:
+    from recsys_po_rl.run_folder.policy_file import load_policy
+
+_MODULES = (
+    "corpus",
+    "experiment",
+    "fields",
+    "gin_config",
+    "interest_evolution_simulation",
+    "metrics",
+    "recommender",
+    "simulation_config",
+    "user",
+)
+__all__ = ["__version__", "load_policy", "scoring", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """`load_policy` is imported when it is asked for: it brings the whole package."""
+    """Import a public name on first access (PEP 562)."""
     if name == "load_policy":
         from recsys_po_rl.run_folder.policy_file import load_policy
 
         return load_policy
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _is_the_program() -> bool:
-    """Whether Python looks for `__main__` of `python -m recsys_po_rl`, which loads the rest after reading the flags."""
-    arguments = [*sys.orig_argv, "", ""]
-    module = arguments[arguments.index("-m") + 1] if "-m" in arguments else ""
-    return sys.argv[:1] == ["-m"] and module == __name__
-
-
-if not _is_the_program():
-    from recsys_po_rl import (
-        _compat,  # noqa: F401  (first: settles Keras 2 and the shims before TensorFlow loads)
-        scoring,  # noqa: F401  (registers the scorers with Keras, which can then load saved ones)
-    )
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,15 +1,13 @@
-"""Makes RecSim NG's stack importable on current Pythons; the only place that knows versions.
+"""Compatibility of RecSim NG and its dependencies with current Pythons; the only module that knows versions.
 
-Importing this module, before anything else imports TensorFlow, has six effects:
+Importing this module, before anything else imports TensorFlow, has five effects:
 
 * `tf.keras` is tf_keras (Keras 2), on which RecSim NG, TFP and the model's documented surface are built.
 * `numpy.Inf`, which recsim-ng 0.1.2 reads and NumPy 2 removed, exists again.
 * edward2 0.0.2 loads without its SciPy part, which SciPy 1.11 broke and nothing here uses.
-* TensorFlow loads without JAX, which recsim-ng installs and TensorFlow Lite's converter loads where it can: 0.1 GB and
-  half a second of each process. `import jax` works as ever; only TFLiteConverter.experimental_from_jax is refused.
-* gym (below 0.25, the last that accepts RecSim NG's specs) loads without its banner and stays below error level.
-* TensorFlow's start-up lines, written to file descriptor 2 whatever TF_CPP_MIN_LOG_LEVEL says, are dropped;
-  every line that is not known to be one of them is passed on.
+* gym (below 0.25, the last that accepts RecSim NG's specs) loads without its banner, with log level ERROR.
+* TensorFlow's start-up lines, which it writes to file descriptor 2 at any TF_CPP_MIN_LOG_LEVEL, are dropped; all other
+  lines are passed on.
 
 No tensor is created, no device is initialised and no device configuration is set.
 """
@@ -32,7 +30,7 @@ _KERAS_3_MESSAGE = (
     "TF_USE_LEGACY_KERAS=1, or import recsys_po_rl before tensorflow is used (and have the package tf_keras installed)"
 )
 
-# Lines of TensorFlow 2.16 to 2.21 that tell about the build or the absence of a GPU and nothing about the program.
+# Lines of TensorFlow 2.16 to 2.21 about its build or the absence of a GPU, not about the program.
 _STARTUP_LINE = re.compile(
     r"All log messages before absl::InitializeLog|oneDNN custom operations are on|cudart_stub\.cc|cuda_platform\.cc"
     r"|This TensorFlow binary is optimized to use available CPU|To enable the following instructions:"
@@ -42,7 +40,7 @@ _STARTUP_LINE = re.compile(
 
 @contextlib.contextmanager
 def _startup_lines_dropped() -> Iterator[None]:
-    """Holds file descriptor 2 while the block runs, then writes to it every line that is not a start-up line."""
+    """Capture file descriptor 2 while the block runs, then write to it every line that is not a start-up line."""
     try:
         sys.stderr.flush()
         real_stderr = os.dup(2)
@@ -67,7 +65,7 @@ def _startup_lines_dropped() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """While the block runs, importing a module that is not loaded yet fails as if it were not installed."""
+    """Make the import of a module fail while the block runs, as if not installed; no effect on a loaded module."""
     hide = module not in sys.modules
     if hide:
         sys.modules[module] = None  # type: ignore[assignment]
@@ -81,8 +79,7 @@ def _hidden(module: str) -> Iterator[None]:
 def _import_tensorflow() -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _hidden("jax"):
-        tf = importlib.import_module("tensorflow")
+    tf = importlib.import_module("tensorflow")
     # The first access to tf.keras resolves it, so this also settles it for everybody who comes after.
     if not tf.keras.Model.__module__.startswith("tf_keras"):
         raise ImportError(_KERAS_3_MESSAGE)
@@ -121,7 +118,7 @@ def _import_gym() -> None:
 
 
 def no_gradients_recorded() -> Any:
-    """While the block runs, gradient tapes record nothing; TensorFlow offers that on a tape at hand alone."""
+    """Return a context in which no gradient tape records; TensorFlow's public API pauses only a given tape."""
     return importlib.import_module("tensorflow.python.eager.record").stop_recording()
 
 

@@ -105,6 +105,21 @@ def test_warning_filters_are_left_as_they_were(fresh_python):
     assert fresh_python("-c", code).stdout == "[]\n"
 
 
+@pytest.mark.slow  # a process of its own
+def test_public_names_are_imported_on_first_access(fresh_python):
+    code = (
+        "import sys, recsys_po_rl\n"
+        "assert 'recsys_po_rl.training' not in sys.modules\n"
+        "assert set(recsys_po_rl.__all__) <= set(dir(recsys_po_rl))\n"
+        "print(recsys_po_rl.recommender.__name__)\n"
+        "from recsys_po_rl import *\n"
+        "assert all(name in globals() for name in recsys_po_rl.__all__)\n"
+        "print(callable(load_policy), callable(experiment.experiment), hasattr(recsys_po_rl, 'no_such_name'))\n"
+    )
+    ran = fresh_python("-c", code)
+    assert ran.stdout == "recsys_po_rl.recommender\nTrue True False\n", ran.stderr
+
+
 def test_version_is_that_of_setup():
     import recsys_po_rl
 

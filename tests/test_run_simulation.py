@@ -1,6 +1,9 @@
 """The command line: answers at once, refuses bad input in one line, runs."""
 
+import ast
 import json
+import pathlib
+import sys
 
 import pytest
 
@@ -172,19 +175,50 @@ def test_folders_may_stand_anywhere_among_the_flags():
     assert (evaluating.runs, evaluating.gin_files, evaluating.output_dir) == (["runs/one"], [], "there")
 
 
-FRONT_DOORS = [["run_simulation.py"], ["-m", "recsys_po_rl"]]
+# As pip's wrapper of the console script runs it; tests/test_wheel.py runs the wrapper.
+CONSOLE_SCRIPT = ["-c", "import sys, recsys_po_rl_cli; sys.exit(recsys_po_rl_cli.main())"]
+QUICK_DOORS = {"run_simulation.py": ["run_simulation.py"], "recsys-po-rl": CONSOLE_SCRIPT}
 
 
-@pytest.mark.parametrize("door", FRONT_DOORS, ids=" ".join)
+@pytest.mark.parametrize("door", QUICK_DOORS)
 @pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--no_such_flag", 2)])
 def test_help_and_bad_flags_do_not_import_tensorflow(door, flag, status, fresh_python, root):
-    imports = fresh_python("-X", "importtime", *door, flag, cwd=root)
+    imports = fresh_python("-X", "importtime", *QUICK_DOORS[door], flag, cwd=root)
     assert imports.returncode == status
     loaded = {line.rsplit("|", 1)[1].strip() for line in imports.stderr.splitlines() if line.count("|") == 2}
     assert "argparse" in loaded
     assert not {name for name in loaded if name.split(".")[0] in ("tensorflow", "numpy", "gin", "tf_keras")}
-    assert (imports.stdout != "") == (status == 0)
-    assert all(name in imports.stdout for name in run_simulation.MODES) or status
+    if status == 0:
+        assert imports.stdout.startswith(f"usage: {door} [-h]")
+        assert all(name in imports.stdout for name in run_simulation.MODES)
+        assert f"\n  {door} --mode evaluate RUN" in imports.stdout
+    else:
+        assert imports.stdout == ""
+        assert f"\n{door}: error: unrecognized arguments" in f"\n{imports.stderr}"
+
+
+def test_the_package_as_a_program_has_the_same_help(fresh_python, root):
+    program = f"{pathlib.Path(sys.executable).name} -m recsys_po_rl"
+    ran = fresh_python("-m", "recsys_po_rl", "--help", COLUMNS="300")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"usage: {program} [-h]")
+    script = fresh_python("run_simulation.py", "--help", cwd=root, COLUMNS="300").stdout
+    assert ran.stdout == script.replace("run_simulation.py", program)
+
+
+def test_no_module_reads_the_arguments_of_the_process_at_import(root):
+    def read_at_import(node):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return []  # its body runs later
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
+            return []
+        own = [node.attr] if isinstance(node, ast.Attribute) and node.attr in ("argv", "orig_argv") else []
+        return own + [name for child in ast.iter_child_nodes(node) for name in read_at_import(child)]
+
+    for path in [root / "recsys_po_rl_cli.py", root / "run_simulation.py", *(root / "recsys_po_rl").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert read_at_import(ast.parse(text)) == [], path
+        assert "orig_argv" not in text, path
 
 
 def test_every_mode_that_is_offered_is_built():

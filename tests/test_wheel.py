@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-BUILT_FROM = ("setup.py", "pyproject.toml", "README.md", "recsys_po_rl", "configs")
+BUILT_FROM = ("setup.py", "pyproject.toml", "README.md", "recsys_po_rl", "recsys_po_rl_cli.py", "configs")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,25 @@ def test_every_shipped_gin_file_is_in_the_wheel(installed, root):
     configs = installed / "recsys_po_rl" / "configs"
     assert {str(path.relative_to(configs)) for path in configs.rglob("*.gin")} == shipped
     assert (installed / "recsys_po_rl" / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_the_console_script_answers_without_tensorflow(installed, fresh_python, tmp_path):
+    script = installed / "bin" / "recsys-po-rl"
+
+    def run(*flags):
+        return fresh_python("-X", "importtime", str(script), *flags, cwd=tmp_path, PYTHONPATH=str(installed))
+
+    shown, refused = run("--help"), run("--no_such_flag")
+    assert (shown.returncode, refused.returncode) == (0, 2)
+    assert shown.stdout.startswith("usage: recsys-po-rl [-h]")
+    assert "recsys-po-rl: error: unrecognized arguments: --no_such_flag" in refused.stderr
+    for ran in (shown, refused):
+        assert "argparse" in ran.stderr
+        assert "tensorflow" not in ran.stderr
+    reported = fresh_python(str(script), "--mode", "report", "nowhere", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert (reported.returncode, reported.stdout) == (2, "")
+    assert reported.stderr.startswith("error: ")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""From parsed flags to an experiment and an exit status."""
+"""Execution of parsed flags, with errors as one line and an exit status."""
 
 import logging
 import signal
@@ -19,10 +19,10 @@ DONE, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
 
 
 def run(flags: Any) -> int:
-    """Does what the flags say.
+    """Run the mode that the flags choose.
 
     Args:
-      flags: as `__main__.parse_flags` returns them; `modes` says what each mode reads.
+      flags: namespace, as `parser.parse_flags` returns it; `modes` lists the flags that each mode reads.
 
     Returns:
       Exit status: 0 done; 2 bad input, named in one line on standard error; 130 or 143 interrupted by SIGINT or

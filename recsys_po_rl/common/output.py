@@ -1,6 +1,6 @@
 """Lines for the person who runs something; what cannot be written never stops a run.
 
-The only place of the package that prints, besides the flags' own messages in `__main__`.
+The only place of the package that prints, besides the flags' own messages in `cli.parser`.
 """
 
 import contextlib

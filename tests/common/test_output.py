@@ -18,7 +18,7 @@ from recsys_po_rl.experiment import console
 
 PACKAGE = pathlib.Path(recsys_po_rl.__file__).parent
 # Prints before the package can be imported; drops TensorFlow's start-up lines.
-OWN_WAYS = ("output.py", "__main__.py", "_compat.py")
+OWN_WAYS = ("output.py", "parser.py", "_compat.py")
 ROW = types.SimpleNamespace(
     step=1, mean_reward=1.0, gradient_norm=1.0, entropy=1.0, user_steps_per_second=1.0, step_seconds=1.0
 )
@@ -115,8 +115,7 @@ def test_a_pipe_without_a_reader_is_left_for_good(tmp_path):
 
 TOY_PROGRAM = """
 import sys
-from recsys_po_rl import __main__
-from recsys_po_rl.cli import modes
+from recsys_po_rl.cli import modes, parser
 from recsys_po_rl.common import output
 from recsys_po_rl.experiment import experiment, run
 from tests.support import toy_run
@@ -125,7 +124,7 @@ run._show = lambda plan, result: output.say("\\n".join(["a row of the table"] * 
 toy = {**toy_run.TOY, "quiet": False}
 modes.MODES["train_and_evaluate"] = lambda flags: experiment(seeds=(3,), output_dir=flags.output_dir, **toy)
 if __name__ == "__main__":
-    sys.exit(__main__.main(sys.argv[1:], "toy"))
+    sys.exit(parser.main(sys.argv[1:], "toy"))
 """
 
 
@@ -163,7 +162,10 @@ def test_a_run_is_done_whatever_becomes_of_its_lines(redirection, tmp_path):
         assert all(line.startswith("3,") for line in lines[1:])  # and nothing that a library printed
 
 
-@pytest.mark.parametrize("door", ["run_simulation.py", "-m recsys_po_rl"])
+@pytest.mark.parametrize(
+    "door",
+    ["run_simulation.py", pytest.param("-m recsys_po_rl", marks=pytest.mark.slow)],  # -m imports TensorFlow each time
+)
 def test_help_and_refusals_that_cannot_be_written_leave_an_exit_status(door, tmp_path, root):
     program = door if door.startswith("-m") else f'"{root / door}"'
     full = shell(f'"$PYTHON" {program} --help > /dev/full', tmp_path)
