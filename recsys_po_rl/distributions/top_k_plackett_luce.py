@@ -46,13 +46,12 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         """Create the distribution.
 
         Args:
-            logits: floating [..., D], unnormalised log-probabilities of the first slot; -inf: unavailable. Half
+          logits: floating [..., D], unnormalised log-probabilities of the first slot; -inf: unavailable. Half
             precision is cast to float32.
           slate_size: S, at least 1 and at most D (or P).
-            columns: int32 [P], distinct numbers from 0 to D-1; None: all documents, in the order of the logits. If
-            columns
-              repeat or are out of range (where no operation can raise), the logits of the distribution are NaN.
-            validate_args: whether to validate values in `log_prob`, as in TFP.
+          columns: int32 [P], distinct numbers from 0 to D-1; None: all documents, in the order of the logits. If
+            columns repeat or are out of range (where no operation can raise), the distribution's logits are NaN.
+          validate_args: whether to validate values in `log_prob`, as in TFP.
           allow_nan_stats: as in TFP.
           name: name of the distribution.
 
@@ -120,7 +119,7 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         Cheaper under XLA than `is_nan` of all logits.
 
         Args:
-            value: int32 [..., S], the slates drawn.
+          value: int32 [..., S], the slates drawn.
 
         Returns:
           float [...].
@@ -170,12 +169,12 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         """Return the sample determined by uniform numbers; -1 in rows from which no slate can be drawn.
 
         Args:
-            uniforms: numbers in [0, 1), with the shape given by `numbers_needed`.
-            check: whether a row without a slate raises; None: only in eager mode. A runtime detects it with
+          uniforms: numbers in [0, 1), with the shape given by `numbers_needed`.
+          check: whether a row without a slate raises; None: only in eager mode. A runtime detects it with
             `nan_witness`.
 
         Returns:
-            int32, same shape as `uniforms`.
+          int32, same shape as `uniforms`.
         """
         check = tf.executing_eagerly() if check is None else check
         logits = tf.broadcast_to(self._logits, tf.concat([tf.shape(uniforms)[:-1], [self._num_columns]], axis=0))
@@ -221,8 +220,8 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         exact entropy given the earlier slots, which has a lower variance than minus the log-probability.
 
         Args:
-            num_samples: number of slates drawn for each row.
-            seed: as in TFP; int32 [2] for stateless sampling.
+          num_samples: number of slates drawn for each row.
+          seed: as in TFP; int32 [2] for stateless sampling.
 
         Returns:
           float [...].
@@ -417,23 +416,22 @@ def _slate_log_prob(logits: tf.Tensor, slate: tf.Tensor) -> tuple[tf.Tensor, Any
     Let A be the log mass of the documents outside the slate. The normaliser of slot s is log(exp(A) + exp(l[r_s]) + ...
     + exp(l[r_S])): sums of positive terms, relative to the largest of each.
     """
-    probabilities = _slate_probabilities(logits, slate)
-    log_prob = tf.reduce_sum(tf.linalg.diag_part(probabilities.log_shares), axis=-1)
+    slots = _slate_probabilities(logits, slate)
+    log_prob = tf.reduce_sum(tf.linalg.diag_part(slots.log_shares), axis=-1)
     impossible = tf.cast(-float("inf"), logits.dtype)
-    log_prob = tf.where(probabilities.possible | tf.math.is_nan(log_prob), log_prob, impossible)
+    log_prob = tf.where(slots.possible | tf.math.is_nan(log_prob), log_prob, impossible)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
         # d log p / d l[d] = [d chosen] - sum of d's probabilities over the slots in which d was still available.
-        probabilities = _slate_probabilities(logits, slate)
-        upstream = tf.where(probabilities.possible, upstream, tf.zeros_like(upstream))
-        result = -probabilities.rest_mass * (upstream * probabilities.rest_share)[..., tf.newaxis]
+        slots = _slate_probabilities(logits, slate)
+        upstream = tf.where(slots.possible, upstream, tf.zeros_like(upstream))
+        result = -slots.rest_mass * (upstream * slots.rest_share)[..., tf.newaxis]
         # Chosen documents: 1 - p in their own slot, by expm1 to avoid cancellation; - p in earlier slots.
-        own = -tf.math.expm1(tf.linalg.diag_part(probabilities.log_shares))
-        earlier = tf.linalg.band_part(tf.exp(probabilities.log_shares), -1, 0)
+        own = -tf.math.expm1(tf.linalg.diag_part(slots.log_shares))
+        earlier = tf.linalg.band_part(tf.exp(slots.log_shares), -1, 0)
         earlier = tf.reduce_sum(tf.linalg.set_diag(earlier, tf.zeros_like(own)), axis=-1)
         chosen = (
-            tf.where(probabilities.possible[..., tf.newaxis], own - earlier, tf.zeros_like(own))
-            * upstream[..., tf.newaxis]
+            tf.where(slots.possible[..., tf.newaxis], own - earlier, tf.zeros_like(own)) * upstream[..., tf.newaxis]
         )
         for slot in range(int(slate.shape[-1])):
             place = _one_hot(slate[..., slot], int(logits.shape[-1]))
