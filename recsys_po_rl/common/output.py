@@ -17,10 +17,10 @@ def say(text: str) -> bool:
     """Write lines to standard output and flush.
 
     Args:
-        text: lines without the final line break. Characters missing from the stream's encoding are written as escapes.
+      text: lines without the final line break. Characters missing from the stream's encoding are written as escapes.
 
     Returns:
-        Whether writing succeeded. A closed pipe counts as success: the caller must not write the text elsewhere.
+      Whether writing succeeded. A closed pipe counts as success: the caller must not write the text elsewhere.
     """
     return _write(sys.stdout, f"{text}\n")
 
@@ -29,10 +29,10 @@ def deliver(text: str) -> None:
     """Write the result of a command to standard output; see `say`.
 
     Args:
-        text: see `say`.
+      text: see `say`.
 
     Raises:
-        NotWrittenError: if standard output cannot be written.
+      NotWrittenError: if standard output cannot be written.
     """
     if not say(text):
         raise NotWrittenError("standard output cannot be written")

@@ -38,17 +38,17 @@ def scalar(
 
     Args:
       name: name of the argument, for the message.
-        given: a real number, or a scalar tensor or variable, whose value is not validated.
+      given: a real number, or a scalar tensor or variable, whose value is not validated.
       minimum: lower bound of a number.
       maximum: upper bound of a number.
-        exclusive_minimum: whether the lower bound itself is invalid.
+      exclusive_minimum: whether the lower bound itself is invalid.
 
     Returns:
-        A float, or `given` itself; `read` converts the latter to a float32 tensor.
+      A float, or `given` itself; `read` converts the latter to a float32 tensor.
 
     Raises:
       InvalidTypeError: if `given` is neither a real number nor a tensor of real numbers.
-        InvalidInputError: if a number is out of bounds or not finite, or a tensor is not a scalar.
+      InvalidInputError: if a number is out of bounds or not finite, or a tensor is not a scalar.
     """
     if not is_tensor_like(given):
         return validation.number(name, given, minimum, maximum, exclusive_minimum)
@@ -79,14 +79,14 @@ class PerUserParameter(tf.Module):
 
         Args:
           name: name of the argument, for messages.
-            given: a number or U numbers, a tensor or variable of shape [] or [U], or a list that contains tensors.
+          given: a number or U numbers, a tensor or variable of shape [] or [U], or a list that contains tensors.
           num_users: U.
           minimum: lower bound of numbers.
           allow_minus_inf: whether a number may be -inf.
 
         Raises:
-            InvalidTypeError: if `given` contains anything but numbers.
-            InvalidInputError: if `given` has another shape, or a number is out of bounds.
+          InvalidTypeError: if `given` contains anything but numbers.
+          InvalidInputError: if `given` has another shape, or a number is out of bounds.
         """
         super().__init__(name="parameter")
         self._num_users = num_users
@@ -125,10 +125,10 @@ class PerUserParameter(tf.Module):
         """Return the current numbers as a tensor that broadcasts to a shape.
 
         Args:
-            batch_shape: a shape whose first axis is the users if numbers differ between users.
+          batch_shape: a shape whose first axis is the users if numbers differ between users.
 
         Returns:
-            float32 [U, 1, ...], or a scalar if one number holds for all users.
+          float32 [U, 1, ...], or a scalar if one number holds for all users.
         """
         if batch_shape == (self._num_users,):
             return self.of_users()

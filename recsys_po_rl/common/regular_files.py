@@ -12,12 +12,12 @@ def content(path: str, max_bytes: int) -> bytes:
     """Return the bytes of a regular file.
 
     Args:
-        path: the file; a symbolic link to a regular file is allowed.
-        max_bytes: the largest allowed file size.
+      path: the file; a symbolic link to a regular file is allowed.
+      max_bytes: the largest allowed file size.
 
     Raises:
-        FileNotFoundError: if the path does not exist.
-        InvalidInputError: one line, if the path is not a regular file, is too large, or cannot be read.
+      FileNotFoundError: if the path does not exist.
+      InvalidInputError: one line, if the path is not a regular file, is too large, or cannot be read.
     """
     try:
         # Opening a pipe blocks until its other end is opened, unless O_NONBLOCK is set.
@@ -45,8 +45,8 @@ def text(path: str, max_bytes: int = MAX_GIN_BYTES) -> str:
     """Return the text of a regular UTF-8 file; see `content` for arguments and errors.
 
     Raises:
-        FileNotFoundError: if the path does not exist.
-        InvalidInputError: see `content`; also if the file is not UTF-8 or contains NUL.
+      FileNotFoundError: if the path does not exist.
+      InvalidInputError: see `content`; also if the file is not UTF-8 or contains NUL.
     """
     found = content(path, max_bytes)
     if b"\0" in found:

@@ -32,13 +32,13 @@ def integer(name: str, value: Any, minimum: int) -> int:
     """Return `value` as an int.
 
     Args:
-        name: name of the argument, for the message.
-        value: any integral number except bool.
+      name: name of the argument, for the message.
+      value: any integral number except bool.
       minimum: the smallest value allowed.
 
     Raises:
-        InvalidTypeError: if `value` is not an integer.
-        InvalidInputError: if `value` is below `minimum`, or above `MAX_INTEGER`.
+      InvalidTypeError: if `value` is not an integer.
+      InvalidInputError: if `value` is below `minimum`, or above `MAX_INTEGER`.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InvalidTypeError(f"{name} must be an integer of at least {minimum}, got {shown(value)}")
@@ -58,15 +58,15 @@ def number(
     """Return `value` as a finite float between `minimum` and `maximum` (inclusive).
 
     Args:
-        name: name of the argument, for the message.
-        value: any real number except bool.
+      name: name of the argument, for the message.
+      value: any real number except bool.
       minimum: lower bound.
       maximum: upper bound.
-        exclusive_minimum: whether the lower bound itself is invalid.
+      exclusive_minimum: whether the lower bound itself is invalid.
 
     Raises:
-        InvalidTypeError: if `value` is not a real number.
-        InvalidInputError: if `value` is NaN, infinite or out of bounds.
+      InvalidTypeError: if `value` is not a real number.
+      InvalidInputError: if `value` is NaN, infinite or out of bounds.
     """
     allowed = _bounds(minimum, maximum, exclusive_minimum)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -85,7 +85,7 @@ def boolean(name: str, value: Any) -> bool:
     """Return `value` if it is a bool.
 
     Raises:
-        InvalidTypeError: if `value` is not a bool.
+      InvalidTypeError: if `value` is not a bool.
     """
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} must be True or False, got {shown(value)}")
@@ -96,7 +96,7 @@ def constructor(name: str, value: Any) -> Any:
     """Return `value` if it is callable.
 
     Raises:
-        InvalidTypeError: if `value` is not callable.
+      InvalidTypeError: if `value` is not callable.
     """
     if not callable(value):
         raise InvalidTypeError(f"{name} must be a constructor (in gin: @recsys_po_rl.Name), got {shown(value)}")
@@ -107,7 +107,7 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the strings in `allowed`.
 
     Raises:
-        InvalidInputError: if `value` is not in `allowed`; the message suggests the nearest allowed string.
+      InvalidInputError: if `value` is not in `allowed`; the message suggests the nearest allowed string.
     """
     known = sorted(allowed)
     if not isinstance(value, str) or value not in known:
@@ -120,12 +120,12 @@ def config_value(config: Mapping[str, Any], key: str, minimum: int, owner: str) 
 
     Args:
       config: an entity's configuration.
-        key: the key to read.
+      key: the key to read.
       minimum: the smallest value allowed.
-        owner: the entity that reads the key, for the message.
+      owner: the entity that reads the key, for the message.
 
     Raises:
-        InvalidInputError: if the key is missing, or its value is not an integer of at least `minimum`.
+      InvalidInputError: if the key is missing, or its value is not an integer of at least `minimum`.
     """
     if key not in config:
         raise InvalidInputError(f"{owner}: config lacks {key!r}, it has {', '.join(map(repr, config)) or 'no key'}")
@@ -142,8 +142,8 @@ def shown(value: Any, max_length: int = MAX_SHOWN) -> str:
     """Return the `repr` of a value on one line, shortened to a maximum length.
 
     Args:
-        value: any object; line breaks, as in the `repr` of arrays and tensors, are replaced by spaces.
-        max_length: maximum number of characters.
+      value: any object; line breaks, as in the `repr` of arrays and tensors, are replaced by spaces.
+      max_length: maximum number of characters.
     """
     try:
         text = repr(value)
