@@ -1,4 +1,4 @@
-"""What each mode of the command line does; its modules are imported when it is chosen."""
+"""Modes of the command line; each imports its modules when it is chosen."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from recsys_po_rl.common import output
 
 
 def train_and_evaluate(flags: Any) -> None:
-    """Trains, then compares the learned policy with others; with --dry_run says what that would take.
+    """Train, then compare the learned policy with others; with --dry_run print an estimate of time and memory.
 
     Args:
       flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume and dry_run.
@@ -32,7 +32,7 @@ def train_and_evaluate(flags: Any) -> None:
 
 
 def evaluate(flags: Any) -> None:
-    """Evaluates what a run has learned, elsewhere.
+    """Evaluate the learned policy of a run in another configuration.
 
     Args:
       flags: runs (one run folder); gin_files, gin_bindings (lists of text) and output_dir (text or None).
@@ -43,7 +43,7 @@ def evaluate(flags: Any) -> None:
 
 
 def report(flags: Any) -> None:
-    """Makes report.html of run folders.
+    """Write report.html of run folders.
 
     Args:
       flags: runs (list of text).
@@ -55,7 +55,7 @@ def report(flags: Any) -> None:
 
 
 def compare(flags: Any) -> None:
-    """Compares runs with the first of them.
+    """Compare runs with the first run.
 
     Args:
       flags: runs (list of text), output_dir (text or None), unpaired (bool).
@@ -65,7 +65,7 @@ def compare(flags: Any) -> None:
     compare(flags.runs, flags.output_dir, flags.unpaired)
 
 
-# By name, the same as `__main__.MODES`.
+# Modes by name; the names equal `__main__.MODES`.
 MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
