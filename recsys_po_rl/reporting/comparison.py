@@ -1,4 +1,4 @@
-"""Runs beside each other: differences with intervals, paired where users and their luck are the same."""
+"""Comparison of runs: differences with intervals, paired if users and random draws are the same."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from recsys_po_rl.run_folder import evaluation_schema, layout, per_user
 from recsys_po_rl.run_folder.run_files import RunFiles
 
 LEARNED = "learned"
-# The policy that learns nothing brings the same in the same world: whatever the files do not say shows in it.
+# A policy without learning has the same rewards in equal worlds: it reveals differences that the files do not record.
 WITNESS = price.FLOOR
 WITNESS_TOLERANCE = 1e-3  # relative, of a user's total: rounding differs between machines
-WITNESS_SHARE = 0.05  # of users may differ by more: rounding can turn a choice
-MAX_KEYS = 8  # named in an error
+WITNESS_SHARE = 0.05  # share of users whose totals may differ by more: rounding can change a choice
+MAX_KEYS = 8  # keys named in an error
 
 
 class Row(NamedTuple):
-    """A policy in all runs; None for runs without it."""
+    """A policy in all runs; None for runs without the policy."""
 
     policy: str
     means: list[Optional[Estimate]]  # by run
@@ -29,18 +29,18 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What several runs bring."""
+    """Rewards of several runs."""
 
-    names: list[str]  # of the runs, all different
+    names: list[str]  # names of the runs, all different
     paired: bool
     unit: str  # users or seeds
-    num_units: list[int]  # by run; where runs are paired, those that all have
+    num_units: list[int]  # by run; for paired runs, the number of common units
     horizons: list[int]  # by run
-    rows: list[Row]  # the learned policy first, then those of the first run from the best on
+    rows: list[Row]  # the learned policy first, then the first run's policies, best first
 
 
 class _Measured(NamedTuple):
-    """A run as it is compared."""
+    """A run prepared for comparison."""
 
     name: str
     run: RunFiles
@@ -49,15 +49,15 @@ class _Measured(NamedTuple):
 
 
 def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
-    """Compares the policies of finished runs with those of the first run.
+    """Compare the policies of finished runs with the policies of the first run.
 
     Args:
-      runs: from `run_files.read`, at least two. Where all have one seed, the unit is the user; else the seed.
-      unpaired: whether to treat the runs as independent samples (Welch), whatever their worlds and users.
+      runs: results of `run_files.read`, at least two. If all have one seed, the unit is the user; otherwise the seed.
+      unpaired: whether to treat the runs as independent samples (Welch), regardless of worlds and users.
 
     Raises:
-      InvalidInputError: one line: fewer than two runs, one that is not finished or has files of another form;
-        and, for pairs, worlds, seeds or users that differ, with the keys that do.
+      InvalidInputError: one line, for fewer than two runs, a run that is not finished, or files of another form;
+        without `unpaired` also for different worlds, seeds or users, with the differing keys.
     """
     if len(runs) < 2:
         raise validation.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
@@ -70,7 +70,7 @@ def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
 
 
 def _names(runs: Sequence[RunFiles]) -> list[str]:
-    """Names of the folders; their paths, and then their places, where names are not different."""
+    """Return the names of the folders; if names repeat, their paths, and if paths repeat, their indices."""
     for names in ([run.name for run in runs], [run.folder for run in runs]):
         if len(set(names)) == len(names):
             return names
@@ -90,7 +90,7 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     for part in run.parts:
         evaluation = part.evaluation or {}
         evaluation_schema.raise_if_not_comparable(evaluation, os.path.join(part.folder, layout.EVALUATION))
-        # Policies of several seeds may have been evaluated on the users of one.
+        # Policies of several seeds may have been evaluated on the users of a single seed.
         seed = evaluation.get("trained_seed", evaluation["seed"])
         if seed in evaluations:
             raise validation.InvalidInputError(f"{run.folder!r}: {layout.EVALUATION} of two seeds is of seed {seed}")
@@ -99,7 +99,7 @@ def _measured(run: RunFiles, name: str) -> _Measured:
 
 
 def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
-    """Refuses to pair runs, and says what differs."""
+    """Raise with the differences if the worlds of two runs differ, because such runs cannot be paired."""
     pair = f"{one.name} and {other.name} cannot be paired"
     advice = "--unpaired compares them as independent samples"
     if set(one.evaluations) != set(other.evaluations):
@@ -124,7 +124,7 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
 
 
 def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuses worlds of which two versions of the project recorded different things, or only names of macros."""
+    """Raise if two project versions recorded different keys of a world, or only the names of macros."""
     if one and other and one.get("form") != other.get("form"):
         raise validation.InvalidInputError(
             f"{pair}: their worlds were recorded by different versions of this project; evaluate both with this "
@@ -139,11 +139,11 @@ def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any],
 
 
 def world_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """What makes the users of two evaluations different: keys with both values.
+    """Return the settings that make the users of two evaluations differ: keys with both values.
 
     Args:
       one: content of evaluation.json of one seed.
-      other: likewise.
+      other: content of evaluation.json of another run, with the same seed.
     """
     worlds = [{"seed": of["seed"], "corpus_seed": of["corpus_seed"], **of["world"]} for of in (one, other)]
     keys = list(dict.fromkeys([*worlds[0], *worlds[1]]))
@@ -167,7 +167,7 @@ def _raise_if_witnesses_differ(one: _Measured, other: _Measured, seed: int) -> N
 
 
 def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
-    """One seed each: the unit is the user."""
+    """Compare runs with one seed each: the unit is the user."""
     evaluations = [next(iter(of.evaluations.values())) for of in measured]
     totals: list[Mapping[str, np.ndarray]] = []
     if not unpaired:
@@ -188,7 +188,7 @@ def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
 
 
 def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
-    """Several seeds: the unit is the seed."""
+    """Compare runs with several seeds: the unit is the seed."""
     if not unpaired:
         for other in measured[1:]:
             for seed in other.evaluations:
@@ -206,7 +206,7 @@ def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
 def _differences(
     means: Sequence[Optional[Estimate]], paired: Optional[Sequence[Optional[np.ndarray]]]
 ) -> list[Optional[Estimate]]:
-    """Of each run to the first: from values of the same units in the same order if they are paired, else from means."""
+    """Return the differences of each run to the first: paired over common units if values are given, else from means."""
     differences: list[Optional[Estimate]] = [None]
     for place in range(1, len(means)):
         one, first = means[place], means[0]
@@ -224,20 +224,20 @@ def _horizons(evaluations: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def _policies(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """All policies: the learned one, then those of the first run from the best on, then the others'."""
+    """Return all policies: the learned policy, then the first run's policies, best first, then those of other runs."""
     first = evaluations[0]["policies"]
     in_order = sorted(first, key=lambda name: (name != LEARNED, -first[name]["mean"]))
     return list(dict.fromkeys([*in_order, *(name for of in evaluations[1:] for name in of["policies"])]))
 
 
 def _means_of_seeds(of: _Measured, policy: str) -> Optional[np.ndarray]:
-    """Means by seed, in the order of the seeds; None if a seed lacks the policy."""
+    """Return the means by seed, in the order of the seeds; None if a seed lacks the policy."""
     entries = [of.evaluations[seed]["policies"].get(policy) for seed in sorted(of.evaluations)]
     return None if None in entries else np.array([entry["mean"] for entry in entries], np.float64)
 
 
 def _paired(values: Optional[np.ndarray], others: Optional[np.ndarray]) -> Optional[Estimate]:
-    """Over the units that both have: the first users are the same, however many follow."""
+    """Return the paired difference over the common units: the first users are equal for any number of users."""
     if values is None or others is None:
         return None
     shared = min(len(values), len(others))

@@ -1,4 +1,4 @@
-"""A comparison of runs as text for a terminal, and as a self-contained page."""
+"""Comparison of runs as text for a terminal, and as a self-contained page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
@@ -13,15 +13,15 @@ from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.html.style import NUM_STYLES
 from recsys_po_rl.run_folder.run_files import RunFiles, curve
 
-FIRST_STYLE = 1  # of the lines of runs; style 0 is the text's colour
+FIRST_STYLE = 1  # first style of the lines of runs; style 0 is the text colour
 
 
 def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]]) -> str:
-    """The comparison in lines for a terminal.
+    """Return the comparison as lines for a terminal.
 
     Args:
-      comparison: from `compare.compare`.
-      configs: of the runs, by name, see `config_text.bindings`.
+      comparison: result of `compare.compare`.
+      configs: bindings of the runs, by name, see `config_text.bindings`.
     """
     first, *others = comparison.names
     header = ["policy", *(cell for name in comparison.names for cell in (name, "95% interval"))]
@@ -39,7 +39,7 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
         lines += ["", f"Configuration differences: not known, {', '.join(unknown)} has no config.gin that can be read"]
     if differences:
         lines += ["", "Configuration differences"]
-        for name, values in differences:  # below each other: lists of policies are long
+        for name, values in differences:  # one below the other, because lists of policies are long
             lines.append(name)
             labelled = [[f"{run}:", value or "not bound"] for run, value in zip(comparison.names, values)]
             width = max(len(label) for label, _ in labelled)
@@ -48,7 +48,7 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What the learned policies' differences say, one sentence for each run after the first."""
+    """Return a sentence about the learned policies' difference for each run after the first."""
     row = next((row for row in comparison.rows if row.policy == LEARNED), None)
     if row is None:
         return []
@@ -67,11 +67,11 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def page(comparison: Comparison, runs: Sequence[RunFiles]) -> str:
-    """The whole page, as text.
+    """Return the whole page, as text.
 
     Args:
-      comparison: from `compare.compare`.
-      runs: the same runs, from `run_files.read`.
+      comparison: result of `compare.compare`.
+      runs: the same runs, results of `run_files.read`.
     """
     names = comparison.names
     styles = [FIRST_STYLE + place % (NUM_STYLES - FIRST_STYLE) for place in range(len(names))]
@@ -205,6 +205,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _printable(line: str) -> str:
-    """Without what moves a terminal's cursor or changes its colours; a plain hyphen for the typographic minus."""
+    """Remove characters that control a terminal's cursor or colours; replace the typographic minus by a hyphen."""
     shown = line.replace("\u2212", "-")
     return "".join(letter if letter.isprintable() else "?" for letter in shown)

@@ -1,4 +1,4 @@
-"""The parts of a report about users over the horizon and about what the policy shows them, from portrait.json."""
+"""Report sections on users over the horizon and on the documents shown, from portrait.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
@@ -20,19 +20,19 @@ MEASURES = {
     "share_positive_quality": "Share of consumption with positive quality",
     "interest_drift": "Interest drift, distance from the first interest",
 }
-# Drawn, where they were evaluated: the learned policy, and both ends of the gap.
+# Policies drawn, if they were evaluated: the learned policy, and both ends of the gap.
 COMPARED = {LEARNED: 1, price.FLOOR: 5, price.CEILING: 2}
 SEGMENTS = {
     "toward_trash": ("begin toward trash", 2),
     "between": ("between", 4),
     "toward_nutrition": ("begin toward nutrition", 3),
 }
-LEAST_SHOWN = 0.005  # of the slates: documents below are not listed
-MAX_DOCUMENT_TABLES = 3  # seeds whose documents are listed
+LEAST_SHOWN = 0.005  # share of slates below which documents are not listed
+MAX_DOCUMENT_TABLES = 3  # number of seeds whose documents are listed
 
 
 class Line(NamedTuple):
-    """A measure by part of the horizon."""
+    """Measure by part of the horizon."""
 
     mean: list[Optional[float]]
     low: list[Optional[float]]
@@ -40,16 +40,16 @@ class Line(NamedTuple):
 
 
 def pooled(portraits: Sequence[Mapping[str, Any]], policy: str, segment: str, measure: str) -> Optional[Line]:
-    """A measure of one run, with intervals over its users, or of several, with intervals over the runs.
+    """Return a measure of one run, with intervals over users, or of several runs, with intervals over runs.
 
     Args:
       portraits: contents of portrait.json, at least one.
-      policy: which.
-      segment: which.
-      measure: which.
+      policy: policy name.
+      segment: one of `portrait.SEGMENTS`, or `portrait.ALL`.
+      measure: name of the measure.
 
     Returns:
-      The line, None if one of the portraits lacks it.
+      The line, None if a portrait lacks the measure.
     """
     found = [of["policies"].get(policy, {}).get("users", {}).get(segment, {}).get(measure) for of in portraits]
     if any(one is None for one in found):
@@ -69,7 +69,7 @@ def pooled(portraits: Sequence[Mapping[str, Any]], policy: str, segment: str, me
 
 
 def users(portraits: Sequence[Mapping[str, Any]]) -> list[Html]:
-    """Users over the horizon: by policy, and under the learned policy by where their interest began."""
+    """Return charts of users over the horizon: by policy, and for the learned policy by initial segment."""
     first = portraits[0]
     names = [name for name in COMPARED if all(name in of["policies"] for of in portraits)]
     unit = _unit(portraits)
@@ -148,11 +148,11 @@ def _numbers(portraits: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def shown(portraits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Html]:
-    """What the learned policy shows: topics over time, documents early and late.
+    """Return the documents shown by the learned policy: topics over time, documents early and late.
 
     Args:
       portraits: contents of portrait.json, at least one.
-      names: what to call the run of each, where there are several.
+      names: names of the runs, if there are several.
     """
     parts = [
         markup.section("Topics over the horizon", _topic_maps(portraits), level=3),
@@ -213,7 +213,7 @@ def _num_topics(maps: Sequence[tuple[str, Any]]) -> int:
 
 
 def _mix(portraits: Sequence[Mapping[str, Any]], policy: str, key: str) -> list[Optional[list[float]]]:
-    """Shares of topics by part, averaged over runs."""
+    """Return the shares of topics by part, averaged over runs."""
     mixes = []
     for of_part in zip(*(of["policies"][policy][key] for of in portraits)):
         there = [np.asarray(shares, np.float64) for shares in of_part if shares is not None]
