@@ -1,15 +1,15 @@
-"""Makes RecSim NG's stack importable on current Pythons; the only place that knows versions.
+"""Compatibility of RecSim NG's dependencies with current Pythons; the only module with version-specific code.
 
 Importing this module, before anything else imports TensorFlow, has six effects:
 
-* `tf.keras` is tf_keras (Keras 2), on which RecSim NG, TFP and the model's documented surface are built.
-* `numpy.Inf`, which recsim-ng 0.1.2 reads and NumPy 2 removed, exists again.
-* edward2 0.0.2 loads without its SciPy part, which SciPy 1.11 broke and nothing here uses.
-* TensorFlow loads without JAX, which recsim-ng installs and TensorFlow Lite's converter loads where it can: 0.1 GB and
-  half a second of each process. `import jax` works as ever; only TFLiteConverter.experimental_from_jax is refused.
-* gym (below 0.25, the last that accepts RecSim NG's specs) loads without its banner and stays below error level.
-* TensorFlow's start-up lines, written to file descriptor 2 whatever TF_CPP_MIN_LOG_LEVEL says, are dropped;
-  every line that is not known to be one of them is passed on.
+* `tf.keras` is tf_keras (Keras 2), which RecSim NG, TFP and the public interface of the models require.
+* `numpy.Inf`, which recsim-ng 0.1.2 uses and NumPy 2 removed, is restored.
+* edward2 0.0.2 loads without its SciPy part, which SciPy 1.11 broke and this package does not use.
+* TensorFlow loads without JAX, which recsim-ng installs and TensorFlow Lite's converter loads if available: this saves
+  0.1 GB and half a second per process. `import jax` works as usual; only TFLiteConverter.experimental_from_jax fails.
+* gym (below 0.25, the last release that accepts RecSim NG's specs) loads without its banner and logs only errors.
+* TensorFlow's start-up lines, written to file descriptor 2 regardless of TF_CPP_MIN_LOG_LEVEL, are dropped; all other
+  lines are passed on.
 
 No tensor is created, no device is initialised and no device configuration is set.
 """
@@ -32,7 +32,7 @@ _KERAS_3_MESSAGE = (
     "TF_USE_LEGACY_KERAS=1, or import recsys_po_rl before tensorflow is used (and have the package tf_keras installed)"
 )
 
-# Lines of TensorFlow 2.16 to 2.21 that tell about the build or the absence of a GPU and nothing about the program.
+# Lines of TensorFlow 2.16 to 2.21 about the build or a missing GPU, irrelevant to the program.
 _STARTUP_LINE = re.compile(
     r"All log messages before absl::InitializeLog|oneDNN custom operations are on|cudart_stub\.cc|cuda_platform\.cc"
     r"|This TensorFlow binary is optimized to use available CPU|To enable the following instructions:"
@@ -42,11 +42,11 @@ _STARTUP_LINE = re.compile(
 
 @contextlib.contextmanager
 def _startup_lines_dropped() -> Iterator[None]:
-    """Holds file descriptor 2 while the block runs, then writes to it every line that is not a start-up line."""
+    """Buffer file descriptor 2 during the block, then write to it all lines except start-up lines."""
     try:
         sys.stderr.flush()
         real_stderr = os.dup(2)
-    except (AttributeError, OSError, ValueError):  # no descriptor 2 (a GUI, some notebooks): nothing to hold
+    except (AttributeError, OSError, ValueError):  # no descriptor 2 (a GUI, some notebooks): nothing to buffer
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -61,13 +61,13 @@ def _startup_lines_dropped() -> Iterator[None]:
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines(keepends=True):
                 if not _STARTUP_LINE.search(line):
-                    with contextlib.suppress(OSError):  # no room, or nobody reads
+                    with contextlib.suppress(OSError):  # no space, or a closed pipe
                         os.write(2, line.encode())
 
 
 @contextlib.contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """While the block runs, importing a module that is not loaded yet fails as if it were not installed."""
+    """Make the import of a module that is not loaded yet fail during the block, as if it were not installed."""
     hide = module not in sys.modules
     if hide:
         sys.modules[module] = None  # type: ignore[assignment]
@@ -83,7 +83,7 @@ def _import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _hidden("jax"):
         tf = importlib.import_module("tensorflow")
-    # The first access to tf.keras resolves it, so this also settles it for everybody who comes after.
+    # The first access to tf.keras resolves it, which settles it for all later users in the process.
     if not tf.keras.Model.__module__.startswith("tf_keras"):
         raise ImportError(_KERAS_3_MESSAGE)
 
@@ -99,7 +99,7 @@ def _scipy_breaks_edward2() -> bool:
 def _import_edward2() -> None:
     if "edward2" in sys.modules:
         return
-    # Whoever imports edward2.numpy later meets SciPy's own error.
+    # A later import of edward2.numpy raises SciPy's own error.
     without_numpy = _hidden("edward2.numpy") if _scipy_breaks_edward2() else contextlib.nullcontext()
     with without_numpy, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NumPy backend for Edward2 is not available")
@@ -115,13 +115,13 @@ def _import_gym() -> None:
     known = sys.modules.get("gym_notices.notices")
     texts = [str(text).strip() for text in getattr(known, "notices", {}).values()]
     if notice.getvalue().strip() not in ("", *texts):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full, or nobody reads
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full, or a closed pipe
             sys.stderr.write(notice.getvalue())
     gym.logger.set_level(gym.logger.ERROR)  # RecSim NG's own specs lower the precision of float64 bounds
 
 
 def no_gradients_recorded() -> Any:
-    """While the block runs, gradient tapes record nothing; TensorFlow offers that on a tape at hand alone."""
+    """Disable recording of all gradient tapes during the block; TensorFlow offers this only for a given tape."""
     return importlib.import_module("tensorflow.python.eager.record").stop_recording()
 
 
