@@ -9,7 +9,7 @@ __all__ = ["__version__", "load_policy"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load_policy` is imported when it is asked for: it brings the whole package."""
+    """Import `load_policy` on first access, because it imports the whole package."""
     if name == "load_policy":
         from recsys_po_rl.run_folder.policy_file import load_policy
 

@@ -256,13 +256,13 @@ def config_text() -> str:
 
 def bound_scalars() -> dict[str, bool | int | float | str]:
     """Return the bound numbers and short texts by name, without the project's prefix."""
-    found = {}
+    scalars = {}
     for name, text in re.findall(r"^([\w./]+\.\w+) = (.+)$", config_text(), flags=re.MULTILINE):
         with contextlib.suppress(ValueError, SyntaxError):  # a reference, a macro, the first of several lines
             value = ast.literal_eval(text)
             if isinstance(value, (bool, int, float, str)):
-                found[name.removeprefix(f"{MODULE}.")] = value
-    return found
+                scalars[name.removeprefix(f"{MODULE}.")] = value
+    return scalars
 
 
 def operative_config_text() -> str:

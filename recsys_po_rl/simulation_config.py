@@ -25,11 +25,11 @@ _ASKED_OF = {
 }
 
 
-def _check_role(role: str, made: Any, story: Callable[..., Any]) -> None:
-    if story is recommendation_simulation.recs_story and not hasattr(made, _ASKED_OF[role]):
+def _check_role(role: str, entity: Any, story: Callable[..., Any]) -> None:
+    if story is recommendation_simulation.recs_story and not hasattr(entity, _ASKED_OF[role]):
         raise validation.InvalidTypeError(
             f"{role}_ctor must make what stands in the place of the {role} and has {_ASKED_OF[role]}, "
-            f"got {type(made).__name__}"
+            f"got {type(entity).__name__}"
         )
 
 

@@ -28,7 +28,7 @@ def content(path: str, max_bytes: int) -> bytes:
                 raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file")
             if status.st_size > max_bytes:
                 raise _too_large(path, max_bytes)
-            found = file.read(max_bytes + 1)
+            data = file.read(max_bytes + 1)
     except (FileNotFoundError, validation.InvalidInputError):
         raise
     except IsADirectoryError:
@@ -36,9 +36,9 @@ def content(path: str, max_bytes: int) -> bytes:
     except (OSError, ValueError, MemoryError) as error:  # ValueError: the path contains NUL
         why = getattr(error, "strerror", None) or type(error).__name__
         raise validation.InvalidInputError(f"{_shown(path)} cannot be read: {why}") from error
-    if len(found) > max_bytes:  # the file grew meanwhile, or is a file in /proc, whose size is 0
+    if len(data) > max_bytes:  # the file grew meanwhile, or is a file in /proc, whose size is 0
         raise _too_large(path, max_bytes)
-    return found
+    return data
 
 
 def text(path: str, max_bytes: int = MAX_GIN_BYTES) -> str:
@@ -48,11 +48,11 @@ def text(path: str, max_bytes: int = MAX_GIN_BYTES) -> str:
       FileNotFoundError: if the path does not exist.
       InvalidInputError: see `content`; also if the file is not UTF-8 or contains NUL.
     """
-    found = content(path, max_bytes)
-    if b"\0" in found:
+    data = content(path, max_bytes)
+    if b"\0" in data:
         raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no text, it holds a NUL")
     try:
-        return found.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise validation.InvalidInputError(
             f"{_shown(path)} cannot be read: byte {error.start + 1} is not utf-8, {error.reason}"

@@ -102,8 +102,11 @@ def evaluate(
 def _recordable(runtime: Any) -> dict[str, list[str]]:
     """Return the fields of `behaviour.RECORD` that the network has."""
     known = {var.name: var.spec.as_dict for var in runtime.network.variables}
-    there = {name: [of for of in wanted if of in known.get(name, {})] for name, wanted in behaviour_lib.RECORD.items()}
-    return {name: names for name, names in there.items() if names}
+    recordable = {
+        name: [field for field in wanted if field in known.get(name, {})]
+        for name, wanted in behaviour_lib.RECORD.items()
+    }
+    return {name: names for name, names in recordable.items() if names}
 
 
 def summary(outcome: Outcome, learned: Outcome) -> dict[str, Any]:
@@ -161,15 +164,15 @@ def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _across_runs(measure: str, found: statistics.Estimate) -> dict[str, Any]:
-    called = "interval95" if found.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95 else "interval"
+def _across_runs(measure: str, statistic: statistics.Estimate) -> dict[str, Any]:
+    called = "interval95" if statistic.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95 else "interval"
     return {
-        "mean": found.mean,
-        called: found.bounds,
-        "num_runs": found.num_units,
+        "mean": statistic.mean,
+        called: statistic.bounds,
+        "num_runs": statistic.num_units,
         "coverage": {
             "nominal": statistics.CONFIDENCE,
-            "measured": statistics.measured_coverage(measure, found.num_units),
+            "measured": statistics.measured_coverage(measure, statistic.num_units),
         },
     }
 
@@ -181,8 +184,8 @@ def _pooled_quarters(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     estimates: dict[str, Optional[list[Optional[statistics.Estimate]]]] = {}
     for name in per_seed[0]:
         of_seeds = [quarters[name] for quarters in per_seed if quarters.get(name) is not None]
-        present = [[one for one in of_quarter if one is not None] for of_quarter in zip(*of_seeds)]
-        estimates[name] = [statistics.mean_interval(np.array(some)) if some else None for some in present] or None
+        present = [[estimate for estimate in of_quarter if estimate is not None] for of_quarter in zip(*of_seeds)]
+        estimates[name] = [statistics.mean_interval(np.array(values)) if values else None for values in present] or None
     return {
         "quarters": behaviour_lib.means(estimates),
         "quarters_interval95": behaviour_lib.intervals(estimates),

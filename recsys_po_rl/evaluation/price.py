@@ -52,14 +52,14 @@ def price_of_partial_observability(outcomes: Mapping[str, Outcome]) -> dict[str,
     Raises:
       ValueError: if the policies have different numbers of users.
     """
-    there = {name: outcomes[name] for name in _ROWS if name in outcomes}
-    numbers = {name: len(outcome.total) for name, outcome in there.items()}
+    compared = {name: outcomes[name] for name in _ROWS if name in outcomes}
+    numbers = {name: len(outcome.total) for name, outcome in compared.items()}
     if len(set(numbers.values())) > 1:
         raise ValueError(f"policies must be compared on the same users, got numbers of users {numbers}")
     return _compared(
         "users",
-        {name: outcome.total for name, outcome in there.items()},
-        {name: float(outcome.upstream_total.mean()) for name, outcome in there.items()},
+        {name: outcome.total for name, outcome in compared.items()},
+        {name: float(outcome.upstream_total.mean()) for name, outcome in compared.items()},
     )
 
 

@@ -104,14 +104,15 @@ def unpaired_difference(one: Estimate, other: Estimate, confidence: float = CONF
     if num_units < 2:
         return Estimate(mean, -np.inf, np.inf, num_units)
     squares = [
-        ((of.high - of.low) / 2 / t_quantile(0.5 + confidence / 2, of.num_units - 1)) ** 2 for of in (one, other)
+        ((sample.high - sample.low) / 2 / t_quantile(0.5 + confidence / 2, sample.num_units - 1)) ** 2
+        for sample in (one, other)
     ]
     total = sum(squares)
     if not np.isfinite(total):
         return Estimate(mean, -np.inf, np.inf, num_units)
     if total**2 == 0.0:  # all values within each sample are equal, up to floating-point underflow
         return Estimate(mean, mean, mean, num_units)
-    freedom = total**2 / sum(square**2 / (of.num_units - 1) for square, of in zip(squares, (one, other)))
+    freedom = total**2 / sum(square**2 / (sample.num_units - 1) for square, sample in zip(squares, (one, other)))
     half_width = t_quantile(0.5 + confidence / 2, freedom) * np.sqrt(total)
     return Estimate(mean, float(mean - half_width), float(mean + half_width), num_units)
 

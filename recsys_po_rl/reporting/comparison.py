@@ -98,21 +98,21 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     return _Measured(name, run, evaluations, folders)
 
 
-def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
+def _raise_if_worlds_differ(run: _Measured, other_run: _Measured) -> None:
     """Raise with the differences if the worlds of two runs differ, because such runs cannot be paired."""
-    pair = f"{one.name} and {other.name} cannot be paired"
+    pair = f"{run.name} and {other_run.name} cannot be paired"
     advice = "--unpaired compares them as independent samples"
-    if set(one.evaluations) != set(other.evaluations):
-        seeds = " and ".join(str(sorted(of.evaluations)) for of in (one, other))
+    if set(run.evaluations) != set(other_run.evaluations):
+        seeds = " and ".join(str(sorted(owner.evaluations)) for owner in (run, other_run))
         raise validation.InvalidInputError(f"{pair}: their seeds differ, {seeds}; {advice}")
-    for seed, evaluation in one.evaluations.items():
-        for run, of in ((one, evaluation), (other, other.evaluations[seed])):
-            if not isinstance(of.get("world"), Mapping):
+    for seed, evaluation in run.evaluations.items():
+        for owner, recorded in ((run, evaluation), (other_run, other_run.evaluations[seed])):
+            if not isinstance(recorded.get("world"), Mapping):
                 raise validation.InvalidInputError(
-                    f"{pair}: {layout.EVALUATION} of {run.name} does not say what its world was; {advice}"
+                    f"{pair}: {layout.EVALUATION} of {owner.name} does not say what its world was; {advice}"
                 )
-        _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other.evaluations[seed]["world"])
-        keys = world_differences(evaluation, other.evaluations[seed])
+        _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other_run.evaluations[seed]["world"])
+        keys = world_differences(evaluation, other_run.evaluations[seed])
         if keys:
             one_line = validation.one_line
             shown = ", ".join(
@@ -123,15 +123,17 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
             raise validation.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
 
 
-def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+def _raise_if_worlds_are_unclear(
+    pair: str, advice: str, world: Mapping[str, Any], other_world: Mapping[str, Any]
+) -> None:
     """Raise if two project versions recorded different keys of a world, or only the names of macros."""
-    if one and other and one.get("form") != other.get("form"):
+    if world and other_world and world.get("form") != other_world.get("form"):
         raise validation.InvalidInputError(
             f"{pair}: their worlds were recorded by different versions of this project; evaluate both with this "
             f"version (--mode evaluate); {advice}"
         )
-    for key, value in one.items():
-        if "form" not in one and isinstance(value, str) and value.startswith("%"):
+    for key, value in world.items():
+        if "form" not in world and isinstance(value, str) and value.startswith("%"):
             raise validation.InvalidInputError(
                 f"{pair}: an earlier version of this project recorded {key} as the macro {value[:100]}, not by its "
                 f"value; evaluate both with this version (--mode evaluate); {advice}"
@@ -145,23 +147,26 @@ def world_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
       one: content of evaluation.json of one seed.
       other: content of evaluation.json of another run, with the same seed.
     """
-    worlds = [{"seed": of["seed"], "corpus_seed": of["corpus_seed"], **of["world"]} for of in (one, other)]
+    worlds = [
+        {"seed": evaluation["seed"], "corpus_seed": evaluation["corpus_seed"], **evaluation["world"]}
+        for evaluation in (one, other)
+    ]
     keys = list(dict.fromkeys([*worlds[0], *worlds[1]]))
     absent = "not there"
     both = [(key, worlds[0].get(key, absent), worlds[1].get(key, absent)) for key in keys]
     return [(key, first, second) for key, first, second in both if first != second]
 
 
-def _raise_if_witnesses_differ(one: _Measured, other: _Measured, seed: int) -> None:
-    totals, others = (per_user.load(of.folders[seed]).get(WITNESS) for of in (one, other))
+def _raise_if_witnesses_differ(run: _Measured, other_run: _Measured, seed: int) -> None:
+    totals, others = (per_user.load(measured.folders[seed]).get(WITNESS) for measured in (run, other_run))
     if totals is None or others is None:
         return
     shared = min(len(totals), len(others))
     near = np.isclose(totals[:shared], others[:shared], rtol=WITNESS_TOLERANCE, atol=WITNESS_TOLERANCE)
     if 1.0 - near.mean() > WITNESS_SHARE:
         raise validation.InvalidInputError(
-            f"{one.name} and {other.name} cannot be paired: {WITNESS}, which learns nothing, brings other totals to "
-            f"{1.0 - near.mean():.0%} of the users, so the users differ in something that the files do not say "
+            f"{run.name} and {other_run.name} cannot be paired: {WITNESS}, which learns nothing, brings other totals "
+            f"to {1.0 - near.mean():.0%} of the users, so the users differ in something that the files do not say "
             "(another version of an entity, another processor); --unpaired compares them as independent samples"
         )
 
@@ -193,46 +198,48 @@ def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
         for other in measured[1:]:
             for seed in other.evaluations:
                 _raise_if_witnesses_differ(measured[0], other, seed)
-    firsts = [next(iter(of.evaluations.values())) for of in measured]
+    firsts = [next(iter(run.evaluations.values())) for run in measured]
     rows = []
     for policy in _policies(firsts):
-        values = [_means_of_seeds(of, policy) for of in measured]
-        means = [None if of is None else statistics.mean_interval(of) for of in values]
+        values = [_means_of_seeds(run, policy) for run in measured]
+        means = [None if value is None else statistics.mean_interval(value) for value in values]
         rows.append(Row(policy, means, _differences(means, None if unpaired else values)))
-    num_units = [len(of.evaluations) for of in measured]
-    return Comparison([of.name for of in measured], not unpaired, "seeds", num_units, _horizons(firsts), rows)
+    num_units = [len(run.evaluations) for run in measured]
+    return Comparison([run.name for run in measured], not unpaired, "seeds", num_units, _horizons(firsts), rows)
 
 
 def _differences(
     means: Sequence[Optional[Estimate]], paired: Optional[Sequence[Optional[np.ndarray]]]
 ) -> list[Optional[Estimate]]:
-    """Return the differences of each run to the first: paired over common units if values are given, else from means."""
+    """Return the differences of each run to the first: paired over common units if given values, else from means."""
     differences: list[Optional[Estimate]] = [None]
-    for place in range(1, len(means)):
-        one, first = means[place], means[0]
-        if one is None or first is None:
+    for index in range(1, len(means)):
+        mean, first = means[index], means[0]
+        if mean is None or first is None:
             differences.append(None)
         elif paired is None:
-            differences.append(statistics.unpaired_difference(one, first))
+            differences.append(statistics.unpaired_difference(mean, first))
         else:
-            differences.append(_paired(paired[place], paired[0]))
+            differences.append(_paired(paired[index], paired[0]))
     return differences
 
 
 def _horizons(evaluations: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [int(of["horizon"]) for of in evaluations]
+    return [int(evaluation["horizon"]) for evaluation in evaluations]
 
 
 def _policies(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return all policies: the learned policy, then the first run's policies, best first, then those of other runs."""
     first = evaluations[0]["policies"]
     in_order = sorted(first, key=lambda name: (name != LEARNED, -first[name]["mean"]))
-    return list(dict.fromkeys([*in_order, *(name for of in evaluations[1:] for name in of["policies"])]))
+    return list(
+        dict.fromkeys([*in_order, *(name for evaluation in evaluations[1:] for name in evaluation["policies"])])
+    )
 
 
-def _means_of_seeds(of: _Measured, policy: str) -> Optional[np.ndarray]:
+def _means_of_seeds(run: _Measured, policy: str) -> Optional[np.ndarray]:
     """Return the means by seed, in the order of the seeds; None if a seed lacks the policy."""
-    entries = [of.evaluations[seed]["policies"].get(policy) for seed in sorted(of.evaluations)]
+    entries = [run.evaluations[seed]["policies"].get(policy) for seed in sorted(run.evaluations)]
     return None if None in entries else np.array([entry["mean"] for entry in entries], np.float64)
 
 

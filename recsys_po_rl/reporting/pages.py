@@ -21,11 +21,11 @@ def report(run_dir: str) -> str:
       InvalidInputError: one line, if the folder does not contain a run, or the page cannot be written.
     """
     run = run_files.read(run_dir)
-    for one in (*run.seeds, run):
-        page = report_lib.page(one)
+    for part in (*run.seeds, run):
+        page = report_lib.page(part)
         try:
-            run_dir_lib.write_text(one.folder, run_dir_lib.REPORT, page)
+            run_dir_lib.write_text(part.folder, run_dir_lib.REPORT, page)
         except OSError as error:
-            path = os.path.join(one.folder, run_dir_lib.REPORT)
+            path = os.path.join(part.folder, run_dir_lib.REPORT)
             raise validation.InvalidInputError(f"{path!r} cannot be written: {error.strerror}") from error
     return os.path.join(run.folder, run_dir_lib.REPORT)

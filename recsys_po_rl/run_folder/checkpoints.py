@@ -260,7 +260,7 @@ def _sidecar(prefix: str) -> dict[str, Any]:
     if not isinstance(content["run"], str) or isinstance(step, bool) or step != _step_of(prefix):
         raise _BrokenError(f"{name} is not about it")
     if not isinstance(digests, dict) or not all(
-        isinstance(of, str) and _SHA256.fullmatch(of) for of in digests.values()
+        isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in digests.values()
     ):
         raise _BrokenError(f"{name} does not hold the SHA-256 of each file")
     if not _is_state(content["state"], step):
@@ -295,16 +295,16 @@ def _raise_if_foreign(prefix: str, content: Mapping[str, Any], run: str) -> None
 
 
 def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
-    found = _digests(prefix)
-    changed = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    actual = _digests(prefix)
+    changed = sorted(name for name in {*actual, *expected} if actual.get(name) != expected.get(name))
     if not changed:
         return
-    if set(found) == set(expected) and _can_be_read(prefix):
+    if set(actual) == set(expected) and _can_be_read(prefix):
         raise validation.InvalidInputError(
             f"the checkpoint {prefix!r} is not the one that this run wrote ({changed[0]} is another file): "
             "take it out of this folder"
         )
-    missing = "is missing" if changed[0] not in found else "is not as it was written"
+    missing = "is missing" if changed[0] not in actual else "is not as it was written"
     raise _BrokenError(f"{changed[0]} {missing}")
 
 

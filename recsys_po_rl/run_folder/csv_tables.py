@@ -76,10 +76,10 @@ def whole_rows(path: str) -> list[dict[str, str]]:
       checks.InvalidInputError: one line, if the path is not a regular file.
     """
     try:
-        found = readers.table(path)
+        table = readers.table(path)
     except FileNotFoundError:
         return []
-    return found.rows[: found.num_intact]
+    return table.rows[: table.num_intact]
 
 
 def cut(path: str, last_step: int) -> Optional[list[str]]:
@@ -96,11 +96,11 @@ def cut(path: str, last_step: int) -> Optional[list[str]]:
       checks.InvalidInputError: one line, if the path is not a regular file.
     """
     try:
-        found = readers.table(path)
+        table = readers.table(path)
     except FileNotFoundError:
         return None
     end, previous = 0, 0
-    for row, row_end in zip(found.rows[: found.num_intact], found.ends):
+    for row, row_end in zip(table.rows[: table.num_intact], table.ends):
         step = readers.step_in(row)
         if step is None or not previous <= step <= last_step:
             break
@@ -110,7 +110,7 @@ def cut(path: str, last_step: int) -> Optional[list[str]]:
         return None
     if end < os.path.getsize(path):
         os.truncate(path, end)
-    return found.columns
+    return table.columns
 
 
 def _text(cell: Any) -> str:

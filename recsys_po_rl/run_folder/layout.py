@@ -345,13 +345,13 @@ def _refusal(error: Exception, folder: str) -> Optional[str]:
 
 def versions() -> dict[str, str]:
     """Return the versions of this project, of Python and of the packages that affect results."""
-    found = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
+    by_package = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            by_package[package] = "unknown"
+    return by_package
 
 
 def environment(seeds: Sequence[int]) -> dict[str, Any]:

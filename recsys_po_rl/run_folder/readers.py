@@ -44,7 +44,7 @@ def json_object(path: str) -> dict[str, Any]:
     name = os.path.basename(path)
     content = regular_files.content(path, MAX_JSON_BYTES)
     try:
-        found = json.loads(
+        parsed = json.loads(
             content.decode(),
             parse_int=_integer,
             parse_float=_float,
@@ -58,11 +58,11 @@ def json_object(path: str) -> dict[str, Any]:
     except ValueError as error:
         why = "" if isinstance(error, _ContentError) else ", perhaps it was cut off"
         raise validation.InvalidInputError(f"{name} is no JSON{why}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise validation.InvalidInputError(f"{name} is not what this project writes: no object on the top")
-    if _nests_deeper(found, MAX_JSON_DEPTH):
+    if _nests_deeper(parsed, MAX_JSON_DEPTH):
         raise validation.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep")
-    return found
+    return parsed
 
 
 class Table(NamedTuple):
@@ -183,12 +183,12 @@ def _no_constant(text: str) -> float:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise _ContentError(f"the key {validation.shown(twice)} stands twice")
-    return found
+    return unique
 
 
 def _nests_deeper(content: Any, depth: int) -> bool:
@@ -196,7 +196,11 @@ def _nests_deeper(content: Any, depth: int) -> bool:
     level = [content]
     for _ in range(depth):
         containers = [item for item in level if isinstance(item, (dict, list))]
-        level = [inner for of in containers for inner in (of.values() if isinstance(of, dict) else of)]
+        level = [
+            inner
+            for container in containers
+            for inner in (container.values() if isinstance(container, dict) else container)
+        ]
     return any(isinstance(item, (dict, list)) for item in level)
 
 

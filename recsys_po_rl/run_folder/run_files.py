@@ -138,20 +138,20 @@ def curve(rows: Sequence[Row], column: str) -> Optional[Curve]:
     if not seeds:
         return None
     steps = sorted(by_step)
-    found = [by_step[step] for step in steps]
+    values_by_step = [by_step[step] for step in steps]
     return Curve(
         steps,
-        [sum(values) / len(values) if values else None for values in found],
-        [min(values, default=None) for values in found],
-        [max(values, default=None) for values in found],
+        [sum(values) / len(values) if values else None for values in values_by_step],
+        [min(values, default=None) for values in values_by_step],
+        [max(values, default=None) for values in values_by_step],
         len(seeds),
     )
 
 
 def _seed_folders(folder: str) -> list[str]:
-    found = [match for name in os.listdir(folder) if (match := _SEED_FOLDER.fullmatch(name))]
-    there = [match for match in found if os.path.isdir(os.path.join(folder, match.group()))]
-    return [match.group() for match in sorted(there, key=lambda match: (len(match.group(1)), match.group(1)))]
+    matches = [match for name in os.listdir(folder) if (match := _SEED_FOLDER.fullmatch(name))]
+    folders = [match for match in matches if os.path.isdir(os.path.join(folder, match.group()))]
+    return [match.group() for match in sorted(folders, key=lambda match: (len(match.group(1)), match.group(1)))]
 
 
 def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any]]:

@@ -234,18 +234,18 @@ def _users_own(constructor: Any, config: Any, shape: Any) -> Any:
     """
     if not hasattr(constructor, "from_config"):
         raise RefusedError(f"{getattr(constructor, '__name__', constructor)} of custom_objects has no from_config")
-    made = constructor.from_config(config)
-    if not isinstance(made, tf.keras.Model) or made.built:
-        return made
+    model = constructor.from_config(config)
+    if not isinstance(model, tf.keras.Model) or model.built:
+        return model
     first = shape[0] if isinstance(shape, list) and shape else shape
-    if isinstance(made, HistoryScorer):
-        made.build((None, made.history_length))
-    elif shape is not None and type(made).build is not tf.keras.Model.build:
-        made.build(shape)
+    if isinstance(model, HistoryScorer):
+        model.build((None, model.history_length))
+    elif shape is not None and type(model).build is not tf.keras.Model.build:
+        model.build(shape)
     elif first:
         history = (1, first[-1] or 1)
-        calling.scores(made, tf.zeros(history, tf.int32), tf.zeros(history))
-    return made
+        calling.scores(model, tf.zeros(history, tf.int32), tf.zeros(history))
+    return model
 
 
 # Models composed of layers.
@@ -380,7 +380,7 @@ def _functional(
     del dtype  # its layers have their own dtypes
     tensors: dict[_Tensor, Any] = {}
     # Constructing a nested model calls it once; Keras does not count that call.
-    made = {key: int(isinstance(layer, tf.keras.Model) and _has_inputs(layer)) for key, layer in layers.items()}
+    num_calls = {key: int(isinstance(layer, tf.keras.Model) and _has_inputs(layer)) for key, layer in layers.items()}
     for key, layer in layers.items():
         if isinstance(layer, tf.keras.layers.InputLayer):
             tensors[_Tensor(key, 0, 0)] = layer.output
@@ -395,8 +395,8 @@ def _functional(
             results = layers[call.layer](_resolved(call.inputs, tensors), **_resolved(call.arguments, tensors))
             for output, result in enumerate(tf.nest.flatten(results)):
                 _raise_if_large(result.shape, call.layer)
-                tensors[_Tensor(call.layer, made[call.layer], output)] = result
-            made[call.layer] += 1
+                tensors[_Tensor(call.layer, num_calls[call.layer], output)] = result
+            num_calls[call.layer] += 1
         if len(waiting) == len(pending):
             raise RefusedError(f"the layer {parts.shown(waiting[0].layer)} needs tensors that no layer makes")
         pending = waiting

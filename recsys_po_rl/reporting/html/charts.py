@@ -61,20 +61,26 @@ def line_chart(
     Returns:
       A figure, with a text alternative of both ends of each line; a sentence if there is nothing to draw.
     """
-    there = [one for one in series if any(value is not None for value in one.y)]
-    drawn = [_thinned(one) for one in there]
+    with_values = [line for line in series if any(value is not None for value in line.y)]
+    drawn = [_thinned(line) for line in with_values]
     caption = element("figcaption", title, element("small", note) if note else None)
     if not drawn:
         return element("figure", caption, element("p", "There is nothing to draw yet.", class_="muted"))
-    across = _Scale(x_range or [x for one in there for x in one.x], LEFT, WIDTH - RIGHT, tight=True, least_step=1.0)
+    across = _Scale(
+        x_range or [x for line in with_values for x in line.x], LEFT, WIDTH - RIGHT, tight=True, least_step=1.0
+    )
     values = [
-        value for one in drawn for of in (one.y, one.low or (), one.high or ()) for value in of if value is not None
+        value
+        for line in drawn
+        for bound in (line.y, line.low or (), line.high or ())
+        for value in bound
+        if value is not None
     ]
     up = _Scale(values, HEIGHT - BOTTOM, TOP)
     parts = [_axes(across, up, x_label)]
     parts += [_mark(mark, across) for mark in marks if across.low <= mark.x <= across.high]
-    parts += [_band(one, across, up) for one in drawn if one.low is not None and one.high is not None]
-    parts += [_line(one, across, up) for one in drawn]
+    parts += [_band(line, across, up) for line in drawn if line.low is not None and line.high is not None]
+    parts += [_line(line, across, up) for line in drawn]
     return element("figure", caption, _svg(WIDTH, HEIGHT, f"{title}. {_ends(drawn, marks)}", parts))
 
 
@@ -179,24 +185,24 @@ def _axes(across: _Scale, up: _Scale, x_label: str) -> Html:
     return element("g", parts)
 
 
-def _line(one: Series, across: _Scale, up: _Scale) -> Html:
+def _line(series: Series, across: _Scale, up: _Scale) -> Html:
     pieces = [
         "M" + " ".join(f"{across(x)},{up(y)}" for x, y in run) + ("h0.01" if len(run) == 1 else "")
-        for run in _runs(one.x, one.y)
+        for run in _runs(series.x, series.y)
     ]
-    return element("path", d="".join(pieces), class_=f"line s{one.style % NUM_STYLES}", stroke_linecap="round")
+    return element("path", d="".join(pieces), class_=f"line s{series.style % NUM_STYLES}", stroke_linecap="round")
 
 
-def _band(one: Series, across: _Scale, up: _Scale) -> Html:
-    assert one.low is not None
-    assert one.high is not None
-    both = [None if low is None or high is None else (low, high) for low, high in zip(one.low, one.high)]
+def _band(series: Series, across: _Scale, up: _Scale) -> Html:
+    assert series.low is not None
+    assert series.high is not None
+    both = [None if low is None or high is None else (low, high) for low, high in zip(series.low, series.high)]
     pieces = []
-    for run in _runs(one.x, both):
-        there = [f"{across(x)},{up(high)}" for x, (_, high) in run]
-        back = [f"{across(x)},{up(low)}" for x, (low, _) in reversed(run)]
-        pieces.append("M" + " ".join(there + back) + "Z")
-    return element("path", d="".join(pieces), class_=f"band f{one.style % NUM_STYLES}")
+    for run in _runs(series.x, both):
+        upper = [f"{across(x)},{up(high)}" for x, (_, high) in run]
+        lower = [f"{across(x)},{up(low)}" for x, (low, _) in reversed(run)]
+        pieces.append("M" + " ".join(upper + lower) + "Z")
+    return element("path", d="".join(pieces), class_=f"band f{series.style % NUM_STYLES}")
 
 
 def _mark(mark: Mark, across: _Scale) -> Html:
@@ -215,29 +221,29 @@ def _runs(xs: Sequence[float], values: Sequence[Any]) -> list[list[tuple[float, 
     return [run for run in runs if run]
 
 
-def _thinned(one: Series) -> Series:
+def _thinned(series: Series) -> Series:
     """Return a line reduced to at most `MAX_POINTS` points, each the mean of neighbours."""
-    every = -(-len(one.x) // MAX_POINTS)
+    every = -(-len(series.x) // MAX_POINTS)
     if every <= 1:
-        return one
+        return series
 
     def thinned(values: Optional[Values]) -> Any:
         return None if values is None else [_mean(values[at : at + every]) for at in range(0, len(values), every)]
 
-    return one._replace(x=thinned(one.x), y=thinned(one.y), low=thinned(one.low), high=thinned(one.high))
+    return series._replace(x=thinned(series.x), y=thinned(series.y), low=thinned(series.low), high=thinned(series.high))
 
 
 def _mean(values: Values) -> Optional[float]:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 def _ends(drawn: Sequence[Series], marks: Sequence[Mark]) -> str:
     texts = []
-    for one in drawn:
-        there = [value for value in one.y if value is not None]
-        first, last = (short(float(f"{value:.3g}")) for value in (there[0], there[-1]))
-        texts.append(f"{one.label}: from {first} to {last}.")
+    for series in drawn:
+        present = [value for value in series.y if value is not None]
+        first, last = (short(float(f"{value:.3g}")) for value in (present[0], present[-1]))
+        texts.append(f"{series.label}: from {first} to {last}.")
     return " ".join(texts + [f"{mark.label}." for mark in marks])
 
 

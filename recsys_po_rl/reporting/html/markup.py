@@ -69,14 +69,14 @@ def table(header: list[Any], rows: list[list[Any]], caption: str, class_: str | 
     body = [
         element("tr", element("th", row[0], scope="row"), [element("td", cell) for cell in row[1:]]) for row in rows
     ]
-    made = element(
+    table_element = element(
         "table",
         element("caption", caption, class_="unseen"),
         element("thead", head),
         element("tbody", body),
         class_=class_,
     )
-    return element("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    return element("div", table_element, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
 
 def bulleted(items: list[Any]) -> Html:

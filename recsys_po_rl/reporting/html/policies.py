@@ -87,17 +87,17 @@ def _users(learned: Mapping[str, Any]) -> str:
         first, last = (f"{show(values[at])} {show_interval(of_values[at])}" for at in (0, -1))
         return f"from {first} to {last}"
 
-    found = {
+    turns = {
         "the mean quality of what they consume goes": turn(
-            "mean_quality_consumed", lambda value: fixed(value, sign=True), lambda of: interval(of, sign=True)
+            "mean_quality_consumed", lambda value: fixed(value, sign=True), lambda ends: interval(ends, sign=True)
         ),
         "their click rate": turn("click_rate", percent, percent_interval),
         "the distance from their first interest": turn("interest_drift", fixed, interval),
     }
-    told = [f"{what} {how}" for what, how in found.items() if how is not None]
-    if not told:
+    known_turns = [f"{what} {how}" for what, how in turns.items() if how is not None]
+    if not known_turns:
         return "What happens to its users is not known: their behaviour was not recorded."
-    return f"What happens to its users, from the first quarter of the horizon to the last: {', '.join(told)}."
+    return f"What happens to its users, from the first quarter of the horizon to the last: {', '.join(known_turns)}."
 
 
 def _over(entry: Mapping[str, Any]) -> str:
@@ -221,20 +221,22 @@ _REVERSED = {  # for negative differences
 
 
 def _price_sentences(content: Mapping[str, Any]) -> list[str]:
-    found = []
+    sentences = []
     if content.get("gap"):
-        found.append(
+        sentences.append(
             f"The gap, from random slates to the reference that sees the interest, is {estimate(content['gap'])}."
         )
     for difference in content.get("differences") or ():
         pair = difference["of"], difference["minus"]
         if difference["mean"] < 0 and pair in _REVERSED:
-            found.append(_REVERSED[pair].format(estimate(_negated(difference))))
+            sentences.append(_REVERSED[pair].format(estimate(_negated(difference))))
         elif pair in _DIFFERENCES:
-            found.append(_DIFFERENCES[pair].format(estimate(difference)))
+            sentences.append(_DIFFERENCES[pair].format(estimate(difference)))
     if any(name.endswith("_reference") for name in content["policies"]):
-        found.append("A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%.")
-    return found
+        sentences.append(
+            "A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%."
+        )
+    return sentences
 
 
 def _mean(entry: Mapping[str, Any]) -> float:

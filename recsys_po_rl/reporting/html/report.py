@@ -21,8 +21,8 @@ def page(run: RunFiles) -> str:
       run: result of `run_files.read`. The page names missing files and files whose form this project does not write.
     """
     evaluation, of_seed = _evaluation(run)
-    there = [part for part in run.parts if part.portrait is not None]
-    portraits, names = [part.portrait or {} for part in there], [part.name for part in there]
+    with_portrait = [part for part in run.parts if part.portrait is not None]
+    portraits, names = [part.portrait or {} for part in with_portrait], [part.name for part in with_portrait]
     sections: dict[str, Html] = {}
     damaged = any(part.evaluation_problem for part in (run, *run.seeds))
     no_evaluation = element("p", _DAMAGED if damaged else "There is no evaluation yet.")

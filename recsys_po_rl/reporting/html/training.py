@@ -95,10 +95,10 @@ def _diagnostics(run: RunFiles) -> Html:
     ]
     drawn = []
     for name in columns:
-        of = curve(run.metrics, name)
-        if of is not None:
+        column = curve(run.metrics, name)
+        if column is not None:
             title = TITLES.get(name, name.replace("_", " "))
-            drawn.append(charts.line_chart(title, as_series(name, of, 1), "training step", marks=marks(run.alarms)))
+            drawn.append(charts.line_chart(title, as_series(name, column, 1), "training step", marks=marks(run.alarms)))
     return element("div", drawn, class_="charts") if drawn else element("p", "metrics.csv has no diagnostics.")
 
 
