@@ -44,7 +44,7 @@ def _startup_lines_dropped() -> Iterator[None]:
     try:
         sys.stderr.flush()
         real_stderr = os.dup(2)
-    except (AttributeError, OSError, ValueError):  # no descriptor 2 (a GUI, some notebooks): nothing to hold
+    except (AttributeError, OSError, ValueError):  # no descriptor 2 (a GUI, some notebooks): nothing to buffer
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -59,7 +59,7 @@ def _startup_lines_dropped() -> Iterator[None]:
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines(keepends=True):
                 if not _STARTUP_LINE.search(line):
-                    with contextlib.suppress(OSError):  # no room, or nobody reads
+                    with contextlib.suppress(OSError):  # no space, or a closed pipe
                         os.write(2, line.encode())
 
 
@@ -96,7 +96,7 @@ def _scipy_breaks_edward2() -> bool:
 def _import_edward2() -> None:
     if "edward2" in sys.modules:
         return
-    # Whoever imports edward2.numpy later meets SciPy's own error.
+    # A later import of edward2.numpy raises SciPy's own error.
     without_numpy = _hidden("edward2.numpy") if _scipy_breaks_edward2() else contextlib.nullcontext()
     with without_numpy, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="NumPy backend for Edward2 is not available")
@@ -112,7 +112,7 @@ def _import_gym() -> None:
     known = sys.modules.get("gym_notices.notices")
     texts = [str(text).strip() for text in getattr(known, "notices", {}).values()]
     if notice.getvalue().strip() not in ("", *texts):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full, or nobody reads
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, full, or a closed pipe
             sys.stderr.write(notice.getvalue())
     gym.logger.set_level(gym.logger.ERROR)  # RecSim NG's own specs lower the precision of float64 bounds
 

@@ -1,4 +1,4 @@
-"""Corpora: documents with a topic, a quality, features and a length, which do not change over time."""
+"""Corpora: documents with a topic, a quality, features and a length, constant over time."""
 
 import fractions
 import warnings
@@ -15,27 +15,29 @@ from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import parameters, validation
 from recsys_po_rl.common.parameters import Scalar
 
-TRASHY_FRACTION = 0.7  # of the topics; SPEC of the world, after recsim_ng's application
-QUALITY_STDDEV = 0.1  # of a document's quality around its topic's mean
-MAX_REFERENCE_SEED = 2**32 - 1  # of NumPy's legacy generator
+TRASHY_FRACTION = 0.7  # share of trashy topics; SPEC of the world, after recsim_ng's application
+QUALITY_STDDEV = 0.1  # standard deviation of a document's quality around its topic's mean
+MAX_REFERENCE_SEED = 2**32 - 1  # upper limit of NumPy's legacy generator
 _INTEGER_FIELDS = (fields.DOC_ID, fields.DOC_TOPIC)
-FEATURE_STDDEV = 0.7  # of a document's features around the one-hot vector of its topic
+FEATURE_STDDEV = 0.7  # standard deviation of a document's features around its topic's one-hot vector
 
 
 def topic_mean_qualities(
     num_topics: int, minimum: float = -1.0, maximum: float = 1.0, trashy_fraction: float = TRASHY_FRACTION
 ) -> np.ndarray:
-    """Mean quality of each topic: trashy topics first, evenly from `minimum` to 0; nutritious ones from 0 to `maximum`.
+    """Return the mean quality of each topic.
+
+    Trashy topics come first, evenly spaced from `minimum` to 0, then nutritious topics from 0 to `maximum`.
 
     Args:
       num_topics: K, at least 2.
       minimum: mean quality of the worst topic.
       maximum: mean quality of the best topic.
-      trashy_fraction: share of trashy topics; their number is the whole part of fraction * K, computed exactly from
-        the fraction's decimal digits (in floats, 0.7 * 90 is just below 63).
+      trashy_fraction: share of trashy topics; their number is fraction * K rounded down, computed exactly from the
+        fraction's decimal digits (in floats, 0.7 * 90 is just below 63).
 
     Returns:
-      float32 [K]. At K = 2 and 3, with the default fraction, no topic has a positive mean.
+      float32 [K]. For K = 2 and 3, with the default fraction, all topic means are at most 0.
     """
     num_trashy = int(fractions.Fraction(str(trashy_fraction)) * num_topics)
     means = np.concatenate([np.linspace(minimum, 0.0, num_trashy), np.linspace(0.0, maximum, num_topics - num_trashy)])
@@ -44,10 +46,10 @@ def topic_mean_qualities(
 
 @gin_config.configurable
 class CorpusWithTopicAndQuality(corpus.Corpus):
-    """A random corpus that stays as it was drawn.
+    """Random corpus, constant after it is drawn.
 
-    Reads num_docs (D) and num_topics (K) from the config. Real-valued parameters but `trashy_fraction` may be tensors
-    or variables, which are read whenever documents are drawn.
+    Reads num_docs (D) and num_topics (K) from the config. Real-valued parameters except `trashy_fraction` may be
+    tensors or variables, which are read whenever documents are drawn.
 
     State and available documents have the same fields:
       doc_id: int32 [D], 1..D.
@@ -67,7 +69,7 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
         quality_stddev: Scalar = QUALITY_STDDEV,
         feature_stddev: Scalar = FEATURE_STDDEV,
     ) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: num_docs at least 1, num_topics at least 2.
@@ -118,7 +120,7 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
             )
 
     def initial_state(self) -> Value:
-        """Draws the documents; see the class for the fields."""
+        """Draw the documents; see the class for the fields."""
         topic = ed.Categorical(logits=tf.zeros((self._num_docs, self._num_topics)))
         means = self._topic_means()
         one_hot = tf.one_hot(topic, self._num_topics, dtype=tf.float32)
@@ -135,16 +137,16 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
         return tf.fill((self._num_docs,), parameters.read(self._video_length))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """The previous state: documents do not change."""
+        """Return the previous state, because documents do not change."""
         del user_response, slate_docs
         return previous_state.map(lambda field: ed.Deterministic(loc=field))
 
     def available_documents(self, corpus_state: Value) -> Value:
-        """All documents of the corpus."""
+        """Return all documents of the corpus."""
         return corpus_state.map(lambda field: ed.Deterministic(loc=field))
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `available_docs`."""
+        """Return specs of `state` and `available_docs`."""
         num_docs, num_topics = self._num_docs, self._num_topics
         documents = ValueSpec(
             doc_id=fields.tensor_spec((num_docs,), low=1, high=num_docs, dtype=tf.int32),
@@ -158,29 +160,29 @@ class CorpusWithTopicAndQuality(corpus.Corpus):
 
 @gin_config.configurable
 class StaticCorpus(CorpusWithTopicAndQuality):
-    """A corpus whose documents are given; fields as in `CorpusWithTopicAndQuality`, plain tensors in the state.
+    """Corpus of given documents; fields as in `CorpusWithTopicAndQuality`, plain tensors in the state.
 
-    Ids need not be 1..D in order: any D different ids that the recommender's scorer knows will do.
+    Ids need not be 1..D in order: any D distinct ids in the range of the recommender's scorer are allowed.
     """
 
     def __init__(self, config: Config, static_state: Value, video_length: Optional[Scalar] = None) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: num_docs at least 1, num_topics at least 2.
-          static_state: the five document fields, each convertible to a tensor of its shape, ids and topics of
-            integers, the others of numbers; further fields are kept. Variables are read whenever the state is.
-          video_length: if given, the length of every document instead of the state's, at least 0; see the base class.
+          static_state: the five document fields, each convertible to a tensor of its shape, ids and topics as integers,
+            the other fields as numbers; additional fields are kept. Variables are read whenever the state is read.
+          video_length: length of every document, at least 0, replacing the field doc_length; None: use the field.
 
         Raises:
-          InvalidInputError: if a field is missing, its shape or type does not fit, ids are not different or
-            below 1, a topic is not among the config's, a number is not finite, or a length is negative.
+          InvalidInputError: if a field is missing, its shape or type does not fit, ids are not distinct or below 1, a
+            topic is not in 0..K-1, a number is not finite, or a length is negative.
         """
         if not isinstance(static_state, Value):
             raise validation.InvalidTypeError(
                 f"StaticCorpus: static_state must be a Value, got {type(static_state).__name__}"
             )
-        with warnings.catch_warnings():  # how the given documents were drawn is not this entity's business
+        with warnings.catch_warnings():  # warnings about drawn documents do not apply to given documents
             warnings.simplefilter("ignore")
             super().__init__(config, video_length=2.0 if video_length is None else video_length)
         state = static_state.map(lambda field: field if parameters.is_read_late(field) else tf.convert_to_tensor(field))
@@ -205,7 +207,7 @@ class StaticCorpus(CorpusWithTopicAndQuality):
         self._static_state = Value(**state)
 
     def initial_state(self) -> Value:
-        """The given documents, as plain tensors; variables among them with their present values."""
+        """Return the given documents as plain tensors, variables with their current values."""
         state = {
             field: _of_type(field, tf.convert_to_tensor(given)) for field, given in self._static_state.as_dict.items()
         }
@@ -214,12 +216,12 @@ class StaticCorpus(CorpusWithTopicAndQuality):
         return Value(**state)
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """The previous state, as plain tensors."""
+        """Return the previous state, as plain tensors."""
         del user_response, slate_docs
         return previous_state
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `available_docs`, further fields of the given state included."""
+        """Return specs of `state` and `available_docs`, including additional fields of the given state."""
         further = ValueSpec(
             **{field: field_spec.FieldSpec() for field in self._static_state.as_dict if field not in fields.DOC_FIELDS}
         )
@@ -227,7 +229,7 @@ class StaticCorpus(CorpusWithTopicAndQuality):
 
 
 def _check_type(field: str, dtype: tf.DType) -> None:
-    """Refuses ids and topics that are no integers, and other document fields that are no numbers."""
+    """Raise for ids and topics that are not integers, and other document fields that are not numbers."""
     if field in _INTEGER_FIELDS and not dtype.is_integer:
         raise validation.InvalidTypeError(f"StaticCorpus: static_state's {field!r} must be integers, got {dtype.name}")
     if not (dtype.is_floating or dtype.is_integer):
@@ -235,14 +237,14 @@ def _check_type(field: str, dtype: tf.DType) -> None:
 
 
 def _of_type(field: str, given: tf.Tensor) -> tf.Tensor:
-    """The field as int32 or float32; further fields as they are."""
+    """Return a field as int32 or float32; additional fields unchanged."""
     if field not in fields.DOC_FIELDS:
         return given
     return tf.cast(given, tf.int32 if field in _INTEGER_FIELDS else tf.float32)
 
 
 def _check_values(field: str, values: Optional[np.ndarray], num_topics: int) -> None:
-    """Refuses what no document can have; values that are not known yet (None) pass."""
+    """Raise for invalid values of a document field; unknown values (None) are accepted."""
     if values is None:
         return
     name = f"StaticCorpus: static_state's {field!r} must be"
@@ -273,7 +275,7 @@ def reference_corpus_state(
     quality_stddev: float = QUALITY_STDDEV,
     feature_stddev: float = FEATURE_STDDEV,
 ) -> Value:
-    """Documents drawn by NumPy's legacy generator: the corpora that this project's published figures speak of.
+    """Return documents drawn with NumPy's legacy generator: the corpora of this project's published figures.
 
     Topic, quality and features follow `CorpusWithTopicAndQuality`, drawn in that order from RandomState(seed), so that
     other implementations can draw the same documents without TensorFlow.
@@ -308,7 +310,7 @@ def reference_corpus_state(
 
 @gin_config.configurable
 class ReferenceCorpus(StaticCorpus):
-    """The static corpus of `reference_corpus_state`, the same for the same seed everywhere."""
+    """Static corpus of `reference_corpus_state`: equal seeds give equal documents on every machine."""
 
     def __init__(
         self,
@@ -321,7 +323,7 @@ class ReferenceCorpus(StaticCorpus):
         quality_stddev: float = QUALITY_STDDEV,
         feature_stddev: float = FEATURE_STDDEV,
     ) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: num_docs at least 1, num_topics at least 2; corpus_seed unless `seed` is given.

@@ -1,4 +1,4 @@
-"""Names of network variables and of fields read across entities, and one helper for specs."""
+"""Names of network variables and of fields read across entities, and a helper for specs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 from gym import spaces
 from recsim_ng.lib.tensorflow import field_spec
 
-# The eight network variables of RecSim NG's recommendation story, in the order in which it returns them.
+# The eight network variables of RecSim NG's recommendation story, in the order returned by the story.
 USER_STATE = "user state"
 USER_RESPONSE = "user response"
 CORPUS_STATE = "corpus state"
@@ -18,7 +18,7 @@ RECOMMENDER_STATE = "recommender state"
 METRICS_STATE = "metrics state"
 USER_OBSERVATION = "user observation"
 
-# Documents: D of them in the corpus, S in a slate.
+# Document fields: D documents in the corpus, S in a slate.
 DOC_ID = "doc_id"
 DOC_TOPIC = "doc_topic"
 DOC_QUALITY = "doc_quality"
@@ -27,22 +27,22 @@ DOC_LENGTH = "doc_length"
 DOC_FIELDS = (DOC_ID, DOC_TOPIC, DOC_QUALITY, DOC_FEATURES, DOC_LENGTH)
 DOC_RANKS = "doc_ranks"
 
-# User.
+# User fields.
 INTEREST = "interest.state"
-OBSERVED_INTEREST = "interest"  # in the observation, where users show their interest
+OBSERVED_INTEREST = "interest"  # in the observation of users that reveal their interest
 CHOICE = "choice"
 CONSUMED_TIME = "consumed_time"
 
-# Recommender.
+# Recommender fields.
 DOC_HISTORY = "doc_history.state"
 CTIME_HISTORY = "ctime_history.state"
-SCORER_STATE = "scorer"  # prefix of the state that some scorers carry
-STEP = "step"  # slates shown so far, in the state of those who look at the clock
-PLANNED_VALUE = "planned_value"  # of a planner's slate
+SCORER_STATE = "scorer"  # prefix of the state of stateful scorers
+STEP = "step"  # slates shown so far, in the state of recommenders that use the time
+PLANNED_VALUE = "planned_value"  # value of a planner's slate
 PARTICLES = "particles"  # in the state of a particle filter
 LOG_WEIGHTS = "log_weights"
 
-# Metrics.
+# Metrics fields.
 REWARD = "reward"
 CUMULATIVE_REWARD = "cumulative_reward"
 
@@ -50,18 +50,18 @@ CUMULATIVE_REWARD = "cumulative_reward"
 def tensor_spec(
     shape: Sequence[int], low: float = -np.inf, high: float = np.inf, dtype: tf.DType = tf.float32
 ) -> field_spec.Space:
-    """The spec of a field that holds a tensor.
+    """Return the spec of a field that holds a tensor.
 
     Args:
-      shape: the shape of the field.
-      low: smallest value the field can hold, in every component.
-      high: largest value the field can hold, in every component.
-      dtype: the dtype of the field, floating or integer.
+      shape: shape of the field.
+      low: lower bound of every component.
+      high: upper bound of every component.
+      dtype: dtype of the field, floating or integer.
 
     Returns:
       A RecSim NG field spec over a gym `Box`. Bounds of integer fields must be finite.
     """
-    # gym knows no bfloat16; every value of it is a float32.
+    # gym lacks bfloat16; every bfloat16 value is also a float32 value.
     numpy_dtype: Any = np.float32 if dtype == tf.bfloat16 else dtype.as_numpy_dtype
     shape = tuple(int(size) for size in shape)
     return field_spec.Space(

@@ -1,4 +1,4 @@
-"""Registration with gin under one module, and parsing with errors a person can act on."""
+"""Registration with gin under one module, and parsing with actionable error messages."""
 
 import ast
 import contextlib
@@ -26,23 +26,23 @@ _MODULE_OF: dict[str, str] = {}
 
 
 def configurable(wrapped: _Configurable) -> _Configurable:
-    """Registers a class or function with gin as `recsys_po_rl.<its name>`.
+    """Register a class or function with gin as `recsys_po_rl.<its name>`.
 
-    Always with the module: upstream registers classes of the same names, and a bare name becomes ambiguous as soon
-    as both are imported.
+    The module prefix is mandatory: upstream registers classes of the same names, and a bare name is ambiguous if both
+    packages are imported.
     """
     _MODULE_OF[wrapped.__name__] = MODULE
     return gin.configurable(wrapped.__name__, module=MODULE)(wrapped)
 
 
 def register_external(wrapped: Callable[..., Any], module: str) -> None:
-    """Registers somebody else's class or function as `<module>.<its name>`."""
+    """Register a class or function of another package as `<module>.<its name>`."""
     _MODULE_OF[wrapped.__name__] = module
     gin.external_configurable(wrapped, module=module)
 
 
 def configs_dir() -> str:
-    """The folder of the shipped gin files: beside the package in a checkout, inside it when installed."""
+    """Return the folder of the shipped gin files: beside the package in a checkout, inside it when installed."""
     package = os.path.dirname(os.path.abspath(__file__))
     for folder in (os.path.join(package, "configs"), os.path.join(os.path.dirname(package), "configs")):
         if os.path.isfile(os.path.join(folder, "base.gin")):
@@ -51,15 +51,15 @@ def configs_dir() -> str:
 
 
 def locate(path: str, folders: Sequence[str], including: Optional[str] = None) -> str:
-    """The first file of a name in some folders, then in that of the file that includes it.
+    """Return the path of the first existing file in some folders, then in the folder of the including file.
 
     Args:
-      path: the name, with folders or without.
-      folders: where to look, in order; "" is the working directory.
-      including: path of the file that includes it.
+      path: name of the file, with or without folders.
+      folders: folders to search, in order; "" is the working directory.
+      including: path of the file that includes this one.
 
     Raises:
-      InvalidInputError: if there is none; one line that says where it was looked for.
+      InvalidInputError: if no file exists; one line that names the folders searched.
     """
     beside = [] if including is None else [os.path.dirname(including)]
     for folder in (*folders, *beside):
@@ -78,16 +78,16 @@ def locate(path: str, folders: Sequence[str], including: Optional[str] = None) -
 
 
 def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
-    """Reads gin files in order, then bindings; later ones win. Unlocks and keeps whatever was bound before.
+    """Read gin files in order, then bindings; later bindings win. Unlocks gin, and keeps existing bindings.
 
     Args:
-      gin_files: paths, or paths relative to the shipped `configs/`. What they include is looked for in the working
-        directory, in `configs/`, and beside the file that includes it.
+      gin_files: paths, or paths relative to the shipped `configs/`. Included files are searched for in the working
+        directory, in `configs/`, and beside the including file.
       gin_bindings: lines such as `recsys_po_rl.experiment.horizon = 50`.
 
     Raises:
-      InvalidInputError: one line that names a missing file, an unknown name or parameter (and the nearest known
-        one), or text that gin cannot read.
+      InvalidInputError: one line that names a missing file, an unknown name or parameter (with the nearest known
+        name), or text that gin cannot parse.
     """
     located = [locate(path, ("", configs_dir())) for path in gin_files]
     try:
@@ -99,7 +99,7 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
                     raise validation.InvalidInputError("a binding is empty, something like 'a.b = 1' is needed")
                 _parse(binding)
             _raise_if_unused_macro(gin_bindings)
-            gin.finalize()  # refuses macros without a value; the lock that it sets ends with this block
+            gin.finalize()  # raises for macros without a value; its lock ends with this block
     except validation.InvalidInputError:
         raise
     except (RecursionError, MemoryError) as error:
@@ -109,13 +109,13 @@ def parse(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
 
 
 def parse_text(text: str) -> None:
-    """Reads what `config_text` gave in another process, also nothing at all."""
+    """Read a text, possibly empty, that `config_text` returned in another process."""
     with gin.unlock_config():
         gin.parse_config(text)
 
 
 class _NamedText(io.StringIO):
-    """Text of a file, whose name gin then has in its messages."""
+    """Text stream with the name of a file, which gin shows in its messages."""
 
     def __init__(self, text: str, name: Optional[str]) -> None:
         super().__init__(text)
@@ -123,7 +123,7 @@ class _NamedText(io.StringIO):
 
 
 class _AnyName(config_parser.ParserDelegate):
-    """Accepts every reference and macro."""
+    """Parser delegate that accepts every reference and macro."""
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> None:
         del scoped_configurable_name, evaluate
@@ -133,35 +133,35 @@ class _AnyName(config_parser.ParserDelegate):
 
 
 def _parse_file(path: str, including: Sequence[str] = ()) -> None:
-    """Reads a gin file and what it includes.
+    """Read a gin file and the files it includes.
 
     Args:
-      path: the file.
-      including: real paths of the files that include it, directly or not.
+      path: path of the file.
+      including: real paths of the files that include it, directly or indirectly.
     """
     if os.path.realpath(path) in including:
         raise validation.InvalidInputError(f"gin: files include one another in a circle: {path!r}")
     text = regular_files.content(path, regular_files.MAX_GIN_BYTES).decode()
-    if "\0" in text:  # some Pythons' tokenizers take it for the end of a line
+    if "\0" in text:  # treated as the end of a line by the tokenizers of some Pythons
         raise validation.InvalidInputError(f"gin file {path!r} is no text: it holds a NUL")
     _parse(text, path, including)
 
 
 def _parse(text: str, path: Optional[str] = None, including: Sequence[str] = ()) -> None:
-    """Reads gin text in the order of its lines, included files where they stand.
+    """Read gin text line by line, with included files at the position of their include statement.
 
-    Gin itself knows no folder of the including file. It is given the lines between two includes at a time, at their
-    places in the file, and the imports before them, which can be needed to read them.
+    Gin ignores the folder of the including file. It receives the lines between two includes at their original line
+    numbers, preceded by earlier imports, which may be needed to read them.
 
     Args:
-      text: of a gin file, or a binding.
-      path: of the file; None: there is none.
-      including: real paths of the files that include it, directly or not.
+      text: content of a gin file, or a binding.
+      path: path of the file; None: the text is not from a file.
+      including: real paths of the files that include it, directly or indirectly.
     """
     lines = io.StringIO(text).readlines()
     statements = list(config_parser.ConfigParser(_NamedText(text, path), _AnyName()))
     starts = [statement.location.line_num - 1 for statement in statements]
-    imports: set[int] = set()  # numbers of the lines that hold imports, so far
+    imports: set[int] = set()  # numbers of the lines with imports so far
     first = 0
 
     def parse_up_to(end: int) -> None:
@@ -181,13 +181,13 @@ def _parse(text: str, path: Optional[str] = None, including: Sequence[str] = ())
 
 
 def import_module(name: str) -> None:
-    """Import a module that gin text names, so that it registers its classes.
+    """Import a module named in gin text, so that it registers its classes.
 
     Args:
-      name: as in an import statement; gin's own switches, such as `__gin__.dynamic_registration`, are left to gin.
+      name: as in an import statement; gin's own options, such as `__gin__.dynamic_registration`, are left to gin.
 
     Raises:
-      InvalidInputError: one line that names the module, if importing it raises anything, `SystemExit` included.
+      InvalidInputError: one line that names the module, if importing it raises any exception, including `SystemExit`.
     """
     if name.startswith("__gin__."):
         return
@@ -195,7 +195,7 @@ def import_module(name: str) -> None:
         importlib.import_module(name)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # of whatever kind the module raises, SystemExit among them
+    except BaseException as error:  # a module may raise anything, SystemExit included
         why = validation.cut(" ".join(str(error).split()))
         raise validation.InvalidInputError(
             f"gin: the module {name!r} cannot be imported: {type(error).__name__}{': ' if why else ''}{why}"
@@ -203,7 +203,7 @@ def import_module(name: str) -> None:
 
 
 def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
-    """Refuses a binding such as `horizon = 5`, which gin takes for a macro, if that changes nothing."""
+    """Raise for a binding such as `horizon = 5` that has no effect, because gin parses it as a macro."""
     for binding in gin_bindings:
         for name in re.findall(r"^\s*(\w+)\s*=", binding, flags=re.MULTILINE):
             if f"%{name}" not in config_text() and f"%{name}" not in binding:
@@ -214,7 +214,7 @@ def _raise_if_unused_macro(gin_bindings: Sequence[str]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Gin's message with its place in a file, on one line, with the nearest known name."""
+    """Return gin's message and its location in a file on one line, with the nearest known name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = re.sub(r"\s+", " ", "; ".join(line for line in lines[:3] if set(line) != {"^"}))
     macro = re.search(r"No bindings specified '(\w+)/gin\.macro'", message)
@@ -233,21 +233,21 @@ def _one_line(error: Exception) -> str:
 
 
 def parameters_of(selector: str) -> list[str]:
-    """Names of the parameters that gin can bind on the configurable called `selector`."""
+    """Return the names of the bindable parameters of the configurable called `selector`."""
     wrapped = gin.get_configurable(selector)
     return [name for name in inspect.signature(wrapped).parameters if name not in ("self", "args", "kwargs")]
 
 
 def default_of(selector: str, parameter: str) -> Any:
-    """The default of a parameter of the configurable called `selector`; `inspect.Parameter.empty` if it has none."""
+    """Return a parameter's default for the configurable `selector`, `inspect.Parameter.empty` without one."""
     return inspect.signature(gin.get_configurable(selector)).parameters[parameter].default
 
 
 def config_text() -> str:
-    """Everything bound, as gin text that can be read again, with imports of the modules that register what is bound."""
+    """Return all bindings as gin text that can be parsed again, with imports of the modules it needs."""
     gin_state.make_plain()
     text = _qualified(gin.config_str())
-    if "dynamic_registration" in text:  # then gin imports what is bound, under names of its own
+    if "dynamic_registration" in text:  # gin itself then writes imports, under its own names
         return _scope_comment() + text
     imported = re.findall(r"^import (\S+)$", text, flags=re.MULTILINE)
     imports = "".join(f"import {module}\n" for module in gin_state.needed().modules if module not in imported)
@@ -255,18 +255,18 @@ def config_text() -> str:
 
 
 def bound_scalars() -> dict[str, bool | int | float | str]:
-    """The numbers and short texts that are bound, by name, without the project's prefix."""
-    found = {}
+    """Return the bound numbers and short texts by name, without the project's prefix."""
+    scalars = {}
     for name, text in re.findall(r"^([\w./]+\.\w+) = (.+)$", config_text(), flags=re.MULTILINE):
         with contextlib.suppress(ValueError, SyntaxError):  # a reference, a macro, the first of several lines
             value = ast.literal_eval(text)
             if isinstance(value, (bool, int, float, str)):
-                found[name.removeprefix(f"{MODULE}.")] = value
-    return found
+                scalars[name.removeprefix(f"{MODULE}.")] = value
+    return scalars
 
 
 def operative_config_text() -> str:
-    """The parameters that calls so far have used, defaults included, as gin text that can be read again."""
+    """Return the parameters used by calls so far, with defaults, as gin text that can be parsed again."""
     gin_state.make_plain()
     return _scope_comment() + _qualified(gin.operative_config_str())
 
@@ -277,7 +277,7 @@ def _scope_comment() -> str:
 
 
 def _qualified(text: str) -> str:
-    """Gin shortens `recsys_po_rl.X.p = v` to `X.p = v`; the long form stays unambiguous beside upstream's names."""
+    """Restore prefixes in gin text: gin shortens `recsys_po_rl.X.p` to `X.p`, ambiguous with upstream's names."""
 
     def qualify(match: re.Match[str]) -> str:
         scope, name, rest = match.groups()
@@ -287,9 +287,9 @@ def _qualified(text: str) -> str:
 
 
 def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
-    """Lets a function that calls what gin binds raise `validation.InvalidInputError` where that has other arguments.
+    """Decorate a function so that calls of gin-bound objects with wrong arguments raise `validation.InvalidInputError`.
 
-    Such as `user_ctor = @recsys_po_rl.uniform_random`. Other errors pass, those of wrong calls inside users' code too.
+    An example is `user_ctor = @recsys_po_rl.uniform_random`. Other errors, also of wrong calls inside user code, pass.
     """
 
     @functools.wraps(wrapped)
@@ -310,45 +310,45 @@ def wrong_calls_in_one_line(wrapped: _Configurable) -> _Configurable:
 
 
 def _raised_by_gin(error: BaseException) -> bool:
-    """Return whether the innermost frame, which made the wrong call, is gin's or this package's."""
+    """Return whether the innermost frame, which made the wrong call, belongs to gin or this package."""
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     folders = (os.path.dirname(file) for file in (str(gin.__file__), __file__))
     return raised_in.startswith(tuple(os.path.join(folder, "") for folder in folders))
 
 
 def first_line(error: BaseException) -> str:
-    """The message of an error without the lines that gin adds about where it was called."""
+    """Return the message of an error without the lines that gin appends about the place of the call."""
     return str(error).splitlines()[0]
 
 
 def scope_of(configurable_: Any) -> str:
-    """Return the gin scope that a reference such as `@few/recsys_po_rl.popular_by_clicks` activates when it is called.
+    """Return the gin scope that a reference such as `@few/recsys_po_rl.popular_by_clicks` activates in a call.
 
     Args:
-      configurable_: the function that gin made of a reference, or any other callable.
+      configurable_: the function that gin created from a reference, or any other callable.
 
     Returns:
-      The scope, its parts joined with "/"; empty if there is none.
+      The scope, its parts joined with "/"; empty if the callable has no scope.
     """
     if not inspect.isfunction(configurable_):
         return ""
-    # gin keeps the scope in the closure of the function that it makes, and nowhere else.
+    # gin keeps the scope only in the closure of the function that it creates.
     return "/".join(inspect.getclosurevars(configurable_).nonlocals.get("scope_components", ()))
 
 
 def bindings_of(configurable_: Any) -> dict[str, Any]:
-    """Return the values that gin would hand to a callable, in the scope that its reference names.
+    """Return the values that gin would pass to a callable in the scope of its reference.
 
     Args:
-      configurable_: a configurable, or a function around one (see `functools.wraps`).
+      configurable_: a configurable, or a wrapper of one (see `functools.wraps`).
 
     Returns:
-      By parameter; empty if gin does not know the callable.
+      Values by parameter; empty if the callable is not registered with gin.
     """
     scopes, layer = [gin.current_scope_str()], configurable_
     while layer is not None:
         scopes.append(scope_of(layer))
         with contextlib.suppress(ValueError), gin.config_scope("/".join(filter(None, scopes)) or None):
-            return gin.get_bindings(layer)  # a ValueError: gin does not know this layer
+            return gin.get_bindings(layer)  # ValueError: this layer is not registered with gin
         layer = getattr(layer, "__wrapped__", None)
     return {}

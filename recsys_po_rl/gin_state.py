@@ -1,7 +1,7 @@
-"""Bindings as gin holds them, made writable as text, and the registrations that another process needs.
+"""Gin bindings in a form that can be written as text, and the registrations that another process needs.
 
-The only module that reads gin's internals (`gin.config._CONFIG` and its neighbours): gin's text drops a binding whose
-value has no literal form, and its public functions list neither bindings nor registrations.
+The only module that reads gin's internals (`gin.config._CONFIG` and its neighbours): gin's text omits bindings whose
+values have no literal form, and its public functions list neither bindings nor registrations.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from gin import config as gin_internals
 from recsys_po_rl.common import validation
 
 PROJECT = "recsys_po_rl"
-# Modules under which the project itself registers classes of others, in every process.
+# Modules under which the project itself registers classes of other packages, in every process.
 _REGISTERED_BY_PROJECT = ("gin", "tf.keras.optimizers")
 
 
@@ -29,7 +29,7 @@ class _Infinity(float):
 
 
 class Registration(NamedTuple):
-    """Class or function of an importable module that somebody else registered with gin."""
+    """Class or function of an importable module that code outside the project registered with gin."""
 
     name: str
     module: Optional[str]
@@ -39,22 +39,22 @@ class Registration(NamedTuple):
 
 
 class Needed(NamedTuple):
-    """Registrations that the bindings need, beside the project's own."""
+    """Registrations that the bindings need, besides the project's own."""
 
-    modules: list[str]  # importing one registers what it defines
+    modules: list[str]  # importing a module registers its classes and functions
     registrations: list[Registration]
     not_importable: list[str]  # selectors: defined in a script, a notebook or a function
 
 
 def plain(value: Any) -> Any:
-    """Return a value in the form that gin text has: NumPy as Python numbers and lists, also nested.
+    """Return a value in the form used by gin text: NumPy values as Python numbers and lists, also nested.
 
     Args:
-      value: any; a value without such a form is returned unchanged.
+      value: any object; values without such a form are returned unchanged.
 
     Returns:
-      Python numbers and lists for NumPy's, the value for a `gin.constant` that has a literal form, and a reference for
-      a class or function that is registered with gin.
+      Python numbers and lists for NumPy values, the value of a `gin.constant` with a literal form, and a reference for
+        a class or function registered with gin.
     """
     if isinstance(value, gin_internals.ConfigurableReference):
         return _constant(value)
@@ -72,7 +72,7 @@ def plain(value: Any) -> Any:
 
 
 def make_plain() -> None:
-    """Replace bound values by their plain form, so that the text has them and every process the same ones."""
+    """Replace bound values by their plain form, so that gin's text has them and all processes have equal values."""
     for bindings in (gin_internals._CONFIG, gin_internals._OPERATIVE_CONFIG):
         for parameters in bindings.values():
             for name, value in parameters.items():
@@ -80,7 +80,7 @@ def make_plain() -> None:
 
 
 def raise_if_not_writable() -> None:
-    """Make sure that the text of all bindings has them all.
+    """Validate that the text of all bindings is complete.
 
     Raises:
       InvalidInputError: one line that names a binding whose value has no literal form.
@@ -101,7 +101,7 @@ def raise_if_not_writable() -> None:
 
 
 def needed() -> Needed:
-    """List the registrations that the bindings need, beside the project's own.
+    """List the registrations that the bindings need, besides the project's own.
 
     Returns:
       Modules and selectors, sorted.
@@ -125,10 +125,10 @@ def needed() -> Needed:
 
 
 def register(registrations: Sequence[Registration]) -> None:
-    """Register with gin what another process had registered and this one lacks.
+    """Register with gin the objects that another process had registered and this process lacks.
 
     Args:
-      registrations: see `needed`.
+      registrations: registrations of the other process, see `needed`.
     """
     for given in registrations:
         selector = f"{given.module}.{given.name}" if given.module else given.name
@@ -144,7 +144,7 @@ def scope() -> list[str]:
 
 
 def _constant(reference: Any) -> Any:
-    """The value that a reference to a `gin.constant` stands for, if it has a literal form."""
+    """Return the value of a reference to a `gin.constant`, if the value has a literal form."""
     if reference.configurable.wrapped is not gin_internals._retrieve_constant:
         return reference
     value = gin_internals._CONSTANTS[reference.scoped_selector.rpartition("/")[0]]
@@ -153,7 +153,7 @@ def _constant(reference: Any) -> Any:
 
 
 def _registered(value: Any) -> Any:
-    """A reference, where a registered class or function itself is bound."""
+    """Return a reference if the value is itself a registered class or function."""
     if isinstance(value, gin_internals.ConfigurableReference) or not callable(value):
         return value
     try:
@@ -181,7 +181,7 @@ def _writable(value: Any) -> bool:
 
 
 def _constant_comes_along(reference: Any) -> bool:
-    """Whether reading the text defines the constant again, as for an enum of a module that the text imports."""
+    """Return whether reading the text defines the constant again, such as an enum of a module imported by the text."""
     name = reference.scoped_selector.rpartition("/")[0]
     imported = {statement.module for statement in gin_internals._IMPORTS}
     return name == "gin.REQUIRED" or type(gin_internals._CONSTANTS[name]).__module__ in imported
@@ -208,7 +208,7 @@ def _importable(module: str) -> bool:
         return False
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # made in memory: it has no place to import it from
+    except (ImportError, ValueError):  # a module created in memory, which cannot be imported
         return False
 
 

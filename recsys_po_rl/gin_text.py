@@ -1,4 +1,4 @@
-"""Reads gin text as text: which parameter is bound to what, without registering, importing or evaluating anything."""
+"""Static reader of gin text: bindings and imports, without registering, importing or evaluating anything."""
 
 import tokenize
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from gin import config_parser
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import regular_files, validation
 
-MACRO = "macro"  # in place of a parameter's name, where a macro is bound
+MACRO = "macro"  # used as the parameter name of a macro's binding
 
 
 class _Named:
-    """A reference or macro, shown as it was written."""
+    """Reference or macro, whose repr is its original text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -31,18 +31,18 @@ class _AsWritten(config_parser.ParserDelegate):
 
 
 def bindings(text: str, search_path: Sequence[str] = (), path: Optional[str] = None) -> dict[str, str]:
-    """What gin text binds.
+    """Return the bindings in gin text.
 
     Args:
-      text: of a gin file.
-      search_path: folders where included files are; later bindings win over included ones, as in gin.
-      path: of the file, in whose folder included ones are looked for at last; None: there is none.
+      text: content of a gin file.
+      search_path: folders of included files; later bindings win over included ones, as in gin.
+      path: path of the file, whose folder is searched last for included files; None: the text is not from a file.
 
     Returns:
-      By name (`scope/module.configurable.parameter`) the value, as Python and gin write it on one line.
+      Values by name (`scope/module.configurable.parameter`), as Python and gin write them on one line.
 
     Raises:
-      InvalidInputError: one line, if it is no gin text, or an included file is not there.
+      InvalidInputError: one line, if the text is not valid gin text, or an included file is missing.
     """
     found: dict[str, str] = {}
     try:
@@ -64,14 +64,14 @@ def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = No
 
     Args:
       text: gin text.
-      search_path: folders of included files; with none, an include is an error.
-      path: of the file that the text is from; None: there is none.
+      search_path: folders of included files; if empty, an include is an error.
+      path: path of the file; None: the text is not from a file.
 
     Returns:
-      Module names in their order, of included files too; `from a import b` counts as `a.b`.
+      Module names in order, also those of included files; `from a import b` counts as `a.b`.
 
     Raises:
-      InvalidInputError: one line, if the text is no gin text, or an included file is missing.
+      InvalidInputError: one line, if the text is not valid gin text, or an included file is missing.
     """
     found: list[str] = []
     try:
@@ -89,19 +89,19 @@ def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = No
 
 
 def file_imports(path: str, search_path: Sequence[str], including: Optional[str] = None) -> list[str]:
-    """Return the modules that a gin file imports, see `imports`; it is looked for as `gin_config.locate` does."""
+    """Return the modules imported by a gin file, found by `gin_config.locate`; see `imports`."""
     located = gin_config.locate(path, search_path, including)
     return imports(regular_files.text(located), search_path, located)
 
 
 def file_bindings(path: str, search_path: Sequence[str], including: Optional[str] = None) -> dict[str, str]:
-    """What a gin file binds, see `bindings`; it is looked for as `gin_config.locate` does."""
+    """Return the bindings in a gin file, found by `gin_config.locate`; see `bindings`."""
     located = gin_config.locate(path, search_path, including)
     return bindings(regular_files.text(located), search_path, located)
 
 
 def shipped_bindings(path: str) -> dict[str, str]:
-    """What a gin file of `configs/` binds, see `bindings`, whatever the working directory holds."""
+    """Return the bindings in a gin file of `configs/`, regardless of the working directory; see `bindings`."""
     return file_bindings(path, [gin_config.configs_dir()])
 
 

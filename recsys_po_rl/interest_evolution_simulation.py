@@ -16,18 +16,18 @@ TrainStep = Callable[[], tuple[tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]]
 
 
 class SimulationHistory(NamedTuple):
-    """What `run_simulation` saw, one entry for each training step."""
+    """Training history of `run_simulation`, with one entry for each training step."""
 
     objective: list[float]
-    metric: list[float]  # mean over users of the metric that was optimised
+    metric: list[float]  # mean over users of the optimised metric
 
 
 @gin_config.configurable
 def reset_optimizer(learning_rate: float) -> tf.keras.optimizers.Optimizer:
-    """A new Keras SGD without momentum.
+    """Return a new Keras SGD without momentum.
 
     Args:
-      learning_rate: above 0.
+      learning_rate: learning rate, above 0.
     """
     rate = validation.number("learning_rate", learning_rate, 0.0, exclusive_minimum=True)
     return tf.keras.optimizers.SGD(learning_rate=rate)
@@ -41,27 +41,27 @@ def distributed_train_step(
     metric_to_optimize: str = fields.REWARD,
     optimizer: Optional[tf.keras.optimizers.Optimizer] = None,
 ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """One REINFORCE step (Williams 1992) over `horizon` values of the network.
+    """Run one REINFORCE step (Williams 1992) over `horizon` values of the network.
 
     The objective is minus the sum over users of metric * log-probability of the user's slates, divided by
-    `global_batch`; the metric is that of the last step and is not differentiated. Its gradient is that of the unrolled
-    loop. With what `make_runtime` returns, slates are rolled out first and then differentiated; any other runtime with
-    recsim_ng's `execute` is differentiated as it runs.
+    `global_batch`. The metric is taken at the last step and is not differentiated. The gradient equals the gradient of
+    the unrolled loop. With a runtime of `make_runtime`, slates are rolled out first and then differentiated; any other
+    runtime with recsim_ng's `execute` is differentiated during its execution.
 
     Args:
-      tf_runtime: what `make_runtime` returns.
-      horizon: values of the network, the initial one included; at least 1.
-      global_batch: users over all replicas, at least 1.
-      trainable_variables: what to differentiate with respect to; at least one.
-      metric_to_optimize: "reward" (of the last response alone) or "cumulative_reward".
-      optimizer: applies the gradients; None applies nothing.
+      tf_runtime: result of `make_runtime`.
+      horizon: number of values of the network, including the initial one; at least 1.
+      global_batch: number of users over all replicas, at least 1.
+      trainable_variables: variables to differentiate with respect to; at least one.
+      metric_to_optimize: "reward" (of the last response only) or "cumulative_reward".
+      optimizer: applies the gradients; None: gradients are not applied.
 
     Returns:
       The gradients, the objective (scalar), and the mean of the metric over users (scalar).
 
     Raises:
-      InvalidInputError: one line that names an impossible argument.
-      FloatingPointError: if a field or a distribution's parameter became NaN; names the variable.
+      InvalidInputError: one line that names an invalid argument.
+      FloatingPointError: if a field or a distribution's parameter is NaN; names the variable.
     """
     _check(horizon, global_batch, trainable_variables, metric_to_optimize)
     arguments = (tf_runtime, horizon, global_batch, trainable_variables, metric_to_optimize)
@@ -92,15 +92,15 @@ def _unrolled_gradient(
 
 
 def make_runtime(variables: Sequence[variable.Variable]) -> SimulationRuntime:
-    """A runtime over the network and, added to it, the slates' log-probability and its sum over steps.
+    """Return a runtime over the network, extended by the slates' log-probability and its sum over steps.
 
-    It runs under XLA; bind `recsys_po_rl.SimulationRuntime.mode` for another mode.
+    The runtime uses XLA; bind `recsys_po_rl.SimulationRuntime.mode` for another mode.
 
     Args:
-      variables: the network's variables, one of them named "slate docs".
+      variables: the network's variables, including a variable named "slate docs".
 
     Raises:
-      InvalidInputError: if none is.
+      InvalidInputError: if no variable has that name.
     """
     return SimulationRuntime(variables)
 
@@ -113,10 +113,10 @@ def make_train_step(
     metric_to_optimize: str,
     optimizer: Optional[tf.keras.optimizers.Optimizer] = None,
 ) -> TrainStep:
-    """`distributed_train_step` as a compiled function without arguments; its gradients are a tuple.
+    """Return `distributed_train_step` as a compiled function without arguments that returns gradients as a tuple.
 
-    Args and errors: as there; impossible arguments before anything is compiled. When a step returns, its update is
-    done; a step that meets a NaN raises without one.
+    Args and errors: see `distributed_train_step`; invalid arguments raise before compilation. When a step returns, its
+    update is done; a step that encounters NaN raises without an update.
     """
     _check(horizon, global_batch, trainable_variables, metric_to_optimize)
     arguments = (tf_runtime, horizon, global_batch, trainable_variables, metric_to_optimize)
@@ -161,10 +161,10 @@ def run_simulation(
     trainable_variables: Sequence[tf.Variable],
     metric_to_optimize: str = fields.REWARD,
 ) -> SimulationHistory:
-    """Trains with a new SGD optimizer.
+    """Train with a new SGD optimizer.
 
     Args:
-      num_training_steps: at least 0.
+      num_training_steps: number of training steps, at least 0.
       horizon: as in `distributed_train_step`.
       global_batch: as in `distributed_train_step`.
       learning_rate: as in `reset_optimizer`.
@@ -176,7 +176,7 @@ def run_simulation(
       The objective and the mean metric of every step.
 
     Raises:
-      InvalidInputError: one line that names an impossible argument.
+      InvalidInputError: one line that names an invalid argument.
     """
     validation.integer("num_training_steps", num_training_steps, 0)
     train_step = make_train_step(

@@ -1,4 +1,4 @@
-"""Metrics: what the users' responses are worth."""
+"""Metrics: rewards of the users' responses."""
 
 import edward2 as ed
 import tensorflow as tf
@@ -8,23 +8,23 @@ from recsim_ng.entities.recommendation import metrics
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 
-# A replayed trajectory may have been recorded with another order of additions.
+# Tolerance: a replayed trajectory may have been recorded with another order of additions.
 _RELATIVE_TOLERANCE = 1e-5
 
 
 @gin_config.configurable
 class ConsumedTimeAsRewardMetrics(metrics.RecsMetricsBase):
-    """The reward is the time consumed; a user who clicked nothing (consumed time -1) brings 0.
+    """Metrics with the consumed time as reward; no click (consumed time -1) counts as 0.
 
-    In RecSim NG's story the metrics of step t see the response of step t - 1. Reads num_users (U) from the config.
+    In RecSim NG's story the metrics of step t contain the response of step t - 1. Reads num_users (U) from the config.
 
     State fields:
-      reward: float32 [U], at least 0, time consumed in the last response; 0 at first.
-      cumulative_reward: float32 [U], at least 0, its sum over the responses so far.
+      reward: float32 [U], at least 0, time consumed in the last response; initially 0.
+      cumulative_reward: float32 [U], at least 0, sum of the rewards so far.
     """
 
     def __init__(self, config: Config, name: str = "Metrics") -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Raises:
           InvalidInputError: if config['num_users'] is missing or below 1.
@@ -33,7 +33,7 @@ class ConsumedTimeAsRewardMetrics(metrics.RecsMetricsBase):
         super().__init__(config, name=name)
 
     def initial_metrics(self) -> Value:
-        """Zeros: nothing was consumed yet."""
+        """Return zero rewards."""
         return Value(
             reward=_recorded(tf.zeros((self._num_users,))), cumulative_reward=_recorded(tf.zeros((self._num_users,)))
         )
@@ -46,7 +46,7 @@ class ConsumedTimeAsRewardMetrics(metrics.RecsMetricsBase):
         user_response: Value,
         slate_doc: Value,
     ) -> Value:
-        """Adds the last response.
+        """Return the metrics after the last response.
 
         Raises:
           tf.errors.InvalidArgumentError: if a consumed time is NaN or infinite (not under XLA, where the project's
@@ -63,7 +63,7 @@ class ConsumedTimeAsRewardMetrics(metrics.RecsMetricsBase):
         )
 
     def specs(self) -> ValueSpec:
-        """Spec of `state`."""
+        """Return the spec of `state`."""
         return ValueSpec(
             reward=fields.tensor_spec((self._num_users,), low=0.0),
             cumulative_reward=fields.tensor_spec((self._num_users,), low=0.0),

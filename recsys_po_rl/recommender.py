@@ -1,4 +1,4 @@
-"""The recommender: consumption histories as state, a scorer inside, a random slate of the best-scored documents."""
+"""Recommenders: consumption histories as state, a scorer, and a random slate drawn by the scores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -29,7 +29,7 @@ top_k_plackett_luce = ed.make_random_variable(top_k_plackett_luce_lib.TopKPlacke
 
 
 class _HistoryModel(state.StateModel):
-    """The last H inputs, oldest first, zeros where there were fewer; H = 1 works too."""
+    """State model of the last H inputs, oldest first, zero-padded; H = 1 is supported."""
 
     def __init__(self, num_users: int, history_length: int, dtype: tf.DType) -> None:
         super().__init__(batch_ndims=1, name="HistoryModel")
@@ -46,37 +46,37 @@ class _HistoryModel(state.StateModel):
         return Value(state=tf.concat([old_state.get("state")[:, 1:], newest[:, tf.newaxis]], axis=1))
 
     def specs(self) -> ValueSpec:
-        # -1 stands in the branch that is not taken, for users who consumed nothing.
+        # The branch that is not taken contains -1, for users without a click.
         if self._dtype.is_integer:
             return ValueSpec(state=fields.tensor_spec(self._shape, -1, self._dtype.max, self._dtype))
         return ValueSpec(state=fields.tensor_spec(self._shape, -1.0, dtype=self._dtype))
 
 
 class HistoryRecommender(recommender.BaseRecommender):
-    """Base of recommenders whose state is what each user consumed last, and for how long.
+    """Base of recommenders whose state is the documents each user consumed last, with consumed times.
 
-    Subclasses say which slate follows from the histories: `slate_ranks`. Reads num_users (U), num_docs (D),
-    slate_size (S), history_length (H) and, for specs only, num_topics (K) from the config.
+    Subclasses define the slate given the histories: `slate_ranks`. Reads num_users (U), num_docs (D), slate_size (S),
+    history_length (H) and, for specs only, num_topics (K) from the config.
 
-    State fields, zeros at first, newest last, unchanged for users who clicked nothing:
-      doc_history.state: int32 [U, H], ids of documents consumed, 0 for none.
-      ctime_history.state: float32 [U, H], their consumed times.
+    State fields, initially zero, newest last, unchanged on no click:
+      doc_history.state: int32 [U, H], ids of consumed documents, 0 for empty slots.
+      ctime_history.state: float32 [U, H], consumed times of these documents.
       doc_history.tbranch.state, ctime_history.tbranch.state: the previous history, kept on no click.
       doc_history.fbranch.state, ctime_history.fbranch.state: the history with the response appended (-1 on no click).
     Slate fields:
       doc_id, doc_topic: int32 [U, S]; doc_quality, doc_length: float32 [U, S]; doc_features: float32 [U, S, K].
-      doc_ranks: int32 [U, S], places of the slate's documents among the available ones, from 0.
+      doc_ranks: int32 [U, S], indices of the slate's documents among the available documents, from 0.
     """
 
     def __init__(
         self, config: Config, name: str = "Recommender", doc_fields: Sequence[str] = fields.DOC_FIELDS
     ) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: num_users, num_docs, slate_size and history_length at least 1, slate_size at most num_docs.
           name: name of the entity.
-          doc_fields: fields of the available documents that a slate shows.
+          doc_fields: fields of the available documents to include in a slate.
 
         Raises:
           InvalidInputError: if a number is missing or out of bounds.
@@ -101,7 +101,7 @@ class HistoryRecommender(recommender.BaseRecommender):
         )
 
     def initial_state(self) -> Value:
-        """Empty histories; see the class for the fields."""
+        """Return empty histories; see the class for the fields."""
         return (
             self._doc_history.initial_state()
             .prefixed_with("doc_history")
@@ -109,7 +109,7 @@ class HistoryRecommender(recommender.BaseRecommender):
         )
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Appends what was consumed.
+        """Append consumed documents and times to the histories.
 
         Args:
           previous_state: see the class.
@@ -129,20 +129,20 @@ class HistoryRecommender(recommender.BaseRecommender):
         return doc_history.prefixed_with("doc_history").union(ctime_history.prefixed_with("ctime_history"))
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """The slate as places among the available documents, P of them.
+        """Return the slate as indices into the P available documents.
 
         Args:
           previous_state: the histories, see the class.
-          user_obs: what the users show; nothing by default.
-          available_docs: the documents that may be shown.
+          user_obs: observation of the users; empty by default.
+          available_docs: the documents to choose from.
 
         Returns:
-          int32 [U, S], each row different numbers from 0 to P-1: an Edward2 random variable, or a tensor.
+          int32 [U, S], distinct numbers from 0 to P-1 in each row: an Edward2 random variable, or a tensor.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define slate_ranks")
 
     def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
-        """Picks a slate and gathers the documents' fields; see the class for them.
+        """Choose a slate and gather the documents' fields; see the class for the fields.
 
         Raises:
           InvalidInputError: if fewer than S documents are available.
@@ -155,13 +155,13 @@ class HistoryRecommender(recommender.BaseRecommender):
             )
         ranks = self.slate_ranks(previous_state, user_obs, available_docs)
         indices = tf.convert_to_tensor(ranks)
-        # A slate that could not be drawn is -1, which a gather would refuse before the runtime names it.
+        # A slate that could not be drawn is -1, for which a gather would raise before the runtime names the error.
         places = tf.where(tf.equal(indices, -1), 0, indices)
         shown = available_docs.at(*self._doc_fields).map(lambda field: tf.gather(tf.convert_to_tensor(field), places))
         return shown.union(Value(doc_ranks=ranks))
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `slate`."""
+        """Return specs of `state` and `slate`."""
         per_slot = (self._num_users, self._slate_size)
         known = {
             fields.DOC_ID: fields.tensor_spec(per_slot, 1, self._num_docs, tf.int32),
@@ -184,11 +184,11 @@ class HistoryRecommender(recommender.BaseRecommender):
 
 @gin_config.configurable
 class CollabFilteringRecommender(HistoryRecommender):
-    """Shows S documents drawn without replacement from the softmax of a scorer's scores (top-S Plackett-Luce).
+    """Recommender with slates drawn without replacement from the softmax of a scorer's scores (top-S Plackett-Luce).
 
-    Fields as in `HistoryRecommender`; `doc_ranks` is random. Scores are looked up by document id, so any pool of at
-    least S documents with ids in 1..D can be available, in any order. With a scorer that carries a state of its own
-    (see `scoring.HistoryScorer`) the recommender's state has that too, under the prefix `scorer`.
+    Fields as in `HistoryRecommender`; `doc_ranks` is random. Scores are looked up by document id, so the pool may
+    contain any S or more documents with ids in 1..D, in any order. With a stateful scorer (see `scoring.HistoryScorer`)
+    the recommender's state also contains the scorer's state, under the prefix `scorer`.
     """
 
     def __init__(
@@ -199,21 +199,21 @@ class CollabFilteringRecommender(HistoryRecommender):
         doc_embed_dim: int = DOC_EMBED_DIM,
         greedy: bool = False,
     ) -> None:
-        """Makes the entity and its scorer.
+        """Create the entity and its scorer.
 
         Args:
           config: as in `HistoryRecommender`.
-          model_ctor: called with (U, D, doc_embed_dim, H) by position; returns a scorer, called with the two
-            histories, int32 and float32 [U, H], that returns scores [U, D]. A Keras model whose `call` takes one
-            argument, such as a functional model with two inputs, is called with the list of both. It is called once
-            here, so that its weights exist; what it returns then is not looked at.
+          model_ctor: called with (U, D, doc_embed_dim, H) by position; returns a scorer that maps the two histories,
+            int32 and float32 [U, H], to scores [U, D]. A Keras model whose `call` takes one argument, such as a
+            functional model with two inputs, is called with a list of both. The scorer is called once here, to create
+            its weights; the result of that call is not validated.
           name: name of the entity.
-          doc_embed_dim: E, embedding size handed to the scorer.
-          greedy: whether to show the S best-scored documents, best first, instead of drawing; can be set on the
-            entity until a network with it is run.
+          doc_embed_dim: E, embedding size, passed to the scorer.
+          greedy: whether to show the S best-scored documents, best first, instead of sampling; the attribute can be
+            changed until a network with this entity is run.
 
         Raises:
-          InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
+          InvalidInputError: if an argument is out of bounds, or the scorer is a Keras 3 model.
         """
         super().__init__(config, name=name)
         self.greedy = validation.boolean(f"{type(self).__name__}: greedy", greedy)
@@ -229,14 +229,14 @@ class CollabFilteringRecommender(HistoryRecommender):
         return bool(getattr(self._model, "carries_state", False))
 
     def initial_state(self) -> Value:
-        """Empty histories, and the scorer's own initial state if it carries one."""
+        """Return empty histories, and the initial state of a stateful scorer."""
         histories = super().initial_state()
         if not self._carries_state:
             return histories
         return histories.union(Value(**self._model.initial_state(self._num_users)).prefixed_with(fields.SCORER_STATE))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Appends what was consumed, and lets a scorer that carries a state read it."""
+        """Append consumed documents and times to the histories, and update the state of a stateful scorer."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         if not self._carries_state:
             return histories
@@ -251,7 +251,7 @@ class CollabFilteringRecommender(HistoryRecommender):
         return histories.union(Value(**state).prefixed_with(fields.SCORER_STATE))
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `slate`, the scorer's state included."""
+        """Return specs of `state` and `slate`, including the scorer's state."""
         if not self._carries_state:
             return super().specs()
         carried = {
@@ -262,10 +262,10 @@ class CollabFilteringRecommender(HistoryRecommender):
         return super().specs().union(state)
 
     def _scores(self, previous_state: Value) -> tf.Tensor:
-        """float32 [U, D].
+        """Return the scores; float32 [U, D].
 
         Raises:
-          validation.WrongScoresError: if the scorer returns another shape.
+          validation.WrongScoresError: if the scores have the wrong shape.
         """
         scores = self._unchecked_scores(previous_state)
         expected = (self._num_users, self._num_docs)
@@ -295,17 +295,17 @@ class CollabFilteringRecommender(HistoryRecommender):
     def slate_distribution(
         self, previous_state: Value, available_docs: Value
     ) -> top_k_plackett_luce_lib.TopKPlackettLuce:
-        """The law of the slate given the histories.
+        """Return the distribution of the slate given the histories.
 
         Args:
           previous_state: the histories, see `HistoryRecommender`.
-          available_docs: doc_id int32 [P] is read, different ids in 1..D.
+          available_docs: doc_id int32 [P] is read, distinct ids in 1..D.
 
         Returns:
-          A distribution over places among the available documents, batch [U], event [S].
+          A distribution over indices into the available documents, batch [U], event [S].
 
         Raises:
-          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN instead).
+          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN).
         """
         return top_k_plackett_luce_lib.TopKPlackettLuce(**self._slate_law(previous_state, available_docs))
 
@@ -314,7 +314,7 @@ class CollabFilteringRecommender(HistoryRecommender):
         return {"logits": self._scores(previous_state), "columns": ids - 1, "slate_size": self._slate_size}
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """A draw from `slate_distribution`, or its mode; int32 [U, S]."""
+        """Return a sample from `slate_distribution`, or its mode; int32 [U, S]."""
         del user_obs
         if self.greedy:
             return self.slate_distribution(previous_state, available_docs).mode()
@@ -323,11 +323,11 @@ class CollabFilteringRecommender(HistoryRecommender):
 
 @gin_config.configurable
 class FullInformationRecommender(HistoryRecommender):
-    """Learns from what no real recommender sees, the user's interest, and from the number of slates shown.
+    """Recommender that observes the user's interest, normally latent, and the number of slates shown.
 
-    Its slates have the law of `CollabFilteringRecommender`'s, top-S Plackett-Luce. The difference between the two, each
-    trained in the same way, is what a learner would gain from seeing both. Fields as in `HistoryRecommender`, and in
-    the state step, int32 [U], slates shown so far.
+    Slates have a top-S Plackett-Luce distribution, as in `CollabFilteringRecommender`. With equal training, the
+    difference in reward between both recommenders is the gain from observing interest and step. Fields as in
+    `HistoryRecommender`; the state also has the field step, int32 [U], slates shown so far.
     """
 
     def __init__(
@@ -338,18 +338,18 @@ class FullInformationRecommender(HistoryRecommender):
         doc_embed_dim: int = DOC_EMBED_DIM,
         greedy: bool = False,
     ) -> None:
-        """Makes the entity and its scorer.
+        """Create the entity and its scorer.
 
         Args:
           config: as in `HistoryRecommender`, and num_topics.
-          model_ctor: called with (K, D, doc_embed_dim) by position; returns a scorer, called with the interest, float32
-            [U, K], and the step, int32 [U], that returns scores [U, D]. It is called once here.
+          model_ctor: called with (K, D, doc_embed_dim) by position; returns a scorer that maps the interest, float32
+            [U, K], and the step, int32 [U], to scores [U, D]. The scorer is called once here.
           name: name of the entity.
           doc_embed_dim: E.
-          greedy: whether to show the S best-scored documents, best first, instead of drawing.
+          greedy: whether to show the S best-scored documents, best first, instead of sampling.
 
         Raises:
-          InvalidInputError: if an argument is out of bounds, or the scorer is one of Keras 3.
+          InvalidInputError: if an argument is out of bounds, or the scorer is a Keras 3 model.
         """
         super().__init__(config, name=name)
         self.greedy = validation.boolean(f"{type(self).__name__}: greedy", greedy)
@@ -369,24 +369,24 @@ class FullInformationRecommender(HistoryRecommender):
         return self._model
 
     def initial_state(self) -> Value:
-        """Empty histories at step 0."""
+        """Return empty histories at step 0."""
         return super().initial_state().union(Value(**{fields.STEP: self._no_steps()}))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Appends what was consumed; counts the step."""
+        """Append consumed documents and times to the histories; increment the step."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `slate`."""
+        """Return specs of `state` and `slate`."""
         step = ValueSpec(**{fields.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32)})
         return super().specs().union(step.prefixed_with("state"))
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """A draw from the law of the slate, or its mode; int32 [U, S].
+        """Return a sample from the slate's distribution, or its mode; int32 [U, S].
 
         Raises:
-          InvalidInputError: if the users do not show their interest.
+          InvalidInputError: if the users do not reveal their interest.
         """
         if fields.OBSERVED_INTEREST not in user_obs.as_dict:
             raise validation.InvalidInputError(

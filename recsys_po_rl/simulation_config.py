@@ -1,4 +1,4 @@
-"""From entities and a story to the variables of a network, and what in it can be trained."""
+"""Construction of simulation networks from entities and a story."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -16,7 +16,7 @@ from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.user import InterestEvolutionUser, fully_observed
 
-# A method that RecSim NG's story asks each entity for, and no other entity has.
+# Method that RecSim NG's story calls on each entity, and that identifies the entity's role.
 _ASKED_OF = {
     "user": "next_response",
     "corpus": "available_documents",
@@ -25,21 +25,21 @@ _ASKED_OF = {
 }
 
 
-def _check_role(role: str, made: Any, story: Callable[..., Any]) -> None:
-    if story is recommendation_simulation.recs_story and not hasattr(made, _ASKED_OF[role]):
+def _check_role(role: str, entity: Any, story: Callable[..., Any]) -> None:
+    if story is recommendation_simulation.recs_story and not hasattr(entity, _ASKED_OF[role]):
         raise validation.InvalidTypeError(
             f"{role}_ctor must make what stands in the place of the {role} and has {_ASKED_OF[role]}, "
-            f"got {type(made).__name__}"
+            f"got {type(entity).__name__}"
         )
 
 
 class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]]):
-    """The pair (variables, trainable variables), with the entities behind it as attributes.
+    """Pair (variables, trainable variables) with the network's entities as attributes.
 
     Attributes:
-      config: what the entities were made from.
+      config: the configuration passed to the entities.
       user, corpus, recommender, metrics: the entities.
-      details: for evaluation.json, where the network is a policy that says more (see `experiment.policies`).
+      details: additional entries of evaluation.json, for networks that are policies (see `experiment.policies`).
     """
 
     config: dict[str, Any]
@@ -76,28 +76,28 @@ def create_interest_evolution_simulation_network(
     story: Callable[..., Sequence[variable.Variable]] = recommendation_simulation.recs_story,
     full_information: bool = False,
 ) -> SimulationNetwork:
-    """Wires users, corpus, recommender and metrics into one network.
+    """Connect users, corpus, recommender and metrics to a network.
 
     Args:
       num_users: U, users simulated at once.
       num_topics: K.
       num_docs: D.
-      freeze_corpus: whether to draw the corpus once, now; otherwise every initial step draws another.
-      history_length: H, consumed documents that the recommender remembers.
+      freeze_corpus: whether to draw the corpus once, now; otherwise every initial step draws a new corpus.
+      history_length: H, length of the recommender's consumption history.
       slate_size: S, at most D.
       corpus_seed: seed of the frozen corpus. None draws it from TensorFlow's global state, as recsim_ng does.
-      user_ctor: called with the config (a dict of the sizes above and corpus_seed) and nothing else.
-      corpus_ctor: called in the same way.
-      recommender_ctor: called in the same way.
-      metrics_ctor: called in the same way.
-      story: called as `recommendation_simulation.recs_story`.
-      full_information: whether users show their interest to the recommender, see `user.fully_observed`.
+      user_ctor: called with the config (a dict of the sizes above and corpus_seed) as its only argument.
+      corpus_ctor: called with the config.
+      recommender_ctor: called with the config.
+      metrics_ctor: called with the config.
+      story: called like `recommendation_simulation.recs_story`.
+      full_information: whether users reveal their interest to the recommender, see `user.fully_observed`.
 
     Returns:
       The pair (list of variables, tuple of trainable variables), a `SimulationNetwork`.
 
     Raises:
-      InvalidInputError: one line that names an impossible argument.
+      InvalidInputError: one line that names an invalid argument.
     """
     config = {
         "num_users": validation.integer("num_users", num_users, 1),

@@ -1,4 +1,4 @@
-"""Users whose interests drift with what they consume, and who never show them."""
+"""Users with latent interests that shift with the documents consumed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -21,14 +21,14 @@ tfd = tfp.distributions
 
 AFFINITY_SIMILARITY = "negative_euclidean"
 AFFINITY_OFFSET = 2.0  # added to every similarity; SPEC of the world, after recsim_ng's application
-NO_CLICK_TIME = -1.0  # consumed time of a user who clicked nothing
-REPLAY_TOLERANCE = 1e-5  # absolute, of a component of the interest
-LARGEST_NORMAL = 9.0  # no float32 sampler yields a standard normal beyond this
-TIMEOUT_STEPS = 10  # steps without a click after which a user counts as gone, where resets are on
+NO_CLICK_TIME = -1.0  # consumed time on no click
+REPLAY_TOLERANCE = 1e-5  # absolute tolerance of a component of the interest
+LARGEST_NORMAL = 9.0  # no float32 sampler returns a standard normal value beyond this
+TIMEOUT_STEPS = 10  # steps without a click after which a user is replaced, if resets are enabled
 
 
 def tensor_space(low: float = -np.inf, high: float = np.inf, shape: Sequence[int] = ()) -> Any:
-    """The RecSim NG spec of a float32 field.
+    """Return the RecSim NG spec of a float32 field.
 
     Args:
       low: smallest value the field can hold.
@@ -39,7 +39,7 @@ def tensor_space(low: float = -np.inf, high: float = np.inf, shape: Sequence[int
 
 
 class _InterestModel(state.StateModel):
-    """Interest before the squash: drawn at first, then moved to the given place, with or without noise."""
+    """State model of the interest before squashing: drawn initially, then set to given values (with noise)."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class _InterestModel(state.StateModel):
         return Value(state=ed.MultivariateNormalDiag(loc=moved, scale_diag=scale))
 
     def _deterministic_with_correct_batch_shape(self, field: tf.Tensor) -> ed.RandomVariable:
-        # With a tolerance: a replayed trajectory may have been recorded with another order of operations.
+        # Tolerance: a replayed trajectory may have been recorded with another order of operations.
         return ed.Independent(tfd.Deterministic(loc=field, atol=REPLAY_TOLERANCE), reinterpreted_batch_ndims=1)
 
     def specs(self) -> ValueSpec:
@@ -80,7 +80,7 @@ class _InterestModel(state.StateModel):
 
 @gin_config.configurable
 class InterestEvolutionUser(user.User):
-    """Users who choose by how near a document is to their interest, and whose interest moves with its quality.
+    """Users who choose documents similar to their latent interest, which shifts with the quality of consumed documents.
 
     With interest z and a document of features f, quality q, length l:
 
@@ -89,22 +89,22 @@ class InterestEvolutionUser(user.User):
         if something was consumed: z <- z + step_size * q * (f - z) (+ noise)
         then, click or not:        z <- 4 M (sigmoid(z / M) - 1/2)
 
-    A document of positive quality draws the interest towards itself, one of negative quality drives it away; trashy
-    documents are consumed longer. Reads num_users (U), num_topics (K), slate_size (S) from the config.
+    A document of positive quality attracts the interest, a document of negative quality repels it; trashy documents are
+    consumed longer. Reads num_users (U), num_topics (K), slate_size (S) from the config.
 
-    Real-valued parameters may be tensors or variables: these are read at each use, and laws and log-probabilities are
-    differentiable with respect to them. Their types and shapes are checked, their values are not.
+    Real-valued parameters may be tensors or variables: they are read at each use, and dynamics and log-probabilities
+    are differentiable with respect to them. Their dtypes and shapes are validated, their values are not.
 
     State fields:
-      interest.state: float32 [U, K], as drawn at first, then within (-2M, 2M).
-      interest.linear_update.state: float32 [U, K], interest before the squash.
-      interest.linear_update.tbranch.state: float32 [U, K], previous interest, kept where nothing was consumed.
-      interest.linear_update.fbranch.state: float32 [U, K], moved interest, taken where something was consumed.
-      With resets also steps_without_click: int32 [U]; fresh_interest.state: float32 [U, K], what a reset would take.
-    Observation: none; subclasses may show something to the recommender.
+      interest.state: float32 [U, K], the initial draw, afterwards within (-2M, 2M).
+      interest.linear_update.state: float32 [U, K], interest before squashing.
+      interest.linear_update.tbranch.state: float32 [U, K], previous interest, kept on no click.
+      interest.linear_update.fbranch.state: float32 [U, K], shifted interest, used after a click.
+      With resets also steps_without_click: int32 [U]; fresh_interest.state: float32 [U, K], interest after a reset.
+    Observation: empty; subclasses may reveal fields to the recommender.
     Response fields:
       consumed_time: float32 [U], at least 0, or -1 on no click, in the unit of the documents' length.
-      choice: int32 [U], place in the slate, or S on no click; further fields of the choice model, if it has any.
+      choice: int32 [U], index in the slate, or S on no click; also any further fields of the choice model.
     """
 
     def __init__(
@@ -122,27 +122,28 @@ class InterestEvolutionUser(user.User):
         affinity_offset: Scalar = AFFINITY_OFFSET,
         timeout_steps: int = TIMEOUT_STEPS,
     ) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: num_users, num_topics, slate_size, each at least 1.
           affinity_model_ctor: called with ((U,), S, affinity_similarity); its `affinities(interest, features)` returns
             a Value with the field `affinities` [U, S].
           choice_model_ctor: called with ((U,), no-click logits [U]); has `choice(logits [U, S])` and `specs()`.
-          no_click_mass: logit of clicking nothing, a number or one for each user; may be -inf. Where a tensor or
-            variable, `choice_model_ctor` is called at each response and may not make variables.
-          interest_step_size: share of the way that an interest moves per unit of quality, a number or one per user.
-          reset_users_if_timed_out: whether a user without a click for `timeout_steps` steps is replaced by a new one.
-          interest_update_noise_scale: standard deviation of noise on a move, at least 0, a number or one per user.
-          initial_interest_generator: draws first interests [U, K]: a RecSim NG state model (its field `state` is used)
-            or a callable without arguments that returns a tensor or Edward2 random variable. Standard normal if None.
+          no_click_mass: logit of no click, a number or one per user; may be -inf. If it is a tensor or variable,
+            `choice_model_ctor` is called at each response and must not create variables.
+          interest_step_size: relative shift of an interest per unit of quality, a number or one per user.
+          reset_users_if_timed_out: whether a user without a click for `timeout_steps` steps is replaced by a new user.
+          interest_update_noise_scale: standard deviation of the shift's noise, at least 0, a number or one per user.
+          initial_interest_generator: draws initial interests [U, K]: a RecSim NG state model (its field `state` is
+            used) or a callable without arguments that returns a tensor or Edward2 random variable. None: standard
+            normal.
           max_user_affinity: M, above 0; interests stay within (-2M, 2M).
-          affinity_similarity: one of the similarities that the affinity model knows.
-          affinity_offset: added to every similarity.
+          affinity_similarity: a similarity supported by the affinity model.
+          affinity_offset: offset added to every similarity.
           timeout_steps: steps without a click before a reset, at least 1.
 
         Raises:
-          InvalidInputError: if an argument is out of these bounds, or a tensor has another type or shape.
+          InvalidInputError: if an argument is out of these bounds, or a tensor has the wrong dtype or shape.
         """
         owner = type(self).__name__
         num_users = validation.config_value(config, "num_users", 1, owner)
@@ -170,7 +171,7 @@ class InterestEvolutionUser(user.User):
             )
         validation.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
         validation.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
-        # What `next_interest` does not tell; planners do without, see `baselines.missing_laws`.
+        # Effects that `next_interest` does not model, so that planners ignore them; see `baselines.missing_laws`.
         self.untold = [
             f"next_interest with {what}"
             for what, is_there in (
@@ -201,10 +202,10 @@ class InterestEvolutionUser(user.User):
         self._interest_model = _InterestModel((num_users, self._num_topics), noise_scale, initial_interest_generator)
         self._linear_update = dynamic.NoOPOrContinueStateModel(self._interest_model, batch_ndims=1)
 
-    # The laws, for the story below and for whoever plans with them.
+    # Dynamics, for the story below and for planners.
 
     def document_logits(self, interest: tf.Tensor, slate_docs: Value) -> tf.Tensor:
-        """Logit of choosing each document of a slate.
+        """Return the logit of choosing each document of a slate.
 
         Args:
           interest: float32 [..., K].
@@ -218,10 +219,10 @@ class InterestEvolutionUser(user.User):
         return similarity + parameters.read(self._affinity_offset)
 
     def choice_logits(self, interest: tf.Tensor, slate_docs: Value) -> tf.Tensor:
-        """Logits of the choice: the documents of the slate, then "no click".
+        """Return the logits of the choice: the documents of the slate, then "no click".
 
         Args:
-          interest: float32 [..., K]; the first axis is users where the no-click mass differs between them.
+          interest: float32 [..., K]; the first axis is the users if the no-click mass differs between users.
           slate_docs: field doc_features float32 [..., S, K] is read.
 
         Returns:
@@ -232,7 +233,7 @@ class InterestEvolutionUser(user.User):
         return tf.concat([logits, no_click + tf.zeros_like(logits[..., :1])], axis=-1)
 
     def consumed_time(self, docs: Value) -> tf.Tensor:
-        """Time for which a chosen document is consumed.
+        """Return the time for which a chosen document is consumed.
 
         Args:
           docs: fields doc_length and doc_quality, float32 [...], are read.
@@ -243,12 +244,12 @@ class InterestEvolutionUser(user.User):
         return docs.get(fields.DOC_LENGTH) * tf.sigmoid(-docs.get(fields.DOC_QUALITY))
 
     def next_interest(self, interest: tf.Tensor, doc: Optional[Value]) -> tf.Tensor:
-        """Interest after a step, without noise or a reset.
+        """Return the interest after a step, without noise or reset.
 
         Args:
-          interest: float32 [..., K]; the first axis is users where the step size differs between them.
-          doc: the document consumed, fields doc_quality float32 [...] and doc_features float32 [..., K]; None where
-            nothing was.
+          interest: float32 [..., K]; the first axis is the users if the step size differs between users.
+          doc: the consumed document, fields doc_quality float32 [...] and doc_features float32 [..., K]; None on no
+            click.
 
         Returns:
           float32 [..., K].
@@ -258,7 +259,7 @@ class InterestEvolutionUser(user.User):
     def _moved(self, interest: tf.Tensor, doc: Value) -> tf.Tensor:
         quality = tf.convert_to_tensor(doc.get(fields.DOC_QUALITY))
         direction = quality[..., tf.newaxis] * (doc.get(fields.DOC_FEATURES) - interest)
-        # A linear operator, as recsim_ng's state models use: Grappler would regroup a plain product of three factors.
+        # A linear operator, as in recsim_ng's state models: Grappler would reorder a plain product of three factors.
         step = tf.linalg.LinearOperatorScaledIdentity(
             self._num_topics, multiplier=self._step_size.like(direction.shape[:-1])
         )
@@ -268,15 +269,15 @@ class InterestEvolutionUser(user.User):
         limit = parameters.read(self._max_user_affinity)
         return 4.0 * limit * (tf.sigmoid(interest / limit) - 0.5)
 
-    # The story.
+    # Methods of RecSim NG's story.
 
     def initial_state(self) -> Value:
-        """First interests; see the class for the fields."""
+        """Draw initial interests; see the class for the fields."""
         update = self._linear_update.initial_state()
         return self._with_timeout(Value(state=tf.identity(update.get("state"))), update)
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Moves the interests of users who consumed something; squashes all."""
+        """Shift the interests of users who consumed a document; squash all interests."""
         interest = previous_state.get(fields.INTEREST)
         consumed = selectors.get_chosen(
             slate_docs.at(fields.DOC_QUALITY, fields.DOC_FEATURES).map(tf.convert_to_tensor),
@@ -296,7 +297,7 @@ class InterestEvolutionUser(user.User):
         previous_state: Optional[Value] = None,
         nothing_consumed: Optional[tf.Tensor] = None,
     ) -> Value:
-        """Joins the fields; where resets are on, replaces users who were without a click for too long."""
+        """Merge the fields; with resets, replace users after too many steps without a click."""
         extra = Value()
         if self._reset_users:
             fresh = self._interest_model.initial_state().get("state")
@@ -310,17 +311,17 @@ class InterestEvolutionUser(user.User):
         return interest.union(update.prefixed_with("linear_update")).prefixed_with("interest").union(extra)
 
     def observation(self, user_state: Value) -> Value:
-        """Nothing: the recommender sees responses alone."""
+        """Return an empty observation: the recommender observes only responses."""
         del user_state
         return Value()
 
     def next_response(self, previous_state: Value, slate_docs: Value) -> Value:
-        """Chooses from the slate, or nothing; see the class for the fields."""
+        """Draw a choice from the slate or no click; see the class for the fields."""
         interest = tf.convert_to_tensor(previous_state.get(fields.INTEREST))
         return self.response_from_logits(self.document_logits(interest, slate_docs), slate_docs)
 
     def response_from_logits(self, document_logits: tf.Tensor, slate_docs: Value) -> Value:
-        """Draws a choice and says how long the chosen document is consumed; for subclasses that change the logits.
+        """Draw a choice and compute the consumed time; for subclasses that change the logits.
 
         Args:
           document_logits: float32 [U, S].
@@ -337,18 +338,18 @@ class InterestEvolutionUser(user.User):
         return consumed_time.union(choice)
 
     def _present_choice_model(self) -> Any:
-        """Return the choice model, made anew where the no-click mass may have changed since the last response."""
+        """Return the choice model, created again if the no-click mass may have changed since the last response."""
         if self._no_click_logits.is_fixed:
             return self._choice_model
-        # Constructors of entities are traced too, and recsim_ng's log-probability would take them for draws.
+        # Constructors of entities are traced too, and recsim_ng's log-probability would count them as random variables.
         with ed.trace(lambda constructor, *args, **kwargs: constructor(*args, **kwargs)):
             return self._choice_model_ctor((self._num_users,), self._no_click_logits.of_users())
 
     def specs(self) -> ValueSpec:
-        """Specs of `state`, `observation` and `response`."""
+        """Return specs of `state`, `observation` and `response`."""
         shape = (self._num_users, self._num_topics)
         limit = np.inf
-        # The squash holds from the second value on; the first is as it was drawn. A tensor's bound is not known here.
+        # The bound holds from the second value on, not for the initial draw. A tensor's value is unknown here.
         if isinstance(self._max_user_affinity, float) and not self._has_generator:
             bound = 2.0 * self._max_user_affinity
             limit = np.inf if bound < LARGEST_NORMAL else bound
@@ -374,13 +375,13 @@ class InterestEvolutionUser(user.User):
 
 
 def fully_observed(user_ctor: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes users show their interest to the recommender, which then plays with full information.
+    """Return a constructor of users that reveal their interest to the recommender (full information).
 
     Args:
       user_ctor: called with the config; the entity's state has the field interest.state, float32 [U, K].
 
     Returns:
-      A constructor of such users; their observation has the field interest, float32 [U, K], beside what it had.
+      A constructor of such users; their observation has the additional field interest, float32 [U, K].
     """
 
     def construct(config: Config) -> Any:

@@ -26,9 +26,9 @@ def run(flags: Any) -> int:
 
     Returns:
       Exit status: 0 done; 2 bad input, named in one line on standard error; 130 or 143 interrupted by SIGINT or
-        SIGTERM, with a run folder that can be resumed; 1 anything else, such as an error of users' code.
+        SIGTERM, with a run folder that can be resumed; 1 any other error, for instance in user code.
     """
-    tf.get_logger().setLevel(logging.ERROR)  # retracing and AutoGraph advice is for developers
+    tf.get_logger().setLevel(logging.ERROR)  # hide retracing and AutoGraph advice, which is meant for developers
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning_in_one_line  # type: ignore[assignment]
@@ -47,7 +47,7 @@ def run(flags: Any) -> int:
     except (StoppedByAlarmError, SeedFailedError, layout.FolderMovedError) as error:
         output.complain(f"error: {gin_config.first_line(error)}")
         return FAILED
-    except (Exception, SystemExit) as error:  # users' code raises errors of every kind; the package's own go on
+    except (Exception, SystemExit) as error:  # user code may raise any error; the package's own errors are re-raised
         report = user_errors.report(error)
         if report is None:
             raise

@@ -1,4 +1,4 @@
-"""Lines for the person who runs something; what cannot be written never stops a run.
+"""Console output for the user; a failing stream never stops a run.
 
 The only place of the package that prints, besides the flags' own messages in `cli.parser`.
 """
@@ -10,41 +10,41 @@ from typing import Any, Optional, TextIO
 
 
 class NotWrittenError(Exception):
-    """Standard output took nothing of what a command is for; the message is one line."""
+    """The result of a command could not be written to standard output; the message is one line."""
 
 
 def say(text: str) -> bool:
-    """Writes lines to standard output, at once.
+    """Write lines to standard output and flush.
 
     Args:
-      text: without the end of the last line. Characters that the stream's encoding lacks are written as escapes.
+      text: lines without the final line break. Characters missing from the stream's encoding are written as escapes.
 
     Returns:
-      Whether they could be written. A pipe whose reader has gone is no reason to write them elsewhere: True.
+      Whether writing succeeded. A closed pipe counts as success: the caller must not write the text elsewhere.
     """
     return _write(sys.stdout, f"{text}\n")
 
 
 def deliver(text: str) -> None:
-    """Writes what a command is for, with no other result: see `say`.
+    """Write the result of a command to standard output; see `say`.
 
     Args:
-      text: as of `say`.
+      text: see `say`.
 
     Raises:
-      NotWrittenError: if it could not be written.
+      NotWrittenError: if standard output cannot be written.
     """
     if not say(text):
         raise NotWrittenError("standard output cannot be written")
 
 
 def complain(text: str) -> bool:
-    """Writes lines to standard error; see `say`."""
+    """Write lines to standard error; see `say`."""
     return _write(sys.stderr, f"{text}\n")
 
 
 def is_terminal() -> bool:
-    """Return whether standard error is a terminal, on which a bar can move."""
+    """Return whether standard error is a terminal, which can show a progress bar."""
     try:
         return sys.stderr is not None and sys.stderr.isatty()
     except ValueError:  # closed
@@ -52,7 +52,7 @@ def is_terminal() -> bool:
 
 
 class ErrorStream:
-    """Standard error as a stream for others to write to, such as a progress bar; see `say` for what is lost."""
+    """Standard error as a stream for progress bars and the like; write errors are dropped as in `say`."""
 
     @property
     def encoding(self) -> Optional[str]:
@@ -60,24 +60,24 @@ class ErrorStream:
         return getattr(sys.stderr, "encoding", None)
 
     def write(self, text: str) -> int:
-        """Writes text as it is."""
+        """Write a text unchanged."""
         _write(sys.stderr, text)
         return len(text)
 
     def flush(self) -> None:
-        """Does nothing: what is written is flushed."""
+        """Do nothing: `write` flushes."""
 
     def isatty(self) -> bool:
-        """Return whether it is a terminal."""
+        """Return whether standard error is a terminal."""
         return is_terminal()
 
     def fileno(self) -> int:
-        """The descriptor, by which the width of a terminal is known."""
+        """Return the file descriptor, from which a terminal's width is read."""
         return sys.stderr.fileno()
 
 
 def _write(stream: Any, text: str) -> bool:
-    if stream is None:  # it was closed before Python began
+    if stream is None:  # closed before Python started
         return False
     try:
         stream.write(_encodable(stream, text))
@@ -85,19 +85,19 @@ def _write(stream: Any, text: str) -> bool:
     except BrokenPipeError:
         _discard(stream)
         return True
-    except (OSError, ValueError):  # a full disk, a terminal that is gone; a stream that is closed
+    except (OSError, ValueError):  # a full disk, a lost terminal; a closed stream
         return False
     return True
 
 
 def _encodable(stream: TextIO, text: str) -> str:
-    """Text with escapes in place of what a stream cannot write."""
+    """Return a text with escapes for the characters that a stream cannot encode."""
     encoding = getattr(stream, "encoding", None)
     return text if not encoding else text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _discard(stream: Any) -> None:
-    """Leads a pipe without a reader to nowhere, as Python's manual advises: or its buffer fails again at the exit."""
+    """Redirect a broken pipe to `os.devnull` (Python manual, "Note on SIGPIPE"), or flushing at exit fails again."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:

@@ -1,7 +1,7 @@
-"""Parameters of entities: numbers are checked once; tensors and variables are kept and read at each use.
+"""Entity parameters: numbers are validated once; tensors and variables are kept and read at each use.
 
-An entity with a tensor or a variable as a parameter stays differentiable with respect to it, and follows a variable
-that is assigned to.
+An entity with a tensor or variable as a parameter is differentiable with respect to it, and follows assignments to the
+variable.
 """
 
 import math
@@ -17,38 +17,38 @@ from recsys_po_rl.common import validation
 
 # A number, or a scalar tensor, variable, `tfp.util.DeferredTensor` or Edward2 random variable.
 Scalar = Union[float, tf.Tensor, tf.Variable]
-# The same, or U of them.
+# A `Scalar`, or one `Scalar` for each of U users.
 PerUser = Union[Scalar, Sequence[Any], np.ndarray]
 
 
 def is_tensor_like(given: Any) -> bool:
-    """Return whether `given` is a tensor, or a variable or random variable that converts to one."""
+    """Return whether `given` is a tensor, or converts to a tensor (a variable or random variable)."""
     return bool(tf.is_tensor(given)) or isinstance(given, (tf.Variable, tfp.util.DeferredTensor, ed.RandomVariable))
 
 
 def is_read_late(given: Any) -> bool:
-    """Return whether `given` may hold another value at each use: a variable, or what is computed from one."""
+    """Return whether the value of `given` may change between uses: a variable, or a value computed from a variable."""
     return isinstance(given, (tf.Variable, tfp.util.DeferredTensor))
 
 
 def scalar(
     name: str, given: Any, minimum: float = -math.inf, maximum: float = math.inf, exclusive_minimum: bool = False
 ) -> Any:
-    """Return a number as a checked float; a scalar tensor or variable as it is.
+    """Return a number as a validated float, and a scalar tensor or variable unchanged.
 
     Args:
       name: name of the argument, for the message.
-      given: a real number, or a scalar tensor or variable, whose value is not looked at.
+      given: a real number, or a scalar tensor or variable, whose value is not validated.
       minimum: lower bound of a number.
       maximum: upper bound of a number.
-      exclusive_minimum: whether the lower bound itself is refused.
+      exclusive_minimum: whether the lower bound itself is invalid.
 
     Returns:
-      A float, or what was given; `read` makes a float32 tensor of the latter.
+      A float, or `given` itself; `read` converts the latter to a float32 tensor.
 
     Raises:
       InvalidTypeError: if `given` is neither a real number nor a tensor of real numbers.
-      InvalidInputError: if a number is out of bounds or not finite, or a tensor is no scalar.
+      InvalidInputError: if a number is out of bounds or not finite, or a tensor is not a scalar.
     """
     if not is_tensor_like(given):
         return validation.number(name, given, minimum, maximum, exclusive_minimum)
@@ -60,33 +60,33 @@ def scalar(
 
 
 def read(parameter: Any) -> Any:
-    """Return a float as it is, anything else as a float32 tensor of its present value."""
+    """Return a float unchanged, anything else as a float32 tensor of the current value."""
     return parameter if isinstance(parameter, float) else tf.cast(tf.convert_to_tensor(parameter), tf.float32)
 
 
 class PerUserParameter(tf.Module):
-    """A number for each user, given as one or as U of them.
+    """Per-user parameter, given as one number for all users or as U numbers.
 
-    The tensors of numbers are made here, outside any graph, so that a graph captures them as inputs: as constants in a
-    graph they would be folded into neighbouring products, and the interest would differ from recsim_ng's in its last
-    bit. Tensors and variables are read at each use.
+    Constant tensors are created here, outside any graph, so that graphs capture them as inputs: graph constants would
+    be folded into neighbouring products, and the interest would differ from recsim_ng's in the last bit. Tensors and
+    variables are read at each use.
     """
 
     def __init__(
         self, name: str, given: PerUser, num_users: int, minimum: float = -math.inf, allow_minus_inf: bool = False
     ) -> None:
-        """Checks numbers; of tensors and variables type and shape.
+        """Validate the values of numbers, and the dtype and shape of tensors and variables.
 
         Args:
           name: name of the argument, for messages.
-          given: a number or U numbers, a tensor or variable of shape [] or [U], or a list in which some are tensors.
+          given: a number or U numbers, a tensor or variable of shape [] or [U], or a list that contains tensors.
           num_users: U.
           minimum: lower bound of numbers.
           allow_minus_inf: whether a number may be -inf.
 
         Raises:
-          InvalidTypeError: if `given` holds something else than numbers.
-          InvalidInputError: if its shape is another, or a number is out of bounds.
+          InvalidTypeError: if `given` contains anything but numbers.
+          InvalidInputError: if `given` has another shape, or a number is out of bounds.
         """
         super().__init__(name="parameter")
         self._num_users = num_users
@@ -114,21 +114,21 @@ class PerUserParameter(tf.Module):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the parameter was given as numbers."""
+        """Return whether the parameter was given as numbers."""
         return self._given is None
 
     def of_users(self) -> tf.Tensor:
-        """Return the present numbers; float32 [U]."""
+        """Return the current numbers; float32 [U]."""
         return self._each if self.is_fixed else tf.broadcast_to(self._read(), (self._num_users,))
 
     def like(self, batch_shape: tf.TensorShape) -> tf.Tensor:
-        """Return the present numbers as a tensor that broadcasts to a shape.
+        """Return the current numbers as a tensor that broadcasts to a shape.
 
         Args:
-          batch_shape: a shape whose first axis is users where numbers differ between them.
+          batch_shape: a shape whose first axis is the users if numbers differ between users.
 
         Returns:
-          float32 [U, 1, ...], or a scalar where one number holds for all users.
+          float32 [U, 1, ...], or a scalar if one number holds for all users.
         """
         if batch_shape == (self._num_users,):
             return self.of_users()
@@ -147,7 +147,7 @@ class PerUserParameter(tf.Module):
 
 
 def _kept(given: Any) -> Any:
-    """Return the value of a random variable, which is drawn when it is first looked at; others as they are."""
+    """Return a random variable as a tensor, which draws its value once; return other objects unchanged."""
     return tf.convert_to_tensor(given) if isinstance(given, ed.RandomVariable) else given
 
 

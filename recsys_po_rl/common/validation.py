@@ -1,4 +1,4 @@
-"""Checks of arguments: each raises one line that names the argument, what came and what is allowed."""
+"""Argument validation: each error is one line that names the argument, the value given and the values allowed."""
 
 import difflib
 import math
@@ -9,36 +9,36 @@ from typing import Any
 MAX_SHOWN = 200  # characters of a value in a message
 MAX_PATH_SHOWN = 400
 MAX_MESSAGE = 2000
-MAX_INTEGER = 2**63 - 1  # what a tensor can hold
+MAX_INTEGER = 2**63 - 1  # the largest int64, which tensors can hold
 
 
 class InvalidInputError(ValueError):
-    """A value handed in by the user is impossible; the message is one line and names the argument."""
+    """A value given by the user is invalid; the message is one line and names the argument."""
 
     def __init__(self, message: str = "") -> None:
-        """Keeps the message; of one with more than `MAX_MESSAGE` characters both ends."""
+        """Create the error; a message longer than `MAX_MESSAGE` characters is shortened in the middle."""
         super().__init__(cut(message, MAX_MESSAGE))
 
 
 class InvalidTypeError(InvalidInputError, TypeError):
-    """A value handed in by the user has the wrong type; the message is one line and names the argument."""
+    """A value given by the user has the wrong type; the message is one line and names the argument."""
 
 
 class WrongScoresError(ValueError):
-    """A scorer returned scores of another shape; the message is one line."""
+    """A scorer returned scores of the wrong shape; the message is one line."""
 
 
 def integer(name: str, value: Any, minimum: int) -> int:
-    """Returns `value` as an int.
+    """Return `value` as an int.
 
     Args:
-      name: how the argument is called in the message.
-      value: any integral number; bool is refused.
+      name: name of the argument, for the message.
+      value: any integral number except bool.
       minimum: the smallest value allowed.
 
     Raises:
-      InvalidTypeError: if `value` is no integer.
-      InvalidInputError: if it is below `minimum`, or above `MAX_INTEGER`.
+      InvalidTypeError: if `value` is not an integer.
+      InvalidInputError: if `value` is below `minimum`, or above `MAX_INTEGER`.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InvalidTypeError(f"{name} must be an integer of at least {minimum}, got {shown(value)}")
@@ -55,25 +55,25 @@ def integer(name: str, value: Any, minimum: int) -> int:
 def number(
     name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf, exclusive_minimum: bool = False
 ) -> float:
-    """Returns `value` as a finite float between `minimum` and `maximum` (both allowed).
+    """Return `value` as a finite float between `minimum` and `maximum` (inclusive).
 
     Args:
-      name: how the argument is called in the message.
-      value: any real number; bool is refused.
+      name: name of the argument, for the message.
+      value: any real number except bool.
       minimum: lower bound.
       maximum: upper bound.
-      exclusive_minimum: whether the lower bound itself is refused.
+      exclusive_minimum: whether the lower bound itself is invalid.
 
     Raises:
-      InvalidTypeError: if `value` is no real number.
-      InvalidInputError: if it is NaN, infinite or out of bounds.
+      InvalidTypeError: if `value` is not a real number.
+      InvalidInputError: if `value` is NaN, infinite or out of bounds.
     """
     allowed = _bounds(minimum, maximum, exclusive_minimum)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidTypeError(f"{name} must be a finite number{allowed}, got {shown(value)}")
     try:
         as_float = float(value)
-    except OverflowError:  # an integer or a fraction beyond the largest float; it is refused whatever its sign
+    except OverflowError:  # integer or fraction beyond the largest float: invalid whatever its sign
         as_float = math.inf
     too_low = as_float <= minimum if exclusive_minimum else as_float < minimum
     if not math.isfinite(as_float) or too_low or as_float > maximum:
@@ -82,10 +82,10 @@ def number(
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Returns `value` if it is a bool.
+    """Return `value` if it is a bool.
 
     Raises:
-      InvalidTypeError: if it is not.
+      InvalidTypeError: if `value` is not a bool.
     """
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} must be True or False, got {shown(value)}")
@@ -93,10 +93,10 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def constructor(name: str, value: Any) -> Any:
-    """Returns `value` if it can be called.
+    """Return `value` if it is callable.
 
     Raises:
-      InvalidTypeError: if it cannot.
+      InvalidTypeError: if `value` is not callable.
     """
     if not callable(value):
         raise InvalidTypeError(f"{name} must be a constructor (in gin: @recsys_po_rl.Name), got {shown(value)}")
@@ -104,10 +104,10 @@ def constructor(name: str, value: Any) -> Any:
 
 
 def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Returns `value` if it is among the strings `allowed`.
+    """Return `value` if it is one of the strings in `allowed`.
 
     Raises:
-      InvalidInputError: if it is not; the message names the nearest of them.
+      InvalidInputError: if `value` is not in `allowed`; the message suggests the nearest allowed string.
     """
     known = sorted(allowed)
     if not isinstance(value, str) or value not in known:
@@ -116,16 +116,16 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def config_value(config: Mapping[str, Any], key: str, minimum: int, owner: str) -> int:
-    """Returns the integer `config[key]`.
+    """Return the integer `config[key]`.
 
     Args:
       config: an entity's configuration.
-      key: the key that is read.
+      key: the key to read.
       minimum: the smallest value allowed.
-      owner: the entity that reads it, for the message.
+      owner: the entity that reads the key, for the message.
 
     Raises:
-      InvalidInputError: if the key is missing, or its value no integer of at least `minimum`.
+      InvalidInputError: if the key is missing, or its value is not an integer of at least `minimum`.
     """
     if key not in config:
         raise InvalidInputError(f"{owner}: config lacks {key!r}, it has {', '.join(map(repr, config)) or 'no key'}")
@@ -133,32 +133,32 @@ def config_value(config: Mapping[str, Any], key: str, minimum: int, owner: str) 
 
 
 def nearest(value: Any, known: Iterable[str]) -> str:
-    """Returns ' (did you mean X?)' for the known string nearest to `value`, or ''."""
+    """Return ' (did you mean X?)' for the known string nearest to `value`, or '' if no known string is near."""
     matches = difflib.get_close_matches(value if isinstance(value, str) else shown(value), list(known), n=1, cutoff=0.5)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def shown(value: Any, max_length: int = MAX_SHOWN) -> str:
-    """Returns the `repr` of a value on one line, cut to a length.
+    """Return the `repr` of a value on one line, shortened to a maximum length.
 
     Args:
-      value: any object; the `repr` of an array or a tensor has several lines.
-      max_length: the most characters that are kept.
+      value: any object; line breaks, as in the `repr` of arrays and tensors, are replaced by spaces.
+      max_length: maximum number of characters.
     """
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integers of more than 4300 digits
+    except ValueError:  # Python does not convert integers of more than 4300 digits to text
         text = f"{type(value).__name__} that Python does not write"
     return one_line(text, max_length)
 
 
 def one_line(text: str, max_length: int = MAX_SHOWN) -> str:
-    """Return a text with single spaces in place of line breaks and other white space, cut to a length."""
+    """Return a text with runs of white space replaced by single spaces, shortened to a maximum length."""
     return cut(" ".join(text.split()), max_length)
 
 
 def cut(text: str, max_length: int = MAX_SHOWN) -> str:
-    """Returns a text of at most `max_length` characters: of a longer one both ends, with an ellipsis between them."""
+    """Return a text shortened to `max_length` characters: its beginning and end with an ellipsis between them."""
     if len(text) <= max_length:
         return text
     head = (max_length - 3 + 1) // 2

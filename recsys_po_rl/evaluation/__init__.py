@@ -1,1 +1,1 @@
-"""How good a frozen policy is: fresh users, fixed seeds, intervals."""
+"""Evaluation of frozen policies: held-out users, fixed seeds, confidence intervals."""

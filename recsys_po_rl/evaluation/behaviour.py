@@ -1,11 +1,11 @@
-"""What users and recommender did in each quarter of the horizon, reduced batch by batch.
+"""Measures of users' and recommender's behaviour in each quarter of the horizon, reduced batch by batch.
 
-The value of a network at step t holds the interest with which users met slate t, slate t, and the response to it; the
-metrics of step t see the response of step t - 1. T responses therefore take T + 1 steps: responses, slates and
-interests 0..T-1, rewards 1..T.
+The value of a network at step t holds the interest before slate t, slate t, and the response to slate t; the metrics of
+step t contain the response of step t - 1. T responses therefore take T + 1 steps: responses, slates and interests
+0..T-1, rewards 1..T.
 
-Quarters: the T responses in order, in four parts as equal as possible, the longer parts first; with T below 4 the last
-4 - T quarters are empty, and whatever is measured in them is None.
+Quarters: the T responses in order, in four parts of as equal length as possible, the longer parts first. With T below 4
+the last 4 - T quarters are empty, and their measures are None.
 """
 
 import itertools
@@ -19,9 +19,9 @@ from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.statistics import Estimate
 
 NUM_QUARTERS = 4
-COVERAGE_USERS = 1000  # catalogue coverage is that of the slates of so many users, the first
+COVERAGE_USERS = 1000  # catalogue coverage is computed from the slates of the first 1000 users
 
-# All that is read, where a network has it; a measure whose fields are missing is left out.
+# Recorded fields, if the network has them; measures whose fields are missing are omitted.
 RECORD: Mapping[str, Sequence[str]] = {
     fields.USER_STATE: (fields.INTEREST,),
     fields.USER_RESPONSE: (fields.CHOICE,),
@@ -34,9 +34,9 @@ Estimates = Mapping[str, Optional[list[Optional[Estimate]]]]  # by measure, for 
 
 
 class Behaviour(NamedTuple):
-    """Measures of N users, by quarter; None where the network lacks a field.
+    """Measures of N users, by quarter; None if the network lacks a field.
 
-    Arrays [N, 4] keep paired comparisons possible and take 160 bytes a user: 160 MB for a million.
+    Arrays [N, 4] allow paired comparisons and take 160 bytes a user: 160 MB for a million users.
     """
 
     steps: np.ndarray  # int64 [4], responses in each quarter; they sum to T
@@ -49,12 +49,13 @@ class Behaviour(NamedTuple):
     slate_diversity: Optional[PerQuarter]
 
     def estimates(self) -> Estimates:
-        """The measures whose unit is the user, with 95% intervals over users.
+        """Return per-user measures with 95% intervals over users.
 
-        Means over steps have t intervals; means over clicks are ratios, with `statistics.ratio_of_means`.
+        Means over steps have t intervals; means over clicks are ratios with intervals of `statistics.ratio_of_means`.
 
         Returns:
-          By name four estimates; None for an empty quarter and, in measures of clicks, for one without any.
+          Four estimates by measure name; None for an empty quarter and, in measures of clicks, for a quarter without
+            clicks.
         """
         clicks = self.clicks
         over_clicks = {"mean_quality_consumed": self.quality, "share_positive_quality": self.positive}
@@ -74,7 +75,7 @@ class Behaviour(NamedTuple):
         ]
 
     def summary(self) -> dict[str, Any]:
-        """The entries `quarters` and `quarters_interval95` of a policy in evaluation.json."""
+        """Return the entries `quarters` and `quarters_interval95` of a policy in evaluation.json."""
         estimates = self.estimates()
         return {
             "quarters": {
@@ -87,7 +88,7 @@ class Behaviour(NamedTuple):
 
 
 def means(estimates: Estimates) -> dict[str, Optional[PerQuarter]]:
-    """Their means, by measure and quarter, as evaluation.json has them."""
+    """Return the means of estimates, by measure and quarter, as in evaluation.json."""
     return {
         name: None if of is None else [None if one is None else one.mean for one in of]
         for name, of in estimates.items()
@@ -95,7 +96,7 @@ def means(estimates: Estimates) -> dict[str, Optional[PerQuarter]]:
 
 
 def intervals(estimates: Estimates) -> dict[str, Any]:
-    """Their intervals, by measure and quarter, as evaluation.json has them."""
+    """Return the intervals of estimates, by measure and quarter, as in evaluation.json."""
     return {
         name: None if of is None else [None if one is None else one.bounds for one in of]
         for name, of in estimates.items()
@@ -103,21 +104,21 @@ def intervals(estimates: Estimates) -> dict[str, Any]:
 
 
 def parts_of(horizon: int, num_parts: int) -> list[slice]:
-    """The responses 0..horizon - 1 in order, in parts as equal as possible, the longer parts first."""
+    """Return slices of the responses 0..horizon - 1 in parts of as equal length as possible, the longer parts first."""
     edges = np.cumsum([0] + [len(part) for part in np.array_split(np.arange(horizon), num_parts)])
     return [slice(first, end) for first, end in itertools.pairwise(edges.tolist())]
 
 
 class Collector:
-    """Reduces trajectories of batches to a `Behaviour`, so that memory does not grow with trajectories."""
+    """Reduction of trajectory batches to a `Behaviour`, so that memory does not grow with trajectories."""
 
     def __init__(self, horizon: int, num_parts: int = NUM_QUARTERS) -> None:
-        """Makes an empty one.
+        """Create an empty collector.
 
         Args:
-          horizon: T, at least 1, responses of each user.
-          num_parts: parts that the horizon is divided into, at least 1; whatever has a column for each quarter then
-            has one for each part.
+          horizon: T, responses of each user, at least 1.
+          num_parts: number of parts of the horizon, at least 1; arrays with a column for each quarter then have a
+            column for each part.
         """
         self._quarters = parts_of(horizon, num_parts)
         self._sums: dict[str, list[np.ndarray]] = {}
@@ -128,12 +129,12 @@ class Collector:
         self._pairs = np.zeros(num_parts)
 
     def add(self, trajectory: Mapping[str, Any], num_users: int) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
-          trajectory: for each recorded variable its fields [T + 1, ...], users on the second axis (but for the
-            documents on offer); the reward is there, fields of `RECORD` may be missing.
-          num_users: users of the batch that count, the first.
+          trajectory: fields [T + 1, ...] of each recorded variable, with users on the second axis (except for the
+            available documents); the reward is required, fields of `RECORD` may be missing.
+          num_users: number of users of the batch that count, from the first.
         """
 
         def recorded(name: str, field: str, rank: int) -> Optional[np.ndarray]:
@@ -188,7 +189,7 @@ class Collector:
             self._pairs[quarter] += of_quarter[..., 0].size * size * (size - 1) / 2
 
     def result(self) -> Behaviour:
-        """What was added so far; at least one batch."""
+        """Return the measures of all batches added; requires at least one batch."""
         sums = {name: np.concatenate(batches) for name, batches in self._sums.items()}
         coverage = [_share(len(shown[0]), len(there[0])) for shown, there in zip(self._shown, self._available) if there]
         diversity = [_share(*counts) for counts in zip(self._different, self._pairs)]
@@ -212,7 +213,7 @@ def _ratios(sums: np.ndarray, clicks: np.ndarray) -> list[Optional[Estimate]]:
 
 
 def _distances(interest: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Euclidean distances; interest [T, U, K], first [U, K]; float64 [T, U]."""
+    """Return Euclidean distances, float64 [T, U], between interest [T, U, K] and first [U, K]."""
     moved = interest - first
     return np.sqrt(np.einsum("tuk,tuk->tu", moved, moved, dtype=np.float64))
 

@@ -1,4 +1,4 @@
-"""Runs a frozen policy on users that neither training nor anything else has seen."""
+"""Evaluation of a frozen policy on held-out users."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Protocol
@@ -12,22 +12,22 @@ from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.behaviour import Behaviour
 from recsys_po_rl.simulation import seeding
 
-BATCHES_AT_ONCE = 2  # side by side, on two cores
+BATCHES_AT_ONCE = 2  # run in parallel on two cores
 
 
 class Outcome(NamedTuple):
-    """What evaluated users brought and did, in the order of the users; equal seeds mean the same users."""
+    """Rewards and behaviour of evaluated users, in the order of the users; equal seeds give equal users."""
 
     total: np.ndarray  # float64 [N], cumulative reward, all T responses
-    upstream_total: np.ndarray  # float64 [N], the first T - 1 responses, as recsim_ng's metric counts them
-    behaviour: Optional[Behaviour] = None  # by quarter of the horizon; None where only rewards were asked for
+    upstream_total: np.ndarray  # float64 [N], first T - 1 responses, as counted by recsim_ng's metric
+    behaviour: Optional[Behaviour] = None  # by quarter of the horizon; None if only rewards were recorded
 
 
 class Reducer(Protocol):
-    """Reduces trajectories of batches to what is kept of them; see `behaviour.Collector`."""
+    """Reduction of trajectory batches; see `behaviour.Collector`."""
 
     def add(self, trajectory: Mapping[str, Any], num_users: int) -> None:
-        """Adds a batch, of which the first `num_users` users count."""
+        """Add a batch; only its first `num_users` users count."""
 
 
 def evaluate(
@@ -41,28 +41,28 @@ def evaluate(
     behaviour: bool = True,
     reducer: Optional[Reducer] = None,
 ) -> Outcome:
-    """Rolls the runtime's network out, a few batches at a time, so that memory does not grow with the population.
+    """Roll out the runtime's network, a few batches at a time, so that memory does not grow with the population.
 
-    User i is the same person with the same luck for every policy, and whatever `num_users` is, as long as the batch
-    size and the seed are the same (common random numbers).
+    User i and the user's random draws are the same for every policy and every `num_users`, as long as batch size and
+    seed are the same (common random numbers).
 
     Args:
       runtime: a `SeededRuntime` over a network of `batch_size` users.
       horizon: T, slates shown to each user, at least 1.
-      num_users: N, users evaluated, at least 1; of the last batch only as many as are needed count.
+      num_users: N, users evaluated, at least 1; surplus users of the last batch are dropped.
       batch_size: users of the network.
       seed: seed of the run.
-      path: what the users are for; see `seeding.make_keys`.
-      on_progress: called with the number of users done, whenever there are more.
-      behaviour: whether to record what users and recommender did, too, as far as the network has the fields; False
-        records rewards alone. Totals are the same (under XLA, which compiles another program, but for rounding).
-      reducer: is given the recorded trajectories, too; what is recorded does not depend on it.
+      path: purpose of the users, such as evaluation; see `seeding.make_keys`.
+      on_progress: called with the number of users evaluated so far, after each group of batches.
+      behaviour: whether to record behaviour too, as far as the network has the fields; False records only rewards.
+        Totals are the same (under XLA up to rounding, because the compiled program differs).
+      reducer: also receives the recorded trajectories; has no influence on the recorded fields.
 
     Returns:
-      What each user brought and, by quarter of the horizon, did.
+      Rewards and, by quarter of the horizon, behaviour of each user.
 
     Raises:
-      InvalidInputError: if a number is out of bounds, or the batch size is not the network's.
+      InvalidInputError: if a number is out of bounds, or the batch size differs from the network's.
     """
     validation.integer("horizon", horizon, 1)
     validation.integer("num_users", num_users, 1)
@@ -73,7 +73,8 @@ def evaluate(
     num_batches = -(-num_users // batch_size)
     for first in range(0, num_batches, BATCHES_AT_ONCE):
         together = range(first, min(first + BATCHES_AT_ONCE, num_batches))
-        # The metrics of a step see the response of the step before: the last one is counted after T more steps.
+        # The metrics of a step contain the response of the step before: the last response is counted after T more
+        # steps.
         trajectories = runtime.trajectories(
             horizon + 1, [seeding.make_keys(seed, *path, batch=batch) for batch in together], record=record
         )
@@ -99,23 +100,26 @@ def evaluate(
 
 
 def _recordable(runtime: Any) -> dict[str, list[str]]:
-    """What there is of the fields that measures of behaviour read."""
+    """Return the fields of `behaviour.RECORD` that the network has."""
     known = {var.name: var.spec.as_dict for var in runtime.variables}
-    there = {name: [of for of in wanted if of in known.get(name, {})] for name, wanted in behaviour_lib.RECORD.items()}
-    return {name: names for name, names in there.items() if names}
+    recordable = {
+        name: [field for field in wanted if field in known.get(name, {})]
+        for name, wanted in behaviour_lib.RECORD.items()
+    }
+    return {name: names for name, names in recordable.items() if names}
 
 
 def summary(outcome: Outcome, learned: Outcome) -> dict[str, Any]:
-    """A policy's entry in evaluation.json.
+    """Return a policy's entry in evaluation.json.
 
     Args:
-      outcome: of the policy.
-      learned: of the learned policy, on the same users.
+      outcome: outcome of the policy.
+      learned: outcome of the learned policy, on the same users.
 
     Returns:
       mean, interval95 (t, over users), mean_upstream_count, num_users and minus_learned, the paired difference to the
-      learned policy, with mean and interval95. With behaviour also quarters and quarters_interval95: by measure four
-      numbers and four intervals over users, None where there is nothing to measure (see `behaviour.Behaviour`).
+        learned policy, with mean and interval95. With behaviour also quarters and quarters_interval95: for each measure
+        four numbers and four intervals over users, None for undefined values (see `behaviour.Behaviour`).
     """
     total = statistics.mean_interval(outcome.total)
     difference = statistics.paired_difference(outcome.total, learned.total)
@@ -130,16 +134,17 @@ def summary(outcome: Outcome, learned: Outcome) -> dict[str, Any]:
 
 
 def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A policy's entry over several seeds: the unit is the seed, intervals are over seeds.
+    """Return a policy's entry over several seeds: the unit is the seed, intervals are over seeds.
 
     Args:
       per_seed: the policy's entries from `summary`, at least one.
 
     Returns:
       As `summary`, with t intervals over seeds, and num_seeds; interquartile_mean of the seeds' means, and
-      probability_of_improvement of the learned policy over this one, both with mean, num_runs, coverage (the nominal
-      and the measured one of the bootstrap, None where it was not measured) and the bootstrap interval: interval95
-      from ten runs on, below called just interval, because there it covers far less. An infinite end is None.
+        probability_of_improvement of the learned policy over this policy, both with mean, num_runs, coverage (nominal
+        coverage and the measured coverage of the bootstrap, None if not measured) and the bootstrap interval. The key
+        is interval95 from ten runs on, and interval below, because its coverage is then far below 95%. Infinite ends
+        are None.
     """
     values = np.array([entry["mean"] for entry in per_seed])
     differences = np.array([entry["minus_learned"]["mean"] for entry in per_seed])
@@ -159,28 +164,28 @@ def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _across_runs(measure: str, found: statistics.Estimate) -> dict[str, Any]:
-    called = "interval95" if found.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95 else "interval"
+def _across_runs(measure: str, statistic: statistics.Estimate) -> dict[str, Any]:
+    called = "interval95" if statistic.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95 else "interval"
     return {
-        "mean": found.mean,
-        called: found.bounds,
-        "num_runs": found.num_units,
+        "mean": statistic.mean,
+        called: statistic.bounds,
+        "num_runs": statistic.num_units,
         "coverage": {
             "nominal": statistics.CONFIDENCE,
-            "measured": statistics.measured_coverage(measure, found.num_units),
+            "measured": statistics.measured_coverage(measure, statistic.num_units),
         },
     }
 
 
 def _pooled_quarters(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the seeds that have a value."""
+    """Return means over the seeds that have a value."""
     if not per_seed:
         return {}
     estimates: dict[str, Optional[list[Optional[statistics.Estimate]]]] = {}
     for name in per_seed[0]:
         of_seeds = [quarters[name] for quarters in per_seed if quarters.get(name) is not None]
-        present = [[one for one in of_quarter if one is not None] for of_quarter in zip(*of_seeds)]
-        estimates[name] = [statistics.mean_interval(np.array(some)) if some else None for some in present] or None
+        present = [[estimate for estimate in of_quarter if estimate is not None] for of_quarter in zip(*of_seeds)]
+        estimates[name] = [statistics.mean_interval(np.array(values)) if values else None for values in present] or None
     return {
         "quarters": behaviour_lib.means(estimates),
         "quarters_interval95": behaviour_lib.intervals(estimates),

@@ -1,12 +1,12 @@
-"""A portrait of a policy: what its users do over the horizon, by where their interest began, and what it shows them.
+"""Portraits of policies: users' behaviour over the horizon, by initial interest, and the documents shown.
 
-Finer in time than the quarters of `evaluation.behaviour`, and kept for a bounded number of users, so that it costs the
-same for two thousand users and for a million.
+Finer in time than the quarters of `evaluation.behaviour`, and kept for a bounded number of users, so that the cost is
+the same for two thousand and for a million users.
 
-Segments: users in order of their taste at the start, in three parts as equal as possible. The taste of an interest is
-the mean quality of the document that such a user would choose, were the whole catalogue one slate and clicking nothing
-no choice: it says where an interest leads if nobody steers, whatever the number of topics and whatever their signs
-(see `taste`). Users are the same for every policy, so are their first interests, and so are the segments.
+Segments: users sorted by initial taste, in three parts of as equal size as possible. The taste of an interest is the
+mean quality of the document that a user with that interest would choose from the whole catalogue as one slate, without
+the option of no click. It predicts where an interest drifts without steering, for any number of topics and any signs
+(see `taste`). All policies have the same users, hence the same initial interests and the same segments.
 """
 
 from collections import Counter
@@ -20,25 +20,27 @@ from recsim_ng.core.value import Value
 from recsys_po_rl import fields
 from recsys_po_rl.evaluation import behaviour
 
-NUM_PARTS = 20  # of the horizon: fine enough to see a turn, coarse enough for intervals
-NUM_USERS = 10_000  # the first so many users are portrayed: half-widths of a percent of a standard deviation
-NUM_DOCUMENTS = 10  # shown most, listed early and late
+NUM_PARTS = 20  # parts of the horizon: fine enough to show trends, coarse enough for narrow intervals
+NUM_USERS = 10_000  # the first 10,000 users: half-widths of intervals are about 2% of a standard deviation
+NUM_DOCUMENTS = 10  # most shown documents in each of the lists for the first and last part
 ALL = "all"
-SEGMENTS = ("toward_trash", "between", "toward_nutrition")  # thirds of the users, by their taste at the start
-SIGNIFICANT_DIGITS = 6  # of what is written
-LARGEST_TENSOR = 2**22  # numbers at once when tastes are computed: 16 MB
+SEGMENTS = ("toward_trash", "between", "toward_nutrition")  # thirds of the users, by initial taste
+SIGNIFICANT_DIGITS = 6  # precision of written numbers
+LARGEST_TENSOR = 2**22  # elements of a tensor when tastes are computed: 16 MB
 
 Taste = Callable[[np.ndarray], np.ndarray]  # interests [N, K] -> tastes [N]
 
 
 def taste(user: Any, docs: Value) -> Taste:
-    """The mean quality of what a user of some interest would choose from the whole catalogue, if it had to choose.
+    """Return a function that computes the taste of interests: the expected quality of a forced choice.
+
+    The choice is among the documents of the whole catalogue, without the option of no click.
 
     Args:
       user: an entity with `choice_logits`, see `InterestEvolutionUser`.
       docs: fields [D, ...] of all documents.
 
-    Returns:
+      A function from interests float [N, K] to tastes float64 [N], in units of quality.
       A function from interests float [N, K] to float64 [N], in units of quality.
     """
     features, quality = docs.get(fields.DOC_FEATURES), docs.get(fields.DOC_QUALITY)
@@ -57,15 +59,15 @@ def taste(user: Any, docs: Value) -> Taste:
 
 
 class Collector:
-    """Reduces the trajectories of a policy's evaluation to its portrait; a reducer of `evaluator.evaluate`."""
+    """Reduction of the trajectories of a policy's evaluation to its portrait; a reducer of `evaluator.evaluate`."""
 
     def __init__(self, horizon: int, num_topics: int, taste_of: Optional[Taste] = None) -> None:
-        """Makes an empty one.
+        """Create an empty collector.
 
         Args:
           horizon: T, at least 1.
           num_topics: K.
-          taste_of: tastes of interests; None: all users are one segment.
+          taste_of: function from interests to tastes; None: all users form one segment.
         """
         self._num_topics = num_topics
         self._taste_of = taste_of
@@ -81,7 +83,7 @@ class Collector:
         self._num_slates = [0, 0]
 
     def add(self, trajectory: Mapping[str, Any], num_users: int) -> None:
-        """Adds a batch; see `behaviour.Collector.add`."""
+        """Add a batch; see `behaviour.Collector.add`."""
         num_users = min(num_users, NUM_USERS - self._num_users)
         if num_users <= 0:
             return
@@ -113,16 +115,17 @@ class Collector:
             self._documents.update(dict(zip(found.tolist(), zip(*of_docs))))
 
     def result(self) -> dict[str, Any]:
-        """The portrait of what was added, at least one batch, as portrait.json has it.
+        """Return the portrait of all batches added, as in portrait.json; requires at least one batch.
 
         Returns:
-          num_users, users portrayed;
-          segments: by name num_users and mean_taste (None for a network without interests); `ALL` is always there;
-          users: by segment and measure (those of `behaviour.Behaviour.estimates`) mean and interval95 (over users),
-            each with an entry for each part of the horizon, None where there is nothing to measure;
-          topics_shown, topics_clicked: for each part the share of each topic, None for a part without any;
-          documents_early, documents_late: the documents that are shown most in the first and last part, each with
-            doc_id, topic, quality, in_slates (share of slates that had it) and click_rate (clicks per showing).
+          num_users: number of users in the portrait;
+          segments: num_users and mean_taste by segment name (None for a network without interests), always including
+            `ALL`;
+          users: by segment and measure (see `behaviour.Behaviour.estimates`) mean and interval95 (over users), each
+            with an entry for each part of the horizon, None for undefined values;
+          topics_shown, topics_clicked: the share of each topic in each part, None for an empty part;
+          documents_early, documents_late: the most shown documents of the first and last part, each with doc_id, topic,
+            quality, in_slates (share of slates that contain it) and click_rate (clicks per showing).
         """
         of_users = self._behaviour.result()
         segments = self._segments()
@@ -142,7 +145,7 @@ class Collector:
         )
 
     def _segments(self) -> dict[str, tuple[np.ndarray, Optional[float]]]:
-        """Indices of the members and their mean taste, by segment."""
+        """Return the members' indices and mean taste by segment."""
         everyone = np.arange(self._num_users)
         if self._taste_of is None or not self._first_interests or self._num_users < len(SEGMENTS):
             return {ALL: (everyone, None)}
@@ -166,12 +169,12 @@ class Collector:
 
 
 def parts(horizon: int) -> list[list[int]]:
-    """First and last slate of each part, counted from 1."""
+    """Return the first and last slate of each part, counted from 1."""
     return [[of.start + 1, of.stop] for of in behaviour.parts_of(horizon, min(NUM_PARTS, horizon))]
 
 
 def _clicked(trajectory: Mapping[str, Any], ids: np.ndarray) -> np.ndarray:
-    """Bool [T + 1, U, S], the documents that were chosen."""
+    """Return bool [T + 1, U, S], true for the chosen documents."""
     of_response = trajectory[fields.USER_RESPONSE].as_dict if fields.USER_RESPONSE in trajectory else {}
     choice = np.asarray(of_response.get(fields.CHOICE, np.zeros(0)))
     if choice.ndim != 2:

@@ -1,4 +1,4 @@
-"""The price of partial observability: what is lost because the recommender does not see the users' interest."""
+"""Price of partial observability: the reward lost because the recommender does not observe the users' interest."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ _ROWS: Mapping[str, _Row] = {
     "learned_full_information": _Row("learned, sees the interest", True),
     CEILING: _Row("reference, sees the interest", True),
 }
-# What is asked of the differences between rows: (better informed or more able, other).
+# Differences to report: (better informed or more able policy, other policy).
 _DIFFERENCES = (
     ("learned_full_information", "learned"),
     (CEILING, "belief_reference"),
@@ -32,56 +32,56 @@ _DIFFERENCES = (
 
 
 def price_of_partial_observability(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """Compares what policies with and without sight of the interest bring, on the same users.
+    """Compare the rewards of policies with and without access to the interest, on the same users.
 
     The share of the gap that policy p closes is (p - uniform_random) / (full_information_reference - uniform_random),
-    not clipped: a reference is the value of a policy, the optimum is at least that, and a share can exceed 1.
+    not clipped: the reference is the value of a policy and only a lower bound of the optimum, so a share can exceed 1.
 
     Args:
-      outcomes: by policy; of the five that are compared, those that exist, on the same users. Others are ignored.
+      outcomes: outcomes by policy name, on the same users; policies other than the five compared are ignored.
 
     Returns:
-      What evaluation.json has under price_of_partial_observability; an end of an interval is None where it is infinite:
+      Value of price_of_partial_observability in evaluation.json, where infinite interval ends are None:
         unit ("users"), num_units;
         policies: by name label, sees_interest, mean, interval95 (t), mean_upstream_count, share_of_gap and
-          share_interval95 (paired, Fieller's, see `statistics.ratio_of_means`; both None where an end of the gap is
+          share_interval95 (paired, Fieller's, see `statistics.ratio_of_means`; both None if an end of the gap is
           missing);
         gap: full_information_reference minus uniform_random, mean and interval95 (t, paired), None if one is missing;
-        differences: a list of of, minus, mean and interval95 (t, paired).
+        differences: a list of records with the keys of, minus, mean and interval95 (t, paired).
 
     Raises:
       ValueError: if the policies have different numbers of users.
     """
-    there = {name: outcomes[name] for name in _ROWS if name in outcomes}
-    numbers = {name: len(outcome.total) for name, outcome in there.items()}
+    compared = {name: outcomes[name] for name in _ROWS if name in outcomes}
+    numbers = {name: len(outcome.total) for name, outcome in compared.items()}
     if len(set(numbers.values())) > 1:
         raise ValueError(f"policies must be compared on the same users, got numbers of users {numbers}")
     return _compared(
         "users",
-        {name: outcome.total for name, outcome in there.items()},
-        {name: float(outcome.upstream_total.mean()) for name, outcome in there.items()},
+        {name: outcome.total for name, outcome in compared.items()},
+        {name: float(outcome.upstream_total.mean()) for name, outcome in compared.items()},
     )
 
 
 def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same over several seeds: the unit is the seed.
+    """Return the price over several seeds: the unit is the seed.
 
     Args:
-      per_seed: from `price_of_partial_observability`, at least one; policies that some seed lacks are left out.
+      per_seed: results of `price_of_partial_observability`, at least one; policies missing for a seed are omitted.
 
     Returns:
-      As `price_of_partial_observability`, with unit "seeds" and all intervals over the seeds.
+      As `price_of_partial_observability`, with unit "seeds" and all intervals over seeds.
     """
     policies = [of_seed["policies"] for of_seed in per_seed]
     names = [name for name in _ROWS if all(name in of_seed for of_seed in policies)]
 
-    def of(name: str, key: str) -> np.ndarray:
+    def across_seeds(name: str, key: str) -> np.ndarray:
         return np.array([of_seed[name][key] for of_seed in policies])
 
     return _compared(
         "seeds",
-        {name: of(name, "mean") for name in names},
-        {name: float(of(name, "mean_upstream_count").mean()) for name in names},
+        {name: across_seeds(name, "mean") for name in names},
+        {name: float(across_seeds(name, "mean_upstream_count").mean()) for name in names},
     )
 
 
@@ -115,5 +115,5 @@ def _compared(unit: str, values: Mapping[str, np.ndarray], upstream_means: Mappi
 
 
 def _difference(values: np.ndarray, others: np.ndarray) -> dict[str, Any]:
-    found = statistics.paired_difference(values, others)
-    return {"mean": found.mean, "interval95": found.bounds}
+    difference = statistics.paired_difference(values, others)
+    return {"mean": difference.mean, "interval95": difference.bounds}

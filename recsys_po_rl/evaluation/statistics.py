@@ -1,11 +1,11 @@
 """Intervals for means, paired differences and ratios, and the measures of Agarwal et al. (2021) across runs.
 
-Over users, units are many and t intervals hold what they say. Over runs (seeds) there are few: for them too the t
-interval comes first. The interquartile mean and the probability of improvement follow Agarwal, Schwarzer, Castro,
-Courville, Bellemare, "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS 2021), with their
-percentile bootstrap, stratified by task; an experiment is one task, so runs are resampled within each policy. They are
-computed here, in NumPy, and tested for equality with the authors' `rliable` (extra `stats`), so that evaluation.json
-says the same with and without it.
+Over users there are many units, and t intervals have their nominal coverage. Over runs (seeds) there are few units, and
+the t interval is again the primary one. The interquartile mean and the probability of improvement follow Agarwal,
+Schwarzer, Castro, Courville, Bellemare, "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS
+2021), with their percentile bootstrap, stratified by task; an experiment is one task, so runs are resampled within each
+policy. Both are implemented in NumPy and tested for equality with the authors' `rliable` (extra `stats`), so that
+evaluation.json is the same with and without `rliable`.
 """
 
 import functools
@@ -17,11 +17,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 CONFIDENCE = 0.95
-BOOTSTRAP_SAMPLES = 10000  # standard error of an end's rank: sqrt(0.025 * 0.975 / 10000) = 0.0016
-LEAST_RUNS_TO_BE_CALLED_95 = 10  # below, the bootstrap covers far less than it says
+BOOTSTRAP_SAMPLES = 10000  # standard error of the rank of an interval's end: sqrt(0.025 * 0.975 / 10000) = 0.0016
+LEAST_RUNS_TO_BE_CALLED_95 = 10  # with fewer runs the bootstrap's coverage is far below nominal
 
-# How often the nominal 95% percentile bootstrap interval covers, by number of runs (of each policy, for the
-# probability of improvement): measured on normal scores by benchmarks/coverage.py, see benchmarks/COVERAGE.md.
+# Coverage of the nominal 95% percentile bootstrap interval by number of runs (of each policy, for the probability of
+# improvement), measured on normal scores by benchmarks/coverage.py, see benchmarks/COVERAGE.md.
 MEASURED_COVERAGE: Mapping[str, Mapping[int, float]] = {
     "interquartile_mean": {2: 0.505, 3: 0.748, 5: 0.897, 10: 0.933, 20: 0.941},
     "probability_of_improvement": {2: 0.508, 3: 0.713, 5: 0.889, 10: 0.928, 20: 0.937},
@@ -29,28 +29,28 @@ MEASURED_COVERAGE: Mapping[str, Mapping[int, float]] = {
 
 
 class Estimate(NamedTuple):
-    """A mean and the interval that covers the true one with the stated confidence."""
+    """Estimated mean with a confidence interval."""
 
     mean: float
     low: float
     high: float
-    num_units: int  # independent units that were averaged
+    num_units: int  # number of independent units averaged
 
     @property
     def bounds(self) -> list[Optional[float]]:
-        """The interval as JSON has it, [low, high], an infinite end as None."""
+        """Interval in JSON form, [low, high], infinite ends as None."""
         return [bound if np.isfinite(bound) else None for bound in (self.low, self.high)]
 
 
 def mean_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean of independent values with a Student t interval (Student 1908).
+    """Return the mean of independent values with a Student t interval (Student 1908).
 
     Args:
       values: float [n], n at least 1, one for each independent unit (a user, or a seed).
-      confidence: between 0 and 1, both excluded.
+      confidence: between 0 and 1, exclusive.
 
     Returns:
-      The estimate; with a single value its interval is the whole line.
+      The estimate; for a single value the interval is the whole line.
 
     Raises:
       ValueError: if the values are not a non-empty vector of finite numbers, or the confidence is out of bounds.
@@ -68,17 +68,17 @@ def mean_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Estimat
 
 
 def paired_difference(values: np.ndarray, others: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean of `values - others` over the same units, with a t interval.
+    """Return the mean of `values - others` over the same units, with a t interval.
 
-    With common random numbers unit i is the same user under two policies, and the interval is that of the differences.
+    With common random numbers unit i is the same user under two policies, and the interval is for the mean difference.
 
     Args:
       values: float [n].
-      others: float [n], of the same units in the same order.
-      confidence: between 0 and 1, both excluded.
+      others: float [n], values of the same units in the same order.
+      confidence: between 0 and 1, exclusive.
 
     Raises:
-      ValueError: if the lengths differ, or as `mean_interval`.
+      ValueError: if the lengths differ, or as in `mean_interval`.
     """
     values, others = np.asarray(values, np.float64), np.asarray(others, np.float64)
     if values.shape != others.shape:
@@ -87,60 +87,62 @@ def paired_difference(values: np.ndarray, others: np.ndarray, confidence: float 
 
 
 def unpaired_difference(one: Estimate, other: Estimate, confidence: float = CONFIDENCE) -> Estimate:
-    """Difference of the means of two independent samples, with Welch's interval.
+    """Return the difference of the means of two independent samples, with Welch's interval.
 
     B. L. Welch, "The generalization of 'Student's' problem when several different population variances are involved"
     (1947), with the degrees of freedom of Satterthwaite (1946).
 
     Args:
-      one: from `mean_interval`, with at least two units.
-      other: from `mean_interval`, with at least two units; it is subtracted.
-      confidence: of all three intervals.
+      one: result of `mean_interval` with at least two units.
+      other: result of `mean_interval` with at least two units; subtracted from `one`.
+      confidence: confidence level of all three intervals.
 
     Returns:
-      The estimate; num_units is the smaller number of units. Its interval is the whole line if a sample has one unit.
+      The estimate; num_units is the smaller number of units. If a sample has one unit, the interval is the whole line.
     """
     mean, num_units = one.mean - other.mean, min(one.num_units, other.num_units)
     if num_units < 2:
         return Estimate(mean, -np.inf, np.inf, num_units)
     squares = [
-        ((of.high - of.low) / 2 / t_quantile(0.5 + confidence / 2, of.num_units - 1)) ** 2 for of in (one, other)
+        ((sample.high - sample.low) / 2 / t_quantile(0.5 + confidence / 2, sample.num_units - 1)) ** 2
+        for sample in (one, other)
     ]
     total = sum(squares)
     if not np.isfinite(total):
         return Estimate(mean, -np.inf, np.inf, num_units)
-    if total**2 == 0.0:  # all values are the same within each sample, as far as can be told
+    if total**2 == 0.0:  # all values within each sample are equal, up to floating-point underflow
         return Estimate(mean, mean, mean, num_units)
-    freedom = total**2 / sum(square**2 / (of.num_units - 1) for square, of in zip(squares, (one, other)))
+    freedom = total**2 / sum(square**2 / (sample.num_units - 1) for square, sample in zip(squares, (one, other)))
     half_width = t_quantile(0.5 + confidence / 2, freedom) * np.sqrt(total)
     return Estimate(mean, float(mean - half_width), float(mean + half_width), num_units)
 
 
 @functools.cache
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
-    """Quantile of Student's t distribution."""
+    """Return a quantile of Student's t distribution."""
     law = tfp.distributions.StudentT(df=tf.constant(degrees_of_freedom, tf.float64), loc=0.0, scale=1.0)
     return float(law.quantile(tf.constant(probability, tf.float64)))
 
 
 def ratio_of_means(numerators: np.ndarray, denominators: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean of the numerators over mean of the denominators, with Fieller's interval.
+    """Return the mean of the numerators over the mean of the denominators, with Fieller's interval.
 
     E. C. Fieller, "Some problems in interval estimation" (1954): all ratios r for which a t test does not reject that
-    `numerators - r * denominators` has mean 0. With many units and a clear denominator it agrees with the delta
-    method; with few, or a denominator near 0, it stays honest where the delta method is too narrow.
+    `numerators - r * denominators` has mean 0. With many units and a denominator far from 0 it agrees with the delta
+    method; with few units, or a denominator near 0, the delta method is too narrow and Fieller's interval keeps its
+    coverage.
 
     Args:
       numerators: float [n], one for each independent unit.
-      denominators: float [n], of the same units in the same order; their mean must not be 0.
-      confidence: between 0 and 1, both excluded.
+      denominators: float [n], values of the same units in the same order; their mean must not be 0.
+      confidence: between 0 and 1, exclusive.
 
     Returns:
-      The estimate. Its interval is the whole line if there is one unit, or if the denominators' own interval reaches 0
-      and the ratio is not the same in every unit.
+      The estimate. Its interval is the whole line if there is one unit, or if the denominators' own interval contains 0
+        and the ratio is not the same in every unit.
 
     Raises:
-      ValueError: if the lengths differ or the denominators average 0, or as `mean_interval`.
+      ValueError: if the lengths differ or the denominators average 0, or as in `mean_interval`.
     """
     numerators, denominators = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
     if numerators.shape != denominators.shape:
@@ -153,8 +155,8 @@ def ratio_of_means(numerators: np.ndarray, denominators: np.ndarray, confidence:
     ratio, num_units = top.mean / bottom.mean, top.num_units
     if num_units == 1:
         return Estimate(ratio, -np.inf, np.inf, 1)
-    # The roots r of (top - r bottom)^2 = t^2 var(top - r bottom), written around the ratio: with r = ratio + x and
-    # e = numerators - ratio * denominators of mean 0, it is (x bottom)^2 = t^2 (var(e) - 2 x cov(e, d) + x^2 var(d)).
+    # The roots r of (top - r bottom)^2 = t^2 var(top - r bottom), in terms of the ratio: with r = ratio + x and
+    # e = numerators - ratio * denominators of mean 0, (x bottom)^2 = t^2 (var(e) - 2 x cov(e, d) + x^2 var(d)).
     residuals, deviations = numerators - ratio * denominators, denominators - bottom.mean
     if not residuals.any():  # the same ratio in every unit
         return Estimate(ratio, ratio, ratio, num_units)
@@ -170,10 +172,10 @@ def ratio_of_means(numerators: np.ndarray, denominators: np.ndarray, confidence:
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
-    """Mean of the middle half of the runs (Agarwal et al. 2021, section 4.3): a quarter is cut off at each end.
+    """Return the mean of the middle half of the runs (Agarwal et al. 2021, section 4.3); each tail loses a quarter.
 
     Args:
-      scores: float [..., n], n runs; as in `scipy.stats.trim_mean(scores, 0.25)`, the whole part of n / 4 is cut.
+      scores: float [..., n], n runs; as in `scipy.stats.trim_mean(scores, 0.25)`, n / 4 is rounded down.
 
     Returns:
       float64 [...].
@@ -184,11 +186,13 @@ def interquartile_mean(scores: np.ndarray) -> np.ndarray:
 
 
 def probability_of_improvement(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of pairs of runs in which the first policy is better, ties counted half (Agarwal et al. 2021, section 4.3).
+    """Return the share of pairs of runs in which the first policy is better, ties counted half.
+
+    Agarwal et al. 2021, section 4.3.
 
     Args:
       scores: float [..., n], runs of the first policy.
-      others: float [..., m], runs of the second.
+      others: float [..., m], runs of the second policy.
 
     Returns:
       float64 [...], between 0 and 1.
@@ -204,20 +208,20 @@ def bootstrap(
     num_samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of runs with its percentile bootstrap interval; runs are resampled within each policy.
+    """Return a statistic of runs with its percentile bootstrap interval; runs are resampled within each policy.
 
     Args:
       statistic: takes an array [..., n] for each policy, returns [...].
       *policies: float [n], n at least 1, scores of each policy's runs; lengths may differ.
-      confidence: between 0 and 1, both excluded: nominal, see `measured_coverage` for what it is worth.
-      num_samples: bootstrap samples.
-      seed: of the resampling.
+      confidence: nominal confidence level between 0 and 1, exclusive; see `measured_coverage` for the actual coverage.
+      num_samples: number of bootstrap samples.
+      seed: seed of the resampling.
 
     Returns:
-      The estimate; num_units is the smallest number of runs, and with a single run the interval is the whole line.
+      The estimate; num_units is the smallest number of runs. With a single run the interval is the whole line.
 
     Raises:
-      ValueError: as `mean_interval`, for each policy.
+      ValueError: as in `mean_interval`, for each policy.
     """
     num_runs = min(mean_interval(scores, confidence).num_units for scores in policies)
     value = float(statistic(*(np.asarray(scores, np.float64) for scores in policies)))
@@ -233,14 +237,14 @@ def bootstrap(
 
 
 def measured_coverage(measure: str, num_runs: int) -> Optional[float]:
-    """How often the nominal 95% bootstrap interval of a measure covers, on normal scores.
+    """Return the measured coverage of the nominal 95% bootstrap interval of a measure, on normal scores.
 
     Args:
       measure: a key of `MEASURED_COVERAGE`.
-      num_runs: runs of each policy; between two measured numbers, that of the smaller one is given.
+      num_runs: number of runs of each policy; between two measured numbers, the smaller number applies.
 
     Returns:
-      The measured share, None below the smallest number measured.
+      The measured coverage, None below the smallest number of runs measured.
     """
     measured = [size for size in MEASURED_COVERAGE[measure] if size <= num_runs]
     return MEASURED_COVERAGE[measure][max(measured)] if measured else None

@@ -1,1 +1,1 @@
-"""From the files of a run to pages and pictures; no modelling."""
+"""Reports: pages and figures from the files of a run, without modelling."""

@@ -1,4 +1,4 @@
-"""Runs beside each other: differences with intervals, paired where users and their luck are the same."""
+"""Comparison of runs: differences with intervals, paired if users and random draws are the same."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from recsys_po_rl.run_folder import evaluation_schema, layout, per_user
 from recsys_po_rl.run_folder.run_files import RunFiles
 
 LEARNED = "learned"
-# The policy that learns nothing brings the same in the same world: whatever the files do not say shows in it.
+# A policy without learning has the same rewards in equal worlds: it reveals differences that the files do not record.
 WITNESS = price.FLOOR
 WITNESS_TOLERANCE = 1e-3  # relative, of a user's total: rounding differs between machines
-WITNESS_SHARE = 0.05  # of users may differ by more: rounding can turn a choice
-MAX_KEYS = 8  # named in an error
+WITNESS_SHARE = 0.05  # share of users whose totals may differ by more: rounding can change a choice
+MAX_KEYS = 8  # keys named in an error
 
 
 class Row(NamedTuple):
-    """A policy in all runs; None for runs without it."""
+    """A policy in all runs; None for runs without the policy."""
 
     policy: str
     means: list[Optional[Estimate]]  # by run
@@ -29,18 +29,18 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What several runs bring."""
+    """Rewards of several runs."""
 
-    names: list[str]  # of the runs, all different
+    names: list[str]  # names of the runs, all different
     paired: bool
     unit: str  # users or seeds
-    num_units: list[int]  # by run; where runs are paired, those that all have
+    num_units: list[int]  # by run; for paired runs, the number of common units
     horizons: list[int]  # by run
-    rows: list[Row]  # the learned policy first, then those of the first run from the best on
+    rows: list[Row]  # the learned policy first, then the first run's policies, best first
 
 
 class _Measured(NamedTuple):
-    """A run as it is compared."""
+    """A run prepared for comparison."""
 
     name: str
     run: RunFiles
@@ -49,15 +49,15 @@ class _Measured(NamedTuple):
 
 
 def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
-    """Compares the policies of finished runs with those of the first run.
+    """Compare the policies of finished runs with the policies of the first run.
 
     Args:
-      runs: from `run_files.read`, at least two. Where all have one seed, the unit is the user; else the seed.
-      unpaired: whether to treat the runs as independent samples (Welch), whatever their worlds and users.
+      runs: results of `run_files.read`, at least two. If all have one seed, the unit is the user; otherwise the seed.
+      unpaired: whether to treat the runs as independent samples (Welch), regardless of worlds and users.
 
     Raises:
-      InvalidInputError: one line: fewer than two runs, one that is not finished or has files of another form;
-        and, for pairs, worlds, seeds or users that differ, with the keys that do.
+      InvalidInputError: one line, for fewer than two runs, a run that is not finished, or files of another form;
+        without `unpaired` also for different worlds, seeds or users, with the differing keys.
     """
     if len(runs) < 2:
         raise validation.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
@@ -70,7 +70,7 @@ def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
 
 
 def _names(runs: Sequence[RunFiles]) -> list[str]:
-    """Names of the folders; their paths, and then their places, where names are not different."""
+    """Return the names of the folders; if names repeat, their paths, and if paths repeat, their indices."""
     for names in ([run.name for run in runs], [run.folder for run in runs]):
         if len(set(names)) == len(names):
             return names
@@ -90,7 +90,7 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     for part in run.parts:
         evaluation = part.evaluation or {}
         evaluation_schema.raise_if_not_comparable(evaluation, os.path.join(part.folder, layout.EVALUATION))
-        # Policies of several seeds may have been evaluated on the users of one.
+        # Policies of several seeds may have been evaluated on the users of a single seed.
         seed = evaluation.get("trained_seed", evaluation["seed"])
         if seed in evaluations:
             raise validation.InvalidInputError(f"{run.folder!r}: {layout.EVALUATION} of two seeds is of seed {seed}")
@@ -98,21 +98,21 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     return _Measured(name, run, evaluations, folders)
 
 
-def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
-    """Refuses to pair runs, and says what differs."""
-    pair = f"{one.name} and {other.name} cannot be paired"
+def _raise_if_worlds_differ(run: _Measured, other_run: _Measured) -> None:
+    """Raise with the differences if the worlds of two runs differ, because such runs cannot be paired."""
+    pair = f"{run.name} and {other_run.name} cannot be paired"
     advice = "--unpaired compares them as independent samples"
-    if set(one.evaluations) != set(other.evaluations):
-        seeds = " and ".join(str(sorted(of.evaluations)) for of in (one, other))
+    if set(run.evaluations) != set(other_run.evaluations):
+        seeds = " and ".join(str(sorted(owner.evaluations)) for owner in (run, other_run))
         raise validation.InvalidInputError(f"{pair}: their seeds differ, {seeds}; {advice}")
-    for seed, evaluation in one.evaluations.items():
-        for run, of in ((one, evaluation), (other, other.evaluations[seed])):
-            if not isinstance(of.get("world"), Mapping):
+    for seed, evaluation in run.evaluations.items():
+        for owner, recorded in ((run, evaluation), (other_run, other_run.evaluations[seed])):
+            if not isinstance(recorded.get("world"), Mapping):
                 raise validation.InvalidInputError(
-                    f"{pair}: {layout.EVALUATION} of {run.name} does not say what its world was; {advice}"
+                    f"{pair}: {layout.EVALUATION} of {owner.name} does not say what its world was; {advice}"
                 )
-        _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other.evaluations[seed]["world"])
-        keys = world_differences(evaluation, other.evaluations[seed])
+        _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other_run.evaluations[seed]["world"])
+        keys = world_differences(evaluation, other_run.evaluations[seed])
         if keys:
             one_line = validation.one_line
             shown = ", ".join(
@@ -123,15 +123,17 @@ def _raise_if_worlds_differ(one: _Measured, other: _Measured) -> None:
             raise validation.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
 
 
-def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuses worlds of which two versions of the project recorded different things, or only names of macros."""
-    if one and other and one.get("form") != other.get("form"):
+def _raise_if_worlds_are_unclear(
+    pair: str, advice: str, world: Mapping[str, Any], other_world: Mapping[str, Any]
+) -> None:
+    """Raise if two project versions recorded different keys of a world, or only the names of macros."""
+    if world and other_world and world.get("form") != other_world.get("form"):
         raise validation.InvalidInputError(
             f"{pair}: their worlds were recorded by different versions of this project; evaluate both with this "
             f"version (--mode evaluate); {advice}"
         )
-    for key, value in one.items():
-        if "form" not in one and isinstance(value, str) and value.startswith("%"):
+    for key, value in world.items():
+        if "form" not in world and isinstance(value, str) and value.startswith("%"):
             raise validation.InvalidInputError(
                 f"{pair}: an earlier version of this project recorded {key} as the macro {value[:100]}, not by its "
                 f"value; evaluate both with this version (--mode evaluate); {advice}"
@@ -139,35 +141,38 @@ def _raise_if_worlds_are_unclear(pair: str, advice: str, one: Mapping[str, Any],
 
 
 def world_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """What makes the users of two evaluations different: keys with both values.
+    """Return the settings that make the users of two evaluations differ: keys with both values.
 
     Args:
       one: content of evaluation.json of one seed.
-      other: likewise.
+      other: content of evaluation.json of another run, with the same seed.
     """
-    worlds = [{"seed": of["seed"], "corpus_seed": of["corpus_seed"], **of["world"]} for of in (one, other)]
+    worlds = [
+        {"seed": evaluation["seed"], "corpus_seed": evaluation["corpus_seed"], **evaluation["world"]}
+        for evaluation in (one, other)
+    ]
     keys = list(dict.fromkeys([*worlds[0], *worlds[1]]))
     absent = "not there"
     both = [(key, worlds[0].get(key, absent), worlds[1].get(key, absent)) for key in keys]
     return [(key, first, second) for key, first, second in both if first != second]
 
 
-def _raise_if_witnesses_differ(one: _Measured, other: _Measured, seed: int) -> None:
-    totals, others = (per_user.load(of.folders[seed]).get(WITNESS) for of in (one, other))
+def _raise_if_witnesses_differ(run: _Measured, other_run: _Measured, seed: int) -> None:
+    totals, others = (per_user.load(measured.folders[seed]).get(WITNESS) for measured in (run, other_run))
     if totals is None or others is None:
         return
     shared = min(len(totals), len(others))
     near = np.isclose(totals[:shared], others[:shared], rtol=WITNESS_TOLERANCE, atol=WITNESS_TOLERANCE)
     if 1.0 - near.mean() > WITNESS_SHARE:
         raise validation.InvalidInputError(
-            f"{one.name} and {other.name} cannot be paired: {WITNESS}, which learns nothing, brings other totals to "
-            f"{1.0 - near.mean():.0%} of the users, so the users differ in something that the files do not say "
+            f"{run.name} and {other_run.name} cannot be paired: {WITNESS}, which learns nothing, brings other totals "
+            f"to {1.0 - near.mean():.0%} of the users, so the users differ in something that the files do not say "
             "(another version of an entity, another processor); --unpaired compares them as independent samples"
         )
 
 
 def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
-    """One seed each: the unit is the user."""
+    """Compare runs with one seed each: the unit is the user."""
     evaluations = [next(iter(of.evaluations.values())) for of in measured]
     totals: list[Mapping[str, np.ndarray]] = []
     if not unpaired:
@@ -188,56 +193,58 @@ def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
 
 
 def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
-    """Several seeds: the unit is the seed."""
+    """Compare runs with several seeds: the unit is the seed."""
     if not unpaired:
         for other in measured[1:]:
             for seed in other.evaluations:
                 _raise_if_witnesses_differ(measured[0], other, seed)
-    firsts = [next(iter(of.evaluations.values())) for of in measured]
+    firsts = [next(iter(run.evaluations.values())) for run in measured]
     rows = []
     for policy in _policies(firsts):
-        values = [_means_of_seeds(of, policy) for of in measured]
-        means = [None if of is None else statistics.mean_interval(of) for of in values]
+        values = [_means_of_seeds(run, policy) for run in measured]
+        means = [None if value is None else statistics.mean_interval(value) for value in values]
         rows.append(Row(policy, means, _differences(means, None if unpaired else values)))
-    num_units = [len(of.evaluations) for of in measured]
-    return Comparison([of.name for of in measured], not unpaired, "seeds", num_units, _horizons(firsts), rows)
+    num_units = [len(run.evaluations) for run in measured]
+    return Comparison([run.name for run in measured], not unpaired, "seeds", num_units, _horizons(firsts), rows)
 
 
 def _differences(
     means: Sequence[Optional[Estimate]], paired: Optional[Sequence[Optional[np.ndarray]]]
 ) -> list[Optional[Estimate]]:
-    """Of each run to the first: from values of the same units in the same order if they are paired, else from means."""
+    """Return the differences of each run to the first: paired over common units if given values, else from means."""
     differences: list[Optional[Estimate]] = [None]
-    for place in range(1, len(means)):
-        one, first = means[place], means[0]
-        if one is None or first is None:
+    for index in range(1, len(means)):
+        mean, first = means[index], means[0]
+        if mean is None or first is None:
             differences.append(None)
         elif paired is None:
-            differences.append(statistics.unpaired_difference(one, first))
+            differences.append(statistics.unpaired_difference(mean, first))
         else:
-            differences.append(_paired(paired[place], paired[0]))
+            differences.append(_paired(paired[index], paired[0]))
     return differences
 
 
 def _horizons(evaluations: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [int(of["horizon"]) for of in evaluations]
+    return [int(evaluation["horizon"]) for evaluation in evaluations]
 
 
 def _policies(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """All policies: the learned one, then those of the first run from the best on, then the others'."""
+    """Return all policies: the learned policy, then the first run's policies, best first, then those of other runs."""
     first = evaluations[0]["policies"]
     in_order = sorted(first, key=lambda name: (name != LEARNED, -first[name]["mean"]))
-    return list(dict.fromkeys([*in_order, *(name for of in evaluations[1:] for name in of["policies"])]))
+    return list(
+        dict.fromkeys([*in_order, *(name for evaluation in evaluations[1:] for name in evaluation["policies"])])
+    )
 
 
-def _means_of_seeds(of: _Measured, policy: str) -> Optional[np.ndarray]:
-    """Means by seed, in the order of the seeds; None if a seed lacks the policy."""
-    entries = [of.evaluations[seed]["policies"].get(policy) for seed in sorted(of.evaluations)]
+def _means_of_seeds(run: _Measured, policy: str) -> Optional[np.ndarray]:
+    """Return the means by seed, in the order of the seeds; None if a seed lacks the policy."""
+    entries = [run.evaluations[seed]["policies"].get(policy) for seed in sorted(run.evaluations)]
     return None if None in entries else np.array([entry["mean"] for entry in entries], np.float64)
 
 
 def _paired(values: Optional[np.ndarray], others: Optional[np.ndarray]) -> Optional[Estimate]:
-    """Over the units that both have: the first users are the same, however many follow."""
+    """Return the paired difference over the common units: the first users are equal for any number of users."""
     if values is None or others is None:
         return None
     shared = min(len(values), len(others))

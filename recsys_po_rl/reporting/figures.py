@@ -1,7 +1,7 @@
-"""Figures, drawn from the content of evaluation.json alone.
+"""Figures, drawn only from the content of evaluation.json.
 
-matplotlib is imported when a figure is drawn, not with the package. Its global state (pyplot, and settings such as
-those of a matplotlibrc) is left alone, and does not enter.
+matplotlib is imported when a figure is drawn, not with the package. Its global state (pyplot, and settings such as a
+matplotlibrc) is neither changed nor used.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from recsys_po_rl.run_folder import layout
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of the palette of Okabe and Ito (2008), told apart with any colour vision, and by their hatches in grey.
+# From the palette of Okabe and Ito (2008), distinguishable with any colour vision, and by hatches in greyscale.
 HISTORIES_COLOUR = "#56B4E9"
 INTEREST_COLOUR = "#E69F00"
 INTEREST_HATCH = "//"
@@ -25,13 +25,13 @@ INTERVAL_COLOUR = "#000000"
 
 WIDTH_INCHES = 9.0
 ROW_INCHES = 0.55
-FRAME_INCHES = 1.9  # title, axis and legend
+FRAME_INCHES = 1.9  # height of title, axis and legend
 DOTS_PER_INCH = 150
 
 
 @contextlib.contextmanager
 def _default_settings() -> Iterator[None]:
-    """Default settings of matplotlib while the block runs, whatever a matplotlibrc or the process has chosen."""
+    """Use matplotlib's default settings during the block, regardless of matplotlibrc and the process."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -40,37 +40,36 @@ def _default_settings() -> Iterator[None]:
 
 
 def save_price_figure(evaluation: Mapping[str, Any], folder: str) -> None:
-    """Writes the price of partial observability into a run folder, where there are policies to compare.
+    """Write the figure of the price of partial observability into a run folder, if there are policies to compare.
 
-    A picture is no result: one that cannot be drawn or written is left out with a warning.
+    The figure is optional: a figure that cannot be drawn or written is omitted with a warning.
 
     Args:
-      evaluation: as of `price_figure`.
-      folder: the run folder, which exists.
+      evaluation: see `price_figure`.
+      folder: path of the run folder, which exists.
     """
     if not evaluation["price_of_partial_observability"]["policies"]:
         return
     path = os.path.join(folder, layout.PRICE_FIGURE)
     try:
         save(price_figure(evaluation), path)
-    except Exception as error:  # of whatever kind matplotlib, its settings and fonts lead to
+    except Exception as error:  # matplotlib, its settings and fonts may raise any exception
         why = " ".join(str(error).split())[:200]
         warnings.warn(f"{path!r} is left out: {type(error).__name__}: {why}", stacklevel=2)
 
 
 @_default_settings()
 def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
-    """The price of partial observability: a bar for each policy compared, with its interval and share of the gap.
+    """Draw the price of partial observability: a bar for each policy, with its interval and share of the gap.
 
     Args:
-      evaluation: content of evaluation.json, with price_of_partial_observability (as `evaluation.price` makes it) and
-        horizon.
+      evaluation: content of evaluation.json, with price_of_partial_observability (see `evaluation.price`) and horizon.
 
     Returns:
-      A matplotlib figure, not known to pyplot.
+      A matplotlib figure, not registered with pyplot.
 
     Raises:
-      ValueError: if the evaluation compares no such policies.
+      ValueError: if the evaluation contains no policies to compare.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -132,14 +131,14 @@ def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
 
 @_default_settings()
 def save(figure: "Figure", path: str) -> None:
-    """Writes a figure whole.
+    """Write a figure atomically.
 
     Args:
-      figure: of matplotlib.
-      path: where to; its ending chooses the format (png, svg, pdf), its folder exists.
+      figure: a matplotlib figure.
+      path: path of the file; the ending determines the format (png, svg, pdf), the folder exists.
 
     Raises:
-      ValueError: if matplotlib does not know the format; nothing is written.
+      ValueError: if matplotlib does not support the format; nothing is written.
       OSError: if the file cannot be written.
     """
     folder, name = os.path.split(os.path.abspath(path))

@@ -1,4 +1,4 @@
-"""Mode report: the page report.html of a run, from its folder alone."""
+"""Mode report: writes the page report.html of a run from its folder."""
 
 import os
 
@@ -9,23 +9,23 @@ from recsys_po_rl.run_folder import run_files
 
 
 def report(run_dir: str) -> str:
-    """Writes report.html into a run folder, of a run that is finished or not, and into those of its seeds.
+    """Write report.html into a run folder, finished or not, and into the folders of its seeds.
 
     Args:
-      run_dir: the run folder.
+      run_dir: path of the run folder.
 
     Returns:
-      The page's path; that over all seeds, where there are several.
+      Path of the page; for several seeds, of the page over all seeds.
 
     Raises:
-      InvalidInputError: one line, if the folder holds no run, or the page cannot be written.
+      InvalidInputError: one line, if the folder does not contain a run, or the page cannot be written.
     """
     run = run_files.read(run_dir)
-    for one in (*run.seeds, run):
-        page = report_lib.page(one)
+    for part in (*run.seeds, run):
+        page = report_lib.page(part)
         try:
-            run_dir_lib.write_text(one.folder, run_dir_lib.REPORT, page)
+            run_dir_lib.write_text(part.folder, run_dir_lib.REPORT, page)
         except OSError as error:
-            path = os.path.join(one.folder, run_dir_lib.REPORT)
+            path = os.path.join(part.folder, run_dir_lib.REPORT)
             raise validation.InvalidInputError(f"{path!r} cannot be written: {error.strerror}") from error
     return os.path.join(run.folder, run_dir_lib.REPORT)

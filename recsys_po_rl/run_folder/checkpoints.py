@@ -1,9 +1,9 @@
-"""Checkpoints of a training run: all that it depends on besides its configuration.
+"""Checkpoints of a training run: everything that the run depends on besides its configuration.
 
-A checkpoint is TensorFlow's files `ckpt-STEP.*` and beside them `ckpt-STEP.json`, written last: the run that it belongs
-to, the SHA-256 of each file, what is no variable, and as `seal` the SHA-256 of all that. One without this file was cut
-off while it was written. Version 0.1.0 wrote no seal: a file with exactly the other keys is accepted if each has its
-form.
+A checkpoint consists of TensorFlow's files `ckpt-STEP.*` and a sidecar `ckpt-STEP.json`, written last: the run's
+identity, the SHA-256 of each file, the state that is not in variables, and as `seal` the SHA-256 of all of these. A
+checkpoint without a sidecar was interrupted while it was written. Version 0.1.0 wrote no seal: a sidecar with exactly
+the other keys is accepted if each value is valid.
 """
 
 import contextlib
@@ -23,38 +23,38 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.run_folder import layout, readers
 
 CHECKPOINTS_KEPT = 3
-_NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also what a cut off one leaves
-_LIST = "checkpoint"  # TensorFlow's of the checkpoints in a folder
+_NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also leftovers of interrupted ones
+_LIST = "checkpoint"  # TensorFlow's list of the checkpoints in a folder
 _HALF_A_LIST = re.compile(r"checkpoint\.tmp\w+")
 _COMPLETE = ("run", "step", "sha256", "state")  # keys of ckpt-STEP.json
-_SEAL = "seal"  # its last key
+_SEAL = "seal"  # last key of ckpt-STEP.json
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Found(NamedTuple):
-    """A whole checkpoint."""
+    """Whole checkpoint."""
 
-    step: int  # training steps that were done
-    path: str  # as TensorFlow names it
-    state: dict[str, Any]  # as it was given to `Checkpoints.save`
+    step: int  # number of training steps done
+    path: str  # prefix of its files, as in TensorFlow
+    state: dict[str, Any]  # state given to `Checkpoints.save`
 
 
 class Search(NamedTuple):
-    """What a folder holds."""
+    """Checkpoints in a folder."""
 
-    whole: list[Found]  # the last first
-    broken: list[str]  # a line for each that is none, the last first
+    whole: list[Found]  # whole checkpoints, latest first
+    broken: list[str]  # a line for each damaged checkpoint, latest first
 
 
 def find(folder: str, run: str) -> Search:
-    """Looks for the checkpoints of a run, and reads all of each to see that it is whole.
+    """Find the checkpoints of a run, and read each completely to validate it.
 
     Args:
-      folder: the run folder.
+      folder: path of the run folder.
       run: identity of the run, see `layout.environment`.
 
     Raises:
-      InvalidInputError: if there is one of another run.
+      InvalidInputError: if the folder contains a checkpoint of another run.
     """
     path = os.path.join(folder, layout.CHECKPOINTS)
     names = os.listdir(path) if os.path.isdir(path) else []
@@ -74,15 +74,15 @@ def find(folder: str, run: str) -> Search:
 
 
 class Checkpoints:
-    """Writes checkpoints into a run folder, keeping the last few, and the best policy."""
+    """Writer of checkpoints into a run folder; keeps the last few, and the best policy."""
 
     def __init__(self, folder: str, recommender: Any, learner: Any, run: str) -> None:
-        """Says what is saved; nothing is written yet.
+        """Define the content of checkpoints; nothing is written yet.
 
         Args:
-          folder: the run folder.
+          folder: path of the run folder.
           recommender: the entity whose weights are saved.
-          learner: its `optimizer` is saved, and its `critic` if it has one, and itself if it is a `tf.Module`.
+          learner: its `optimizer` is saved, its `critic` if it has one, and the learner itself if it is a `tf.Module`.
           run: identity of the run, see `layout.environment`.
         """
         self._run = run
@@ -104,20 +104,20 @@ class Checkpoints:
             **parts,
         )
         self._best = tf.train.Checkpoint(recommender=recommender, step=self._step)
-        self._folders: list[int] = []  # descriptors, that of `self._path` first, then that of the best policy
-        self._kept: list[int] = []  # steps, the last at the end
+        self._folders: list[int] = []  # descriptors of `self._path` and of the best policy's folder, in this order
+        self._kept: list[int] = []  # steps, latest last
 
     def restore(self, found: Found) -> list[np.ndarray]:
-        """Sets everything to what a checkpoint holds; files are only read.
+        """Restore all variables from a checkpoint; files are only read.
 
         Args:
-          found: the checkpoint.
+          found: the checkpoint to restore.
 
         Returns:
           The best policy's weights, in the order of the recommender's variables.
 
         Raises:
-          InvalidInputError: if it is one of another network or learner.
+          InvalidInputError: if the checkpoint belongs to another network or learner.
         """
         try:
             with readable(found.path) as path:
@@ -131,14 +131,14 @@ class Checkpoints:
         return [copy.numpy() for copy in self._best_weights]
 
     def begin(self, keep: Sequence[Found] = (), best_step: Optional[int] = None) -> None:
-        """Makes the folder ready. All checkpoints but those that stay are removed, and whatever is not whole.
+        """Prepare the folder: remove all checkpoints except those to keep, and all incomplete files.
 
         Args:
-          keep: checkpoints that stay, the last `CHECKPOINTS_KEPT` of them; what was restored is the last.
-          best_step: the step of the best policy so far, which is written anew; None: there is none.
+          keep: checkpoints to keep, of which the last `CHECKPOINTS_KEPT` stay; the restored checkpoint is the last.
+          best_step: step of the best policy so far, which is written again; None: no best policy yet.
         """
         self.close()
-        # A run that was killed before it removed the oldest has one more.
+        # A run that was killed before removing its oldest checkpoint has one more.
         self._kept = sorted(found.step for found in keep)[-CHECKPOINTS_KEPT:]
         layout.make_subfolder(*os.path.split(self._path))
         best_path = layout.make_subfolder(self._path, layout.BEST)
@@ -154,7 +154,7 @@ class Checkpoints:
             _assign(self._recommender.variables, last)
 
     def save_best(self, step: int) -> None:
-        """Saves the weights after `step` training steps as the best so far, in place of those before."""
+        """Save the weights after `step` training steps as the best policy, replacing the previous one."""
         _assign(self._best_weights, self._recommender.variables)
         self._step.assign(step)
         _write(self._best, self._folders[1], step)
@@ -162,16 +162,16 @@ class Checkpoints:
         _remove_all_but(self._folders[1], [step])
 
     def save(self, step: int, state: Optional[Mapping[str, Any]] = None) -> None:
-        """Saves everything after `step` training steps, unless it is there already; files are then on disk.
+        """Save everything after `step` training steps and flush to disk, unless this checkpoint exists.
 
-        They go to the folder that `begin` has opened, also when it was renamed since.
+        Files are written to the folder opened by `begin`, even if it was renamed since.
 
         Args:
-          step: training steps that are done.
-          state: what else the run depends on, for JSON.
+          step: number of training steps done.
+          state: further state of the run, JSON-serialisable.
 
         Raises:
-          OSError: if a file cannot be written; FileNotFoundError where the folder was removed.
+          OSError: if a file cannot be written; FileNotFoundError if the folder was removed.
         """
         self._last_save = time.monotonic()
         if self._saved_step == step:
@@ -186,25 +186,25 @@ class Checkpoints:
         self._saved_step = step
 
     def close(self) -> None:
-        """Lets go of the folders; `begin` opens them again."""
+        """Close the folders; `begin` opens them again."""
         while self._folders:
             os.close(self._folders.pop())
 
     @property
     def minutes_since_save(self) -> float:
-        """Since the last checkpoint, or since this was made."""
+        """Minutes since the last checkpoint, or since construction."""
         return (time.monotonic() - self._last_save) / 60.0
 
 
 @contextlib.contextmanager
 def readable(prefix: str) -> Iterator[str]:
-    """A path under which TensorFlow can read a checkpoint, while the block lasts.
+    """Provide a path from which TensorFlow can read a checkpoint.
 
-    TensorFlow takes the path of what it reads for a glob pattern: that of a checkpoint in the folder `run[1]` leads to
-    the folder `run1`. So it reads a copy in its in-memory file system, under a plain name.
+    TensorFlow interprets paths as glob patterns: a checkpoint in the folder `run[1]` would be read from the folder
+    `run1`. So TensorFlow reads a copy in its in-memory file system, under a plain name.
 
     Args:
-      prefix: path of the checkpoint, as of `Found`.
+      prefix: prefix of the checkpoint's files, as in `Found.path`.
     """
     with _in_memory() as folder:
         for path in _files(prefix):
@@ -215,7 +215,7 @@ def readable(prefix: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _in_memory() -> Iterator[str]:
-    """A new folder in TensorFlow's in-memory file system, while the block lasts."""
+    """Create a folder in TensorFlow's in-memory file system for the duration of the block."""
     folder = f"ram://{uuid.uuid4().hex}"
     tf.io.gfile.makedirs(folder)
     try:
@@ -225,9 +225,9 @@ def _in_memory() -> Iterator[str]:
 
 
 def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str, str]:
-    """Writes the files of a checkpoint into an open folder, each whole; returns the SHA-256 of each by its name.
+    """Write a checkpoint's files atomically into an open folder; return the SHA-256 of each by its name.
 
-    TensorFlow itself would write by path, and make the folder anew where that was renamed.
+    TensorFlow itself would write by path, and create the folder again if it was renamed.
     """
     checkpoint.save_counter.assign_add(1)  # as tf.train.CheckpointManager does
     digests = {}
@@ -242,7 +242,7 @@ def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str,
 
 
 class _BrokenError(Exception):
-    """A checkpoint is not whole; the message says what is missing."""
+    """A checkpoint is incomplete or damaged; the message names the defect."""
 
 
 def _sidecar(prefix: str) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _sidecar(prefix: str) -> dict[str, Any]:
     if not isinstance(content["run"], str) or isinstance(step, bool) or step != _step_of(prefix):
         raise _BrokenError(f"{name} is not about it")
     if not isinstance(digests, dict) or not all(
-        isinstance(of, str) and _SHA256.fullmatch(of) for of in digests.values()
+        isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in digests.values()
     ):
         raise _BrokenError(f"{name} does not hold the SHA-256 of each file")
     if not _is_state(content["state"], step):
@@ -269,12 +269,12 @@ def _sidecar(prefix: str) -> dict[str, Any]:
 
 
 def _seal(content: Mapping[str, Any]) -> str:
-    """The SHA-256 of what a sidecar holds besides; floats are written so that they read back equal."""
+    """Return the SHA-256 of the other content of a sidecar; floats are written so that they read back equal."""
     return hashlib.sha256(layout.compact_json(content).encode()).hexdigest()
 
 
 def _is_state(state: Any, step: int) -> bool:
-    """Whether it may be empty or of a best policy: no later than the checkpoint, with a finite reward."""
+    """Return whether a state is valid: empty, or of a best policy no later than the checkpoint with a finite reward."""
     if not isinstance(state, dict):
         return False
     best_step, best_mean = state.get("best_step"), state.get("best_mean_reward")
@@ -295,16 +295,16 @@ def _raise_if_foreign(prefix: str, content: Mapping[str, Any], run: str) -> None
 
 
 def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
-    found = _digests(prefix)
-    changed = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    actual = _digests(prefix)
+    changed = sorted(name for name in {*actual, *expected} if actual.get(name) != expected.get(name))
     if not changed:
         return
-    if set(found) == set(expected) and _can_be_read(prefix):
+    if set(actual) == set(expected) and _can_be_read(prefix):
         raise validation.InvalidInputError(
             f"the checkpoint {prefix!r} is not the one that this run wrote ({changed[0]} is another file): "
             "take it out of this folder"
         )
-    missing = "is missing" if changed[0] not in found else "is not as it was written"
+    missing = "is missing" if changed[0] not in actual else "is not as it was written"
     raise _BrokenError(f"{changed[0]} {missing}")
 
 
@@ -314,7 +314,7 @@ def _can_be_read(prefix: str) -> bool:
             reader = tf.compat.v1.train.NewCheckpointReader(path)
             for name in reader.get_variable_to_shape_map():
                 reader.get_tensor(name)
-    except Exception:  # whatever TensorFlow raises for files that are none of its own
+    except Exception:  # TensorFlow raises various exceptions for damaged files
         return False
     return True
 
@@ -350,7 +350,7 @@ def _assign(targets: Sequence[tf.Variable], sources: Sequence[Any]) -> None:
 
 
 def _remove_leftovers(path: str) -> None:
-    """Removes from a folder whatever a writer that was killed has left."""
+    """Remove leftovers of a killed writer from a folder."""
     for name in os.listdir(path):
         whole = os.path.join(path, name)
         if _HALF_A_LIST.fullmatch(name):
@@ -361,18 +361,19 @@ def _remove_leftovers(path: str) -> None:
 
 
 def _remove_all_but(folder: int, steps: Sequence[int]) -> None:
-    """Removes files of checkpoints of other steps from an open folder."""
+    """Remove checkpoints of other steps from an open folder."""
     for name in os.listdir(folder):
         if _NAME.fullmatch(name) and _step_of(name) not in steps:
             os.unlink(name, dir_fd=folder)
 
 
 def _list_in(folder: int, steps: Sequence[int]) -> None:
-    """Has TensorFlow's list of checkpoints in an open folder name these, and no others."""
+    """Write TensorFlow's list of checkpoints in an open folder with these steps only."""
     if steps:
         kept = [f"ckpt-{step}" for step in steps]
         now = time.time()
-        # With times after the last preserved one a tf.train.CheckpointManager deletes them when their turn comes.
+        # With timestamps after the last preserved one, a tf.train.CheckpointManager deletes checkpoints when they
+        # expire.
         proto = tf.compat.v1.train.generate_checkpoint_state_proto(
             ".", kept[-1], kept, all_model_checkpoint_timestamps=[now] * len(kept), last_preserved_timestamp=now - 1.0
         )

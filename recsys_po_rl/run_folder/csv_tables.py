@@ -1,4 +1,4 @@
-"""Tables that grow by whole lines."""
+"""CSV tables that grow by whole lines."""
 
 import csv
 import io
@@ -9,31 +9,31 @@ from recsys_po_rl.run_folder import readers
 
 
 class CsvLogger:
-    """A CSV file whose rows are visible as soon as they are written, and never half."""
+    """Writer of a CSV file, whose rows are visible as soon as they are written, and always whole."""
 
     def __init__(self, path: str, after_step: Optional[int] = None) -> None:
-        """Opens a file; its folder must exist.
+        """Open a file in an existing folder.
 
         Args:
-          path: the file.
-          after_step: None: the file must not exist. Otherwise rows of later steps are cut off an existing one, by its
-            column `step`, and whatever is not a whole line.
+          path: path of the file.
+          after_step: None: the file must not exist. Otherwise rows of an existing file after this step (by the column
+            `step`) and lines that are not whole rows are removed.
 
         Raises:
-          FileExistsError: if the file is there and `after_step` is None.
+          FileExistsError: if the file exists and `after_step` is None.
         """
         self._columns: Optional[list[str]] = None
         if after_step is not None:
             self._columns = cut(path, after_step)
-        # Unbuffered: one write call for each line.
+        # Unbuffered: one write call per line.
         self._file = open(path, "xb" if after_step is None else "ab", buffering=0)  # noqa: SIM115  (open for the run)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Appends a row; the first one's keys become the header.
+        """Append a row; the keys of the first row become the header.
 
         Raises:
           ValueError: if a later row has other columns.
-          OSError: if the line cannot be written, as on a full disk; nothing of it stays.
+          OSError: if the line cannot be written, as on a full disk; the file is then unchanged.
         """
         if self._columns is None:
             self._columns = list(row)
@@ -49,58 +49,58 @@ class CsvLogger:
         size = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
-            while written < len(line):  # a disk that fills up takes a part, and refuses the rest
+            while written < len(line):  # on a full disk a part of the line is written before the error
                 written += self._file.write(line[written:])
         except OSError:
             os.ftruncate(self._file.fileno(), size)
-            os.lseek(self._file.fileno(), size, os.SEEK_SET)  # or the next line would begin behind a hole
+            os.lseek(self._file.fileno(), size, os.SEEK_SET)  # otherwise the next line would leave a hole before it
             raise
 
     def sync(self) -> None:
-        """Makes sure that what was written is on disk."""
+        """Flush all rows to disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Makes sure that the file is on disk, and closes it."""
+        """Flush the file to disk and close it."""
         self.sync()
         self._file.close()
 
 
 def whole_rows(path: str) -> list[dict[str, str]]:
-    """Returns the rows of a table up to the first line that is no whole row, as text; none if there is no file.
+    """Return the rows of a table, as text, up to the first invalid line; an empty list if the file does not exist.
 
     Args:
-      path: the file.
+      path: path of the file.
 
     Raises:
-      checks.InvalidInputError: one line, if it is no regular file.
+      checks.InvalidInputError: one line, if the path is not a regular file.
     """
     try:
-        found = readers.table(path)
+        table = readers.table(path)
     except FileNotFoundError:
         return []
-    return found.rows[: found.num_intact]
+    return table.rows[: table.num_intact]
 
 
 def cut(path: str, last_step: int) -> Optional[list[str]]:
-    """Cuts rows of later steps off a table, and what is no whole line; a table without a row left is removed.
+    """Remove rows after a step, and invalid lines, from a table; a table without remaining rows is deleted.
 
     Args:
-      path: the file; it need not exist.
-      last_step: the last value of the column `step` that stays.
+      path: path of the file, which may not exist.
+      last_step: last value of the column `step` to keep.
 
     Returns:
-      The columns, if a row is left.
+      The columns, if rows remain.
 
     Raises:
-      checks.InvalidInputError: one line, if it is no regular file.
+      checks.InvalidInputError: one line, if the path is not a regular file.
     """
     try:
-        found = readers.table(path)
+        table = readers.table(path)
     except FileNotFoundError:
         return None
     end, previous = 0, 0
-    for row, row_end in zip(found.rows[: found.num_intact], found.ends):
+    for row, row_end in zip(table.rows[: table.num_intact], table.ends):
         step = readers.step_in(row)
         if step is None or not previous <= step <= last_step:
             break
@@ -110,9 +110,9 @@ def cut(path: str, last_step: int) -> Optional[list[str]]:
         return None
     if end < os.path.getsize(path):
         os.truncate(path, end)
-    return found.columns
+    return table.columns
 
 
 def _text(cell: Any) -> str:
-    # repr: the shortest text that reads back equal; float: NumPy 2 writes its own as np.float64(...).
+    # repr: the shortest text that reads back equal; float: NumPy 2's repr is np.float64(...).
     return repr(float(cell)) if isinstance(cell, float) else str(cell)

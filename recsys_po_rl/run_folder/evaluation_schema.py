@@ -1,4 +1,4 @@
-"""Form of evaluation.json: checked once, where the file is read, so that its readers need not doubt the content."""
+"""Schema of evaluation.json, validated once on reading, so that consumers can rely on the content."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,25 +7,25 @@ from typing import Any
 from recsys_po_rl.common import validation
 from recsys_po_rl.run_folder import readers
 
-MAX_COUNT = 10**15  # of users, slates, steps
+MAX_COUNT = 10**15  # maximum number of users, slates, steps
 MAX_SEED = 2**32 - 1
-_COMPARED = ("mean", "interval95", "num_users")  # of a policy
+_COMPARED = ("mean", "interval95", "num_users")  # keys of a policy that comparisons need
 _Check = Callable[[str, Any], None]
 
 
 def read(path: str) -> dict[str, Any]:
-    """Reads an evaluation.json. Keys that are not known, and keys that are missing, are no error.
+    """Read an evaluation.json file. Unknown keys and missing keys are allowed.
 
     Args:
-      path: the file.
+      path: path of the file.
 
     Returns:
-      Its content: `policies` is there; where an entry is there it has its form (numbers finite or None, intervals pairs
-      of those in order).
+      The content: `policies` is present; entries that are present are valid (numbers are finite or None, intervals are
+        ordered pairs of such numbers).
 
     Raises:
-      FileNotFoundError: if nothing is there.
-      InvalidInputError: one line, if it is no such file.
+      FileNotFoundError: if the file does not exist.
+      InvalidInputError: one line, if the file is not a valid evaluation.json.
     """
     content = readers.json_object(path)
     name = os.path.basename(path)
@@ -36,14 +36,14 @@ def read(path: str) -> dict[str, Any]:
 
 
 def raise_if_not_comparable(content: Mapping[str, Any], name: str) -> None:
-    """Makes sure that an evaluation of one seed has what a comparison needs.
+    """Validate that an evaluation of one seed has the entries needed by comparisons.
 
     Args:
-      content: from `read`.
-      name: of the file, for messages.
+      content: result of `read`.
+      name: name of the file, for messages.
 
     Raises:
-      InvalidInputError: one line, if it lacks a seed, the horizon, or a policy's mean, interval or users.
+      InvalidInputError: one line, if a seed, the horizon, or a policy's mean, interval or users are missing.
     """
     lead = f"{name} has not the form that this project writes: "
     _raise_if_lacking(f"{lead}it", content, ("seed", "corpus_seed", "horizon"))
@@ -54,14 +54,14 @@ def raise_if_not_comparable(content: Mapping[str, Any], name: str) -> None:
 
 
 def raise_if_not_shown(content: Mapping[str, Any], name: str) -> None:
-    """Makes sure that an evaluation has what its table on the terminal shows.
+    """Validate that an evaluation has the entries of the table printed on the terminal.
 
     Args:
-      content: from `read`, or as it will be written.
-      name: of the file, for messages.
+      content: result of `read`, or content before writing.
+      name: name of the file, for messages.
 
     Raises:
-      InvalidInputError: one line, if a policy or its price lacks a number, or there is no policy.
+      InvalidInputError: one line, if a policy or its price lacks a number, or there are no policies.
     """
     lead = f"{name} has not the form that this project writes: "
     several = any("num_seeds" in entry for entry in content["policies"].values())
@@ -122,7 +122,7 @@ def _interval(where: str, value: Any) -> None:
 
 
 def _bounds(where: str, value: Any) -> None:
-    if value is not None:  # there is none where the mean is undefined
+    if value is not None:  # None where the mean is undefined
         _interval(where, value)
 
 
@@ -179,7 +179,7 @@ def _scalar(where: str, value: Any) -> None:
 
 
 def _parameter(where: str, value: Any) -> None:
-    """Accept a parameter of a world: a number, a text, or a list of such, also nested."""
+    """Validate a parameter of a world: a number, a text, or a (nested) list of numbers and texts."""
     if isinstance(value, list):
         for element in value:
             _parameter(where, element)
@@ -201,7 +201,7 @@ def _error(where: str, allowed: str, value: Any) -> validation.InvalidInputError
 
 _ESTIMATE: dict[str, _Check] = {"mean": _number, "interval95": _interval}
 _SEED, _NUM = _count(0, MAX_SEED), _count(0, MAX_COUNT)
-# Over several runs; below ten of them the interval is not called one of 95%.
+# Statistics over several runs; below ten runs the interval is not called a 95% interval.
 _ACROSS: dict[str, _Check] = {
     **_ESTIMATE,
     "interval": _interval,

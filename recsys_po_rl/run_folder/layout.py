@@ -1,4 +1,4 @@
-"""Run folders: made once, never mixed, every file whole."""
+"""Run folders: created once, never shared by runs, every file written atomically."""
 
 import contextlib
 import datetime
@@ -31,8 +31,8 @@ OPERATIVE_CONFIG = "operative_config.gin"
 ENVIRONMENT = "environment.json"
 POLICY = "policy.keras"
 CHECKPOINTS = "checkpoints"
-BEST = "best"  # under checkpoints: the policy that validation users like best
-OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # what tells that a folder holds a run
+BEST = "best"  # under checkpoints: the policy with the best validation reward
+OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # files that identify a run folder
 _ALSO_OF_A_RUN = re.compile(r"environment\.json|report\.html|checkpoints|tensorboard|seed_\d+")  # would be overwritten
 
 PROJECT, PROJECT_VERSION = "recsys-po-rl", __version__  # as in environment.json
@@ -41,50 +41,50 @@ _PACKAGES = (
     "tensorflow", "tf_keras", "tensorflow-probability", "edward2", "recsim-ng", "gin-config", "gym", "numpy",
 )  # fmt: skip
 
-# What `write_bytes`, figures and TensorBoard's events write under before they rename.
+# Temporary names used by `write_bytes`, figures and TensorBoard events before renaming.
 _TEMPORARY = re.compile(
     r"\.(checkpoint|.+\.(gin|json|csv|html|npz|keras|png|index|data-[-\w]+))\.\w{8}(\.\w+)?|\.cut-\w{8}"
 )
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
-Folder = Union[str, int]  # a path, or the descriptor of a folder that is open: that stays right when it is renamed
+Folder = Union[str, int]  # a path, or the descriptor of an open folder, which stays valid when the folder is renamed
 
 
 class FolderMovedError(RuntimeError):
-    """A run folder was renamed, removed or replaced while a run was at work in it; the message is one line."""
+    """A run folder was renamed, removed or replaced during a run; the message is one line."""
 
 
 class Place:
-    """A folder as it stands at one moment, to notice later that its path leads elsewhere."""
+    """Snapshot of a folder's identity, to detect later that its path leads elsewhere."""
 
     def __init__(self, folder: str) -> None:
-        """Remembers the folder.
+        """Record the identity of the folder.
 
         Args:
-          folder: its path.
+          folder: path of the folder.
 
         Raises:
-          FileNotFoundError: if it does not exist.
+          FileNotFoundError: if the folder does not exist.
         """
         self._folder = folder
         self._status = os.stat(folder)
 
     @property
     def moved(self) -> bool:
-        """True if the folder was renamed, removed or replaced since."""
+        """Return whether the folder was renamed, removed or replaced since the snapshot."""
         try:
             return not os.path.samestat(self._status, os.stat(self._folder))
         except OSError:
             return True
 
     def raise_if_moved(self, state: str = "what was written is whole, and can be resumed under its new path") -> None:
-        """Makes sure that the path still leads to the folder.
+        """Validate that the path still leads to the folder.
 
         Args:
           state: the end of the message.
 
         Raises:
-          FolderMovedError: if it does not.
+          FolderMovedError: if the folder was renamed, removed or replaced.
         """
         if self.moved:
             raise FolderMovedError(
@@ -93,9 +93,9 @@ class Place:
 
 
 def create(output_dir: Optional[str], under: str = "runs", may_hold_a_run: bool = False) -> str:
-    """Makes the folder of a run; see `free_path` for arguments and errors.
+    """Create the folder of a run; see `free_path` for arguments and errors.
 
-    Two runs that start in the same second get two folders. With `may_hold_a_run` a run that is there is no error.
+    Two runs that start in the same second get two folders. With `may_hold_a_run` an existing run is not an error.
     """
     if may_hold_a_run and output_dir is not None:
         os.makedirs(output_dir, exist_ok=True)
@@ -112,14 +112,14 @@ def create(output_dir: Optional[str], under: str = "runs", may_hold_a_run: bool 
 
 
 def free_path(output_dir: Optional[str], under: str = "runs") -> str:
-    """The folder that a run may use; nothing is made yet.
+    """Return the path of a folder that a run may use, without creating it.
 
     Args:
-      output_dir: the folder asked for; None: a new, time-stamped one.
-      under: where time-stamped folders go.
+      output_dir: the requested folder; None: a new, time-stamped folder.
+      under: parent of time-stamped folders.
 
     Raises:
-      InvalidInputError: if the folder holds a run already, or parts of one, or is a file, or cannot be written.
+      InvalidInputError: if the folder contains a run or parts of a run, is a file, or cannot be written.
     """
     if output_dir is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -146,10 +146,10 @@ def _listed(folder: str) -> list[str]:
 
 
 def raise_if_no_folder(output_dir: Any) -> str:
-    """Makes sure that a folder can be written, or made; returns its path.
+    """Validate that a folder can be written or created, and return its path.
 
     Raises:
-      InvalidInputError: if it cannot.
+      InvalidInputError: if the folder can be neither written nor created.
     """
     if not isinstance(output_dir, (str, os.PathLike)) or not os.fspath(output_dir):
         raise validation.InvalidTypeError(f"output_dir must be a path, got {output_dir!r}")
@@ -163,7 +163,7 @@ def raise_if_no_folder(output_dir: Any) -> str:
         raise validation.InvalidInputError(f"output_dir must be text in UTF-8, got {output_dir!r}") from None
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+    except (OSError, ValueError) as error:  # a name that is too long or contains NUL
         why = getattr(error, "strerror", None) or error
         raise validation.InvalidInputError(f"output_dir {output_dir!r} cannot be made: {why}") from None
     existing = os.path.abspath(output_dir)
@@ -175,11 +175,11 @@ def raise_if_no_folder(output_dir: Any) -> str:
 
 
 def make_subfolder(folder: str, name: str) -> str:
-    """Makes a folder in one that is there, unless it exists; returns its path.
+    """Create a folder in an existing folder, unless it exists, and return its path.
 
     Args:
-      folder: path of the outer one, which is never made: it would be a second one where the first was renamed.
-      name: of the inner one.
+      folder: path of the outer folder, which is never created: after a rename, that would be a second one.
+      name: name of the inner folder.
 
     Raises:
       FileNotFoundError: if the outer folder does not exist.
@@ -192,10 +192,10 @@ def make_subfolder(folder: str, name: str) -> str:
 
 @contextlib.contextmanager
 def opened(folder: Folder) -> Iterator[int]:
-    """The descriptor of a folder while the block lasts.
+    """Open a folder and yield its descriptor.
 
     Args:
-      folder: its path, or a descriptor of it, which stays open.
+      folder: path of the folder, or a descriptor of it, which stays open.
     """
     if isinstance(folder, int):
         yield folder
@@ -208,21 +208,21 @@ def opened(folder: Folder) -> Iterator[int]:
 
 
 def write_text(folder: Folder, name: str, text: str) -> None:
-    """Writes a file under a temporary name, then renames it: readers see all of it or the one before.
+    """Write a file atomically, by renaming a temporary file: readers see the whole new or the whole old file.
 
     Args:
       folder: an existing folder.
-      name: of the file.
-      text: its content.
+      name: name of the file.
+      text: content of the file.
 
     Raises:
-      OSError: if it cannot be written, or the folder does not exist; the file is then as it was.
+      OSError: if the file cannot be written, or the folder does not exist; an existing file is unchanged.
     """
     write_bytes(folder, name, text.encode())
 
 
 def write_bytes(folder: Folder, name: str, content: bytes) -> None:
-    """Writes a file that is no text, whole; see `write_text`."""
+    """Write a binary file atomically; see `write_text`."""
     temporary = f".{name}.{uuid.uuid4().hex[:8]}"
     try:
         with opened(folder) as directory:
@@ -234,34 +234,34 @@ def write_bytes(folder: Folder, name: str, content: bytes) -> None:
                     os.fsync(file.fileno())
                 os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
             except BaseException:
-                with contextlib.suppress(FileNotFoundError):  # renamed already
+                with contextlib.suppress(FileNotFoundError):  # already renamed
                     os.unlink(temporary, dir_fd=directory)
                 raise
-            with contextlib.suppress(OSError):  # not every file system can
+            with contextlib.suppress(OSError):  # not supported by every file system
                 os.fsync(directory)
     except OSError as error:
-        if error.errno is not None:  # the system's: in place of the temporary name
+        if error.errno is not None:  # an error of the operating system: name the file instead of its temporary name
             error.filename = None if isinstance(folder, int) else os.path.join(folder, name)
         raise
 
 
 def write_json(folder: Folder, name: str, content: Any) -> None:
-    """Writes JSON, whole; see `write_text`. Infinite and undefined numbers become null, as JSON has none."""
+    """Write JSON atomically; see `write_text`. Infinite numbers and NaN, which JSON lacks, become null."""
     write_text(folder, name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_compact_json(folder: Folder, name: str, content: Any) -> None:
-    """Writes JSON that only programs read: as `write_json`, on one line."""
+    """Write JSON for programs: as `write_json`, on one line."""
     write_text(folder, name, compact_json(content) + "\n")
 
 
 def compact_json(content: Any) -> str:
-    """Returns JSON on one line; see `write_json` for infinite and undefined numbers."""
+    """Return JSON on one line; see `write_json` for infinite numbers and NaN."""
     return json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
 
 
 def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
-    """The content of a file that `write_json` wrote; None if there is none, or it is damaged."""
+    """Return the content of a file written by `write_json`; None if the file is missing or damaged."""
     try:
         return readers.json_object(os.path.join(folder, name))
     except (FileNotFoundError, validation.InvalidInputError):
@@ -269,7 +269,7 @@ def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Removes temporary files that a process left in a folder, or right under it, because it was killed."""
+    """Remove temporary files left in a folder, or directly below it, by a killed process."""
     below = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
     for path in (folder, *below):
         for name in os.listdir(path):
@@ -278,7 +278,7 @@ def remove_leftovers(folder: str) -> None:
 
 
 def mark_finished(folder: str) -> None:
-    """Notes in environment.json that the run is done, and which files it has, TensorBoard's aside."""
+    """Record in environment.json that the run is done, and its files except for TensorBoard's."""
     files = sorted(
         os.path.relpath(os.path.join(path, name), folder)
         for path, _, names in os.walk(folder)
@@ -290,7 +290,7 @@ def mark_finished(folder: str) -> None:
 
 
 def is_finished(folder: str) -> bool:
-    """Whether a run is done and has all of its files, evaluation.json whole and of the form that is written."""
+    """Return whether a run is done with all of its files, including a valid evaluation.json."""
     content = read_json(folder, ENVIRONMENT) or {}
     files = content.get("files")
     if not content.get("finished") or not isinstance(files, list):
@@ -306,22 +306,22 @@ def is_finished(folder: str) -> bool:
 def errors_of(
     folder: str, advice: str = "what is there is whole, and can be resumed when that is mended"
 ) -> Iterator[None]:
-    """Turns a write that the disk refuses into one line.
+    """Convert failed disk writes to one-line errors.
 
     Args:
       folder: the run folder, for the message.
-      advice: the end of the message.
+      advice: end of the message.
 
     Raises:
-      InvalidInputError: in place of an OSError of a full, read-only or forbidden disk, or TensorFlow's of such.
-      FolderMovedError: in place of any error, if the folder is no longer there.
+      InvalidInputError: in place of an OSError, or TensorFlow's equivalent, for a full, read-only or forbidden disk.
+      FolderMovedError: in place of any error, if the folder is no longer at its path.
     """
     place = Place(folder)
     try:
         yield
     except (validation.InvalidInputError, FolderMovedError):
         raise
-    except Exception as error:  # of whatever kind a path that leads nowhere ends in
+    except Exception as error:  # a path that leads nowhere can raise any exception
         place.raise_if_moved()
         reason = _refusal(error, folder)
         if reason is None:
@@ -344,18 +344,18 @@ def _refusal(error: Exception, folder: str) -> Optional[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of this project, of Python and of the packages that numbers depend on."""
-    found = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
+    """Return the versions of this project, of Python and of the packages that affect results."""
+    by_package = {PROJECT: PROJECT_VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            by_package[package] = "unknown"
+    return by_package
 
 
 def environment(seeds: Sequence[int]) -> dict[str, Any]:
-    """What a run was made with: versions, seeds, machine, and a name that no other run has."""
+    """Return the environment of a run: versions, seeds, machine, and a unique name of the run."""
     return {
         "run": uuid.uuid4().hex,
         "versions": versions(),

@@ -1,4 +1,4 @@
-"""What each evaluated user brought, by policy: the file that paired comparisons between runs need."""
+"""Total reward of each evaluated user, by policy: the file for paired comparisons between runs."""
 
 import io
 import os
@@ -15,34 +15,34 @@ _POLICIES, _TOTALS = "policies", "totals"
 
 
 def save(folder: str, totals: Mapping[str, np.ndarray]) -> None:
-    """Writes the file, whole; the same totals give the same bytes.
+    """Write the file atomically; equal totals give equal bytes.
 
     Args:
-      folder: the run folder.
-      totals: by policy float [N], cumulative reward of each user, the same users in the same order for all; kept as
-        float32.
+      folder: path of the run folder.
+      totals: float [N] by policy, cumulative reward of each user, the same users in the same order for all policies;
+        stored as float32.
     """
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {
         _POLICIES: np.array(list(totals), dtype=np.str_),
         _TOTALS: np.stack([np.asarray(of_policy, np.float32) for of_policy in totals.values()]),
     }
-    np.savez_compressed(buffer, **arrays)  # no objects, so nothing is pickled
+    np.savez_compressed(buffer, **arrays)  # no object arrays, so nothing is pickled
     layout.write_bytes(folder, FILE, buffer.getvalue())
 
 
 def load(folder: str) -> dict[str, np.ndarray]:
-    """Reads the file; nothing in it is unpickled.
+    """Read the file without unpickling.
 
     Args:
-      folder: the run folder.
+      folder: path of the run folder.
 
     Returns:
-      By policy float32 [N].
+      float32 [N] by policy.
 
     Raises:
-      InvalidInputError: one line, if the file is not there, or is not one that `save` wrote; if it has no
-        users, or a total that is not finite.
+      InvalidInputError: one line, if the file is missing, was not written by `save`, has zero users, or has a total
+        that is not finite.
     """
     path = os.path.join(folder, FILE)
     try:
@@ -56,7 +56,7 @@ def load(folder: str) -> dict[str, np.ndarray]:
         raise validation.InvalidInputError(f"{refused}: it does not hold totals by policy and user")
     try:
         names = [str(name) for name in policies.tolist()] if policies.dtype.kind == "U" else []
-    except ValueError as error:  # numbers that are no letters
+    except ValueError as error:  # invalid code points
         raise validation.InvalidInputError(f"{refused}: a policy's name is no text") from error
     if not totals.size or not names or len(set(names)) < len(names):
         raise validation.InvalidInputError(f"{refused}: it holds no policies with different names, or no users")

@@ -1,7 +1,7 @@
-"""Reader of policy files: a zip of two JSON documents and one HDF5 file, of which only plain values are taken.
+"""Reader of policy files: a zip archive of two JSON documents and one HDF5 file, from which only plain values are read.
 
-The files are those that Keras 2 writes under the ending `.keras`. Nothing here knows a class or a function: the result
-is the parsed JSON and NumPy arrays, bounded by the size of the file itself.
+Policy files are written by Keras 2 with the ending `.keras`. This module resolves no classes or functions: the result
+is parsed JSON and NumPy arrays, bounded by the size of the file itself.
 """
 
 import io
@@ -18,16 +18,16 @@ import numpy as np
 
 METADATA, CONFIG, WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 MAX_JSON_BYTES = 1 << 20
-MAX_BYTES = 1 << 32  # of the whole file
-MAX_GROUPS = 20_000  # HDF5 groups and arrays
-MAX_DEPTH = 24  # of HDF5 groups in groups
+MAX_BYTES = 1 << 32  # size of the whole file
+MAX_GROUPS = 20_000  # number of HDF5 groups and arrays
+MAX_DEPTH = 24  # nesting of HDF5 groups
 MAX_RANK = 8
 _ARRAY_KINDS = "fiub"  # floating, signed, unsigned, bool
 _NAME = re.compile(r"[\w.\- ]{1,200}")
 
 
 class DamagedPolicyError(ValueError):
-    """A file is not a policy file; the message is one line."""
+    """A file is not a valid policy file; the message is one line."""
 
 
 class PolicyFile(NamedTuple):
@@ -38,17 +38,17 @@ class PolicyFile(NamedTuple):
 
 
 def read(path: str) -> PolicyFile:
-    """Reads a policy file; classes, functions and modules that it names stay strings.
+    """Read a policy file; names of classes, functions and modules stay strings.
 
     Args:
-      path: a regular file.
+      path: path of a regular file.
 
     Returns:
-      Its architecture as plain JSON values, and its weights.
+      The architecture as plain JSON values, and the weights.
 
     Raises:
-      DamagedPolicyError: if the file has another form, or is larger than the limits of this module.
-      Exception: of any kind that `zipfile`, `json` or `h5py` raise for damaged bytes.
+      DamagedPolicyError: if the file has another form, or exceeds the limits of this module.
+      Exception: any exception that `zipfile`, `json` or `h5py` raise for damaged bytes.
     """
     if os.path.getsize(path) > MAX_BYTES:
         raise DamagedPolicyError(f"it is larger than {MAX_BYTES} bytes")
@@ -60,15 +60,15 @@ def read(path: str) -> PolicyFile:
         # Stored members cannot be larger than the file: no zip bombs.
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise DamagedPolicyError("its members must be stored, not compressed")
-        _parsed(archive, METADATA)  # must be JSON; nothing depends on its content
+        _parsed(archive, METADATA)  # must be valid JSON, but its content is not used
         return PolicyFile(_parsed(archive, CONFIG), _arrays(archive.read(WEIGHTS)))
 
 
 def write_weights(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as a weights file of Keras 2, which holds nothing else.
+    """Write arrays as a weights file of Keras 2 without other content.
 
     Args:
-      path: a new file, whose name ends in `.weights.h5`.
+      path: path of a new file whose name ends in `.weights.h5`.
       arrays: as in `PolicyFile`.
     """
     with h5py.File(path, "w") as file:
@@ -91,7 +91,7 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(io.BytesIO(content), "r") as file:
         datasets = dict(_datasets(file))
-        # Two paths may lead to the same bytes: the sum is bounded too.
+        # Two paths may lead to the same bytes, so the sum is bounded too.
         if sum(dataset.nbytes for dataset in datasets.values()) > len(content):
             raise DamagedPolicyError("its weights claim more bytes than there are")
         for path, dataset in datasets.items():
@@ -103,7 +103,7 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """The arrays of an HDF5 file by path; their headers are validated, their content is not read yet."""
+    """Yield the arrays of an HDF5 file by path; headers are validated, content is not read yet."""
     pending = [("", file, 0)]
     seen = 0
     while pending:
@@ -115,7 +115,7 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
             if seen > MAX_GROUPS:
                 raise DamagedPolicyError(f"its weights have more than {MAX_GROUPS} groups")
             path = f"{prefix}{name}"
-            # Soft and external links could name other places, or other files.
+            # Soft and external links could refer to other locations or other files.
             if not _NAME.fullmatch(name) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise DamagedPolicyError(f"its weights hold a link or a name that is not allowed: {name[:80]!r}")
             child = group[name]
@@ -129,7 +129,7 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _raise_if_not_plain(path: str, dataset: Any) -> None:
-    """Refuses arrays that are not numbers stored in the file itself, one after another."""
+    """Raise for arrays other than numbers stored contiguously in the file itself."""
     plain_layouts = (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
     if dataset.external is not None or dataset.id.get_create_plist().get_layout() not in plain_layouts:
         raise DamagedPolicyError(f"its weights {path!r} are stored in chunks, in another file or virtually")

@@ -1,4 +1,4 @@
-"""The learned policy as a file, and back as parts of a network of one's own."""
+"""Saving and loading of learned policies."""
 
 import os
 import tempfile
@@ -18,20 +18,20 @@ _COMPILED = ("optimizer", "metrics", "compiled_loss", "compiled_metrics", "loss"
 
 
 class TrainedPolicy(NamedTuple):
-    """What a run has learned."""
+    """Learned policy of a run."""
 
-    scorer: tf.keras.Model  # with the weights that validation users liked best
+    scorer: tf.keras.Model  # weights with the best validation reward
     recommender_ctor: Callable[[Config], Any]  # for `create_interest_evolution_simulation_network`; any num_users
 
 
 def save(folder: str, recommender: Any) -> None:
-    """Writes policy.keras, whole, where the recommender has a scorer that Keras can save.
+    """Write policy.keras atomically, if the recommender has a scorer that Keras can save.
 
-    A warning names a scorer that cannot be saved, and one that `load_policy` would refuse, with the remedy.
+    A scorer that cannot be saved, or that `load_policy` would reject, causes a warning with the remedy.
 
     Args:
-      folder: the run folder.
-      recommender: the scorer is its `model`.
+      folder: path of the run folder.
+      recommender: the recommender whose scorer, its `model`, is saved.
     """
     model = getattr(recommender, "model", None)
     if not isinstance(model, tf.keras.Model):
@@ -40,7 +40,7 @@ def save(folder: str, recommender: Any) -> None:
         path = os.path.join(elsewhere, layout.POLICY)
         try:
             model.save(path)
-        except (NotImplementedError, TypeError, ValueError) as error:  # a user's own, without `get_config` for one
+        except (NotImplementedError, TypeError, ValueError) as error:  # user-defined, without `get_config`
             warnings.warn(
                 f"{layout.POLICY} is left out: {type(model).__name__} cannot be saved ({_one_line(error)})",
                 stacklevel=2,
@@ -54,7 +54,7 @@ def save(folder: str, recommender: Any) -> None:
 
 
 def _reason_not_to_load(path: str, model: tf.keras.Model) -> Optional[str]:
-    """The reason why `load_policy` would refuse a saved model, with the remedy; None if it would not."""
+    """Return why `load_policy` would reject a saved model, with the remedy; None if the model can be loaded."""
     classes = {tf.keras.utils.get_registered_name(type(part)): type(part) for part in (model, *model.submodules)}
     registered = {name: part for name, part in classes.items() if tf.keras.utils.get_registered_object(name) is part}
     try:
@@ -82,31 +82,31 @@ def load_policy(
     custom_objects: Optional[Mapping[str, Any]] = None,
     **options: Any,
 ) -> TrainedPolicy:
-    """Reads the policy that a run has learned, for a network of the user's own.
+    """Load the learned policy of a run, for use in another network.
 
-    The network needs as many documents, and a history as long, as that of the run; users, topics, slates and dynamics
-    may be others:
+    The number of documents and the length of the history must equal those of the run; users, topics, slates and
+    dynamics may differ:
 
         policy = recsys_po_rl.load_policy("runs/20310203-040506")
         network = create_interest_evolution_simulation_network(recommender_ctor=policy.recommender_ctor, ...)
 
-    The file may come from elsewhere: nothing that it names is imported, resolved or executed. Its architecture is
-    rebuilt from this project's scorers, Keras layers of a fixed list, and the classes in `custom_objects`; weights are
-    read as arrays.
+    Files from untrusted sources are safe: names in the file are never imported, resolved or executed. The architecture
+    is rebuilt from this project's scorers, a fixed list of Keras layers, and the classes in `custom_objects`; weights
+    are read as arrays.
 
     Args:
-      folder: the run folder; that of one seed, if the run has several.
-      recommender_ctor: a recommender that takes a scorer's constructor as `model_ctor`.
-      custom_objects: the user's own classes and activations that the file may name, by the name under which they are
-        registered with Keras, such as {"my_package>MyScorer": MyScorer}.
+      folder: path of the run folder; the folder of one seed if the run has several seeds.
+      recommender_ctor: constructor of a recommender that takes a scorer's constructor as `model_ctor`.
+      custom_objects: user-defined classes and activations in the file, by the name under which they are registered with
+        Keras, such as {"my_package>MyScorer": MyScorer}.
       **options: passed to the recommender, such as greedy.
 
     Returns:
-      The scorer, and a constructor of recommenders that each have a copy of it.
+      The scorer, and a constructor of recommenders, each with its own copy of the scorer.
 
     Raises:
-      InvalidInputError: if there is no such folder, or no policy in it, or it names a class that is neither
-        allowed nor given, or it is damaged or was never a policy; one line.
+      InvalidInputError: one line, if the folder or its policy does not exist, the file is damaged or not a policy file,
+        or names a class that is neither allowed nor given.
       InvalidTypeError: if an argument has the wrong type.
     """
     path = _path_of(folder)
@@ -160,7 +160,7 @@ def _read(path: str, given: Mapping[str, Any]) -> Any:
             rebuilding.recipe_of(content.config, given), sum(array.size for array in content.arrays.values())
         )
         _set_weights(model, content)
-    except Exception as error:  # a hostile file may lead zipfile, h5py and constructors to an exception of any kind
+    except Exception as error:  # for a malicious file zipfile, h5py and constructors may raise any exception
         raise validation.InvalidInputError(
             f"load_policy: {path!r} is no policy that can be read: {_one_line(error)}"
         ) from error
@@ -168,7 +168,7 @@ def _read(path: str, given: Mapping[str, Any]) -> Any:
 
 
 def _set_weights(model: tf.keras.Model, content: policy_archive.PolicyFile) -> None:
-    """Sets all weights of a model by Keras's own rules, from a new file that holds plain arrays alone."""
+    """Set all weights of a model by Keras's own rules, from a new file that contains only plain arrays."""
     if _num_model_arrays(content) != len(model.variables):
         raise policy_archive.DamagedPolicyError(
             f"it holds {_num_model_arrays(content)} weights, its architecture has {len(model.variables)}"
@@ -180,7 +180,7 @@ def _set_weights(model: tf.keras.Model, content: policy_archive.PolicyFile) -> N
 
 
 def _num_model_arrays(content: policy_archive.PolicyFile) -> int:
-    """Arrays of the model itself; a compiled one has others beside."""
+    """Return the number of arrays of the model itself, without those of a compiled model's optimizer."""
     return sum(name.split("/")[0] not in _COMPILED for name in content.arrays)
 
 

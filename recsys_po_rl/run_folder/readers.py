@@ -1,6 +1,6 @@
-"""Readers of JSON, CSV and npz files: one for each format, with limits; nothing in a file is executed or unpickled.
+"""Readers of JSON, CSV and npz files, one per format, with size limits; file content is never executed or unpickled.
 
-A file is whole and within the limits, or one line says what is wrong with it, as `validation.InvalidInputError`.
+A file that is damaged or exceeds a limit raises `validation.InvalidInputError` with a one-line message.
 """
 
 import csv
@@ -19,32 +19,32 @@ from recsys_po_rl.common import regular_files, validation
 
 MAX_JSON_BYTES = 64 << 20  # portrait.json of a large study has about one MiB
 MAX_JSON_DEPTH = 40  # evaluation.json has eight levels
-MAX_JSON_DIGITS = 30  # of an integer; 64 bits have twenty
-MAX_JSON_NUMBER = 1e60  # magnitude; sums of fourth powers are finite
+MAX_JSON_DIGITS = 30  # digits of an integer; 64-bit integers have at most twenty
+MAX_JSON_NUMBER = 1e60  # magnitude; sums of fourth powers stay finite
 MAX_TABLE_BYTES = 1 << 30  # a million training steps have about 200 MiB
-MAX_CELL = 10_000  # characters of a cell; an alarm's message has about a hundred
+MAX_CELL = 10_000  # characters of a cell; the message of an alarm has about a hundred
 MAX_STEP_DIGITS = 18  # steps fit into 64 bits
-MAX_ARRAYS_BYTES = 1 << 30  # as stored, and unpacked for each array: ten policies and ten million users have 400 MiB
+MAX_ARRAYS_BYTES = 1 << 30  # stored, and unpacked for each array: ten policies and ten million users have 400 MiB
 MAX_HEADER = 10_000  # characters of an array's header, as in NumPy
 
 
 def json_object(path: str) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Read a JSON object.
 
     Args:
-      path: the file.
+      path: path of the file.
 
     Returns:
-      Its content: every number is finite and at most `MAX_JSON_NUMBER`, every key stands once in its object.
+      Its content: all numbers are finite and at most `MAX_JSON_NUMBER`, keys are unique in their object.
 
     Raises:
-      FileNotFoundError: if nothing is there.
-      InvalidInputError: one line, if it is no such file.
+      FileNotFoundError: if the file does not exist.
+      InvalidInputError: one line, if the file is not a valid JSON object within the limits.
     """
     name = os.path.basename(path)
     content = regular_files.content(path, MAX_JSON_BYTES)
     try:
-        found = json.loads(
+        parsed = json.loads(
             content.decode(),
             parse_int=_integer,
             parse_float=_float,
@@ -58,35 +58,35 @@ def json_object(path: str) -> dict[str, Any]:
     except ValueError as error:
         why = "" if isinstance(error, _ContentError) else ", perhaps it was cut off"
         raise validation.InvalidInputError(f"{name} is no JSON{why}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise validation.InvalidInputError(f"{name} is not what this project writes: no object on the top")
-    if _nests_deeper(found, MAX_JSON_DEPTH):
+    if _nests_deeper(parsed, MAX_JSON_DEPTH):
         raise validation.InvalidInputError(f"{name} is no JSON that this project writes: it nests too deep")
-    return found
+    return parsed
 
 
 class Table(NamedTuple):
-    """A CSV file."""
+    """Content of a CSV file."""
 
     columns: list[str]  # the header's cells
-    rows: list[dict[str, str]]  # those with as many cells as the header
-    ends: list[int]  # by row: bytes of the file up to its end
-    num_intact: int  # rows before the first line that is no row
-    problems: list[str]  # a line for each kind of damage; a last line without its end is none
+    rows: list[dict[str, str]]  # rows with as many cells as the header
+    ends: list[int]  # by row: offset in bytes of its end
+    num_intact: int  # rows before the first invalid line
+    problems: list[str]  # a line for each kind of damage; an unterminated last line does not count
 
 
 def table(path: str) -> Table:
-    """Reads a CSV file with a header; lines that are no rows are passed over.
+    """Read a CSV file with a header; invalid lines are skipped.
 
     Args:
-      path: the file.
+      path: path of the file.
 
     Returns:
-      Its rows up to the first byte that is no text, or the first cell with more than `MAX_CELL` characters.
+      Rows up to the first byte that is not text, or the first cell of more than `MAX_CELL` characters.
 
     Raises:
-      FileNotFoundError: if nothing is there.
-      InvalidInputError: one line, if it is no regular file, or too large.
+      FileNotFoundError: if the file does not exist.
+      InvalidInputError: one line, if the file is not a regular file, or is too large.
     """
     name = os.path.basename(path)
     content = regular_files.content(path, MAX_TABLE_BYTES)
@@ -127,33 +127,33 @@ def table(path: str) -> Table:
 
 
 def step_in(row: dict[str, str]) -> Optional[int]:
-    """Returns the cell `step` of a row of a table, None if it is no integer of at most `MAX_STEP_DIGITS` digits."""
+    """Return the cell `step` of a row, None if it is not an integer of at most `MAX_STEP_DIGITS` digits."""
     cell = row.get("step", "")
     return int(cell) if cell.isascii() and cell.isdecimal() and len(cell) <= MAX_STEP_DIGITS else None
 
 
 def arrays(path: str, names: Sequence[str]) -> list[np.ndarray]:
-    """Reads arrays out of an npz file, without objects.
+    """Read arrays from an npz file; object arrays are not allowed.
 
     Args:
-      path: the file.
-      names: of the arrays; others in the file are not looked at.
+      path: path of the file.
+      names: names of the arrays to read; others are ignored.
 
     Returns:
-      The arrays, in the order of the names.
+      The arrays, in the order of `names`.
 
     Raises:
-      FileNotFoundError: if nothing is there.
-      InvalidInputError: one line, if it is no such file, or an array is larger than `MAX_ARRAYS_BYTES`, or has
-        fewer or more values than its header says.
+      FileNotFoundError: if the file does not exist.
+      InvalidInputError: one line, if the file is not a valid npz file, or an array is larger than `MAX_ARRAYS_BYTES`,
+        or the number of values differs from the array's header.
     """
     content = regular_files.content(path, MAX_ARRAYS_BYTES)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python's parser, about a damaged header
+            warnings.simplefilter("ignore")  # Python's parser warns about a damaged header
             return [_array(archive, f"{name}.npy") for name in names]
-    # zipfile, zlib and NumPy's reader of headers (which parses Python's syntax) raise a dozen kinds of errors for
-    # damaged bytes: BadZipFile, zlib.error, struct.error, RuntimeError, SyntaxError, TokenError, MemoryError, ...
+    # For damaged bytes zipfile, zlib and NumPy's header reader (which parses Python syntax) raise a dozen kinds of
+    # errors: BadZipFile, zlib.error, struct.error, RuntimeError, SyntaxError, TokenError, MemoryError, ...
     except Exception as error:
         why = validation.cut(" ".join(str(error).split()) or type(error).__name__)
         raise validation.InvalidInputError(
@@ -162,11 +162,11 @@ def arrays(path: str, names: Sequence[str]) -> list[np.ndarray]:
 
 
 class _ContentError(ValueError):
-    """A value in a file is not one that this project writes."""
+    """A value in a file cannot have been written by this project."""
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MAX_JSON_DIGITS:  # before it is made a number: that takes the square of its length
+    if len(digits) > MAX_JSON_DIGITS:  # checked before conversion, whose cost is quadratic in the length
         raise _ContentError(f"the number {validation.cut(digits, 20)} has {len(digits)} digits")
     return int(digits)
 
@@ -183,29 +183,33 @@ def _no_constant(text: str) -> float:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise _ContentError(f"the key {validation.shown(twice)} stands twice")
-    return found
+    return unique
 
 
 def _nests_deeper(content: Any, depth: int) -> bool:
-    """Goes down level by level, without recursion."""
+    """Return whether a value is nested more deeply than a limit, without recursion."""
     level = [content]
     for _ in range(depth):
         containers = [item for item in level if isinstance(item, (dict, list))]
-        level = [inner for of in containers for inner in (of.values() if isinstance(of, dict) else of)]
+        level = [
+            inner
+            for container in containers
+            for inner in (container.values() if isinstance(container, dict) else container)
+        ]
     return any(isinstance(item, (dict, list)) for item in level)
 
 
 class _Lines:
-    """Iterates over the whole lines of a file as text, and knows where the last one ends."""
+    """Iterator over the whole lines of a file as text, which records the end of the last line."""
 
     def __init__(self, content: bytes) -> None:
-        self.end = 0  # bytes up to the end of the last line that was given
-        self.number = 0  # its number, from 1
+        self.end = 0  # offset in bytes of the end of the last line returned
+        self.number = 0  # number of the last line returned, from 1
         self._content = content
 
     def __iter__(self) -> Iterator[str]:

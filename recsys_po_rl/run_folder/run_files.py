@@ -1,4 +1,4 @@
-"""What a run folder holds, read for people: whatever is missing or broken is said, not raised."""
+"""Content of a run folder, read for reports: missing or damaged files are recorded as problems instead of raising."""
 
 import dataclasses
 import os
@@ -18,15 +18,15 @@ _SEED_FOLDER = re.compile(r"seed_(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """The content of a run folder; None or empty where a file is missing.
+    """Content of a run folder; None or empty for missing files.
 
     Attributes:
-      folder: its path.
-      config: what was bound, by name.
+      folder: path of the folder.
+      config: bindings, by name.
       environment, evaluation, portrait, timings: content of the JSON files.
-      metrics, validation, alarms: rows of the tables, those of all seeds.
+      metrics, validation, alarms: rows of the tables, over all seeds.
       problems: a line for each file that cannot be read.
-      seeds: folders of the single seeds, in their order, where there are several.
+      seeds: contents of the folders of single seeds, in order, if the run has several seeds.
     """
 
     folder: str
@@ -48,37 +48,37 @@ class RunFiles:
 
     @property
     def evaluation_problem(self) -> Optional[str]:
-        """Why the run's own evaluation.json cannot be read; None if it can, or is missing."""
+        """Reason why the run's own evaluation.json cannot be read; None if it is valid or missing."""
         return next((line for line in self.problems if line.startswith(layout.EVALUATION)), None)
 
     @property
     def parts(self) -> Sequence["RunFiles"]:
-        """The folders of single seeds: this one, if there is only one seed."""
+        """Contents of the folders of single seeds, or this folder if there is only one seed."""
         return self.seeds or [self]
 
     def bound(self, parameter: str) -> Optional[str]:
-        """What a parameter of `recsys_po_rl.experiment` is bound to, as text; None if it is not bound."""
+        """Return the text bound to a parameter of `recsys_po_rl.experiment`; None if it is not bound."""
         return (self.config or {}).get(f"recsys_po_rl.experiment.{parameter}")
 
 
 class Curve(NamedTuple):
-    """A column of a table over the training steps."""
+    """Column of a table over the training steps."""
 
     steps: list[float]
-    mean: list[Optional[float]]  # over the seeds that have the step
-    low: list[Optional[float]]  # smallest and largest of them
+    mean: list[Optional[float]]  # over the seeds with a value at the step
+    low: list[Optional[float]]  # smallest and largest value of these seeds
     high: list[Optional[float]]
     num_seeds: int
 
 
 def read(folder: str) -> RunFiles:
-    """Reads a run folder, also one of several seeds, and one of a run that is not finished.
+    """Read a run folder, of one or several seeds, of a finished or unfinished run.
 
     Args:
-      folder: its path.
+      folder: path of the folder.
 
     Raises:
-      validation_lib.InvalidInputError: if it is not a folder, or holds no run.
+      validation_lib.InvalidInputError: if the path is not a folder, or the folder does not contain a run.
     """
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise validation_lib.InvalidTypeError(f"a run folder must be a path, got {folder!r}")
@@ -116,14 +116,14 @@ def _read_one(folder: str) -> RunFiles:
 
 
 def curve(rows: Sequence[Row], column: str) -> Optional[Curve]:
-    """A column by training step, over the seeds.
+    """Return a column of a table by training step, over the seeds.
 
     Args:
-      rows: of a table with the columns seed and step.
-      column: which one; cells that are no finite number count as missing.
+      rows: rows of a table with the columns seed and step.
+      column: name of the column; cells that are not finite numbers count as missing.
 
     Returns:
-      The curve, None if no row has a number there.
+      The curve, None if the column has no finite number.
     """
     by_step: dict[float, list[float]] = {}
     seeds = set()
@@ -138,20 +138,20 @@ def curve(rows: Sequence[Row], column: str) -> Optional[Curve]:
     if not seeds:
         return None
     steps = sorted(by_step)
-    found = [by_step[step] for step in steps]
+    values_by_step = [by_step[step] for step in steps]
     return Curve(
         steps,
-        [sum(values) / len(values) if values else None for values in found],
-        [min(values, default=None) for values in found],
-        [max(values, default=None) for values in found],
+        [sum(values) / len(values) if values else None for values in values_by_step],
+        [min(values, default=None) for values in values_by_step],
+        [max(values, default=None) for values in values_by_step],
         len(seeds),
     )
 
 
 def _seed_folders(folder: str) -> list[str]:
-    found = [match for name in os.listdir(folder) if (match := _SEED_FOLDER.fullmatch(name))]
-    there = [match for match in found if os.path.isdir(os.path.join(folder, match.group()))]
-    return [match.group() for match in sorted(there, key=lambda match: (len(match.group(1)), match.group(1)))]
+    matches = [match for name in os.listdir(folder) if (match := _SEED_FOLDER.fullmatch(name))]
+    folders = [match for match in matches if os.path.isdir(os.path.join(folder, match.group()))]
+    return [match.group() for match in sorted(folders, key=lambda match: (len(match.group(1)), match.group(1)))]
 
 
 def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any]]:
@@ -182,7 +182,7 @@ def _config(folder: str, problems: list[str]) -> Optional[dict[str, str]]:
 
 
 def _rows(folder: str, name: str, problems: list[str]) -> list[dict[str, str]]:
-    """Whole rows: a last line without its end does not count, and lines of another length are left out."""
+    """Return the whole rows of a table: unterminated last lines and lines of another length are omitted."""
     try:
         table = readers.table(os.path.join(folder, name))
     except FileNotFoundError:
@@ -195,6 +195,6 @@ def _rows(folder: str, name: str, problems: list[str]) -> list[dict[str, str]]:
 
 
 def _problem(folder: str, name: str, error: validation_lib.InvalidInputError) -> str:
-    """A message that names a file by its path, with the name alone: where the folder is stands elsewhere."""
+    """Return an error message with a file's path replaced by its name, because reports show the folder elsewhere."""
     shown = validation_lib.shown(os.path.join(folder, name), validation_lib.MAX_PATH_SHOWN)
     return str(error).replace(shown, name)

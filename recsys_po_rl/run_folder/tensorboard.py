@@ -19,28 +19,28 @@ HyperParameter = Union[bool, int, float, str]
 
 
 class EventWriter:
-    """Writes events into `tensorboard/` of a run folder; each call's are visible at once."""
+    """Writer of events into `tensorboard/` of a run folder; each call flushes."""
 
     def __init__(self, folder: str, after_step: int = 0) -> None:
-        """Opens a new events file; those of an earlier part of the run stay.
+        """Open a new events file; files of earlier parts of the run are kept.
 
         Args:
-          folder: the run folder.
-          after_step: the step that the run goes on from. What was written of later steps is cut off, so that no step is
-            there twice; at 0 everything is.
+          folder: path of the run folder.
+          after_step: the step from which the run continues. Events of later steps are removed, so that no step occurs
+            twice; with 0 all events are removed.
         """
         path = layout.make_subfolder(folder, FOLDER)
         cut(path, after_step)
         self._writer = tf.summary.create_file_writer(path)
 
     def hyperparameters(self, of_run: Mapping[str, HyperParameter]) -> None:
-        """Writes what a run was made with, for TensorBoard's table of runs; once per run."""
+        """Write the hyperparameters of the run, for TensorBoard's HParams table; once per run."""
         with self._writer.as_default():
             hparams_api.hparams(dict(of_run))
         self._writer.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers of a step by their names, such as train/reward; those that are not finite are left out."""
+        """Write scalars of a step by name, such as train/reward; numbers that are not finite are omitted."""
         with self._writer.as_default(step):
             for name, value in values.items():
                 if math.isfinite(value):
@@ -48,24 +48,24 @@ class EventWriter:
         self._writer.flush()
 
     def text(self, step: int, name: str, content: str) -> None:
-        """Writes a text of a step; TensorBoard reads it as Markdown."""
+        """Write a text of a step, which TensorBoard renders as Markdown."""
         with self._writer.as_default(step):
             tf.summary.text(name, content)
         self._writer.flush()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._writer.close()
 
 
 def cut(path: str, last_step: int) -> None:
-    """Takes what was written of steps after `last_step` out of the events files of a folder; at 0 all files go.
+    """Remove events after `last_step` from the events files of a folder; with 0 remove all files.
 
-    Each file is replaced whole. Half a record at the end of one, left by a run that was killed, goes too.
+    Each file is replaced atomically. A partial record at the end of a file, left by a killed run, is removed too.
 
     Args:
-      path: the folder of the files.
-      last_step: the last step that stays.
+      path: path of the folder of the files.
+      last_step: last step to keep.
     """
     for name in sorted(os.listdir(path)):
         if ".tfevents." not in name or not os.path.isfile(os.path.join(path, name)):
@@ -92,6 +92,6 @@ def _keep(file: str, last_step: int) -> None:
 
 
 def _records(file: str) -> Iterator[bytes]:
-    """The whole records of a file, up to the first that is broken."""
+    """Yield the whole records of a file, up to the first damaged record."""
     with contextlib.suppress(tf.errors.DataLossError):
         yield from tf.data.TFRecordDataset(file).as_numpy_iterator()

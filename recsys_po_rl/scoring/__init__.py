@@ -1,4 +1,4 @@
-"""Keras scorers: histories in, scores of all documents out. They know nothing of RecSim NG."""
+"""Keras scorers: models from consumption histories to scores of all documents, independent of RecSim NG."""
 
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.base import HistoryScorer

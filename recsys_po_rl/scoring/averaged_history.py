@@ -1,4 +1,4 @@
-"""A scorer of exponential averages over everything a user ever clicked, at several rates."""
+"""Scorer of exponential averages over all clicks of a user, at several rates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -11,22 +11,22 @@ from recsys_po_rl.scoring.base import build_tables
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
 
-DECAYS = (0.5, 0.8, 0.95)  # share of an average that a further click leaves; memory of 2, 5 and 20 clicks
-TIME_OFFSET = 1.0  # subtracted from consumed times: half the default length, so that averages are centred
+DECAYS = (0.5, 0.8, 0.95)  # weight of an average after one more click; memory of 2, 5 and 20 clicks
+TIME_OFFSET = 1.0  # subtracted from consumed times: half the default document length, so that averages are centred
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class AveragedHistoryModel(DotProductScorer):
-    """Scores documents from averages of all clicks so far.
+    """Scorer of exponential averages over all clicks so far.
 
     With x_k = [Q[id_k], time_k - 1] of click k and the decays r,
 
         a_r <- r a_r + (1 - r) x_k,   f = [a_r for all r, log(1 + clicks)],
         e = W2 leaky_relu(W1 f + b1) + b2,   score[d] = <e, P[d]> + bias[d].
 
-    Inputs, output and errors: see `HistoryScorer`. It carries its averages from step to step, so a recommender's scores
-    look back over the whole episode; called with histories, it averages over those. Null slots do not count.
+    Inputs, output and errors: see `HistoryScorer`. The averages are carried from step to step, so a recommender's
+    scores depend on the whole episode; called with histories, the model averages over those. Null slots are ignored.
 
     State: averages, compute dtype [B, number of decays, E + 1]; clicks, compute dtype [B].
     """
@@ -44,16 +44,16 @@ class AveragedHistoryModel(DotProductScorer):
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Makes the model; weights come with `build` or the first call.
+        """Create the model; weights come with `build` or the first call.
 
         Args:
-          num_users: U; any number of rows can be scored.
+          num_users: U; the batch may have any number of rows.
           num_docs: D.
           doc_embed_dim: E.
           history_length: H.
-          decays: one for each average, at least 0 and below 1.
+          decays: decay rate of each average, at least 0 and below 1.
           proposal_stddev: standard deviation of the initial table P (truncated at twice that).
-          name: name of the model; by default the class's, with a number from the second one on.
+          name: name of the model; default: the class name, with a number from the second instance on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
@@ -66,13 +66,13 @@ class AveragedHistoryModel(DotProductScorer):
             raise validation.InvalidInputError(f"AveragedHistoryModel: decays must be below 1, got {list(decays)}")
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.decays = tuple(checked)
-        policy = self.dtype_policy  # sublayers would take the global one
+        policy = self.dtype_policy  # sublayers would take the global policy
         self._hidden = tf.keras.layers.Dense(HIDDEN_UNITS, dtype=policy, name="hidden")
         self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, dtype=policy, name="user_embedding")
         self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
 
     def build_layers(self) -> None:
-        """Makes the weights."""
+        """Create the weights."""
         build_tables(self._doc_embedding, self._doc_prop_embedding)
         features = len(self.decays) * (self.doc_embed_dim + 1) + 1
         self._hidden.build((None, features))
@@ -80,7 +80,7 @@ class AveragedHistoryModel(DotProductScorer):
         self._doc_bias.build((None, self.num_docs))
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-        """Scores of all documents from the clicks in the histories."""
+        """Return the scores of all documents from the clicks in the histories."""
         del training
         clicked = tf.cast(doc_ids > 0, self.compute_dtype)
         later_clicks = tf.cumsum(clicked, axis=1, exclusive=True, reverse=True)
@@ -93,14 +93,14 @@ class AveragedHistoryModel(DotProductScorer):
         return tf.concat([self._doc_embedding(doc_ids), times[..., tf.newaxis] - TIME_OFFSET], axis=-1)
 
     def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
-        """Zeros; see the class for the fields."""
+        """Return a zero state; see the class for the fields."""
         return {
             "averages": tf.zeros((num_rows, len(self.decays), self.doc_embed_dim + 1), self.compute_dtype),
             "clicks": tf.zeros((num_rows,), self.compute_dtype),
         }
 
     def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Averages with the new click counted in."""
+        """Return the averages after a click."""
         decays = tf.constant(self.decays, self.compute_dtype)[:, tf.newaxis]
         features = self._click_features(doc_ids, times)[:, tf.newaxis]
         return {
@@ -109,7 +109,7 @@ class AveragedHistoryModel(DotProductScorer):
         }
 
     def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Scores of all documents from the averages."""
+        """Return the scores of all documents from the averages."""
         size = len(self.decays) * (self.doc_embed_dim + 1)
         averages = tf.reshape(state["averages"], (-1, size))
         features = tf.concat([averages, tf.math.log1p(state["clicks"])[:, tf.newaxis]], axis=1)
@@ -117,5 +117,5 @@ class AveragedHistoryModel(DotProductScorer):
         return self.read_out(self._user_embedding(hidden))
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {**super().get_config(), "decays": list(self.decays)}

@@ -1,4 +1,4 @@
-"""What every scorer shares: sizes, forms of input, checks, configuration."""
+"""Contract of scorers: sizes, forms of input, validation, configuration."""
 
 import functools
 import inspect
@@ -16,20 +16,20 @@ C_TIME_HISTORY = "c_time_history"
 
 
 class HistoryScorer(tf.keras.Model):
-    """Base of Keras models that score every document for every user from what the user consumed last.
+    """Base of Keras models that score every document for every user from the user's consumption history.
 
     Inputs (two tensors, a pair, or a dict with the argument names as keys), rows independent, any number of rows B:
-      doc_id_history: integer [B, H], consumed ids 1..D, oldest first, 0 where nothing was consumed (yet).
+      doc_id_history: integer [B, H], consumed ids 1..D, oldest first, 0 for null documents (nothing consumed).
       c_time_history: float [B, H], consumed times, finite, in the unit of the documents' length.
     Output: scores, compute dtype [B, D], unbounded; column d-1 belongs to document d.
 
-    A row with an id outside 0..D or a time that is not finite raises an error; under XLA, where no operation can raise,
-    its scores are NaN, and other rows stay as they are.
+    An id outside 0..D or a time that is not finite raises an error. Under XLA, where no operation can raise, the scores
+    of that row are NaN, and other rows are unaffected.
 
-    A subclass makes its layers in the constructor, builds them in `build_layers` and scores in `score_histories`. One
-    that remembers more than the last H documents has `carries_state = True` and defines `initial_state`, `read_click`
-    and `score_state`; its recommender then carries that state from step to step. For up to H clicks, scores from the
-    state must equal scores from the histories.
+    A subclass creates its layers in the constructor, builds them in `build_layers` and computes scores in
+    `score_histories`. A scorer that remembers more than the last H documents sets `carries_state = True` and defines
+    `initial_state`, `read_click` and `score_state`; its recommender carries that state from step to step. For up to H
+    clicks, scores from the state must equal scores from the histories.
     """
 
     carries_state = False
@@ -43,18 +43,18 @@ class HistoryScorer(tf.keras.Model):
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Makes the scorer; weights come with `build` or the first call.
+        """Create the scorer; weights come with `build` or the first call.
 
         Args:
-          num_users: U, users of the simulation; kept for the configuration, any number of rows can be scored.
+          num_users: U, users of the simulation; only kept for the configuration, the batch may have any number of rows.
           num_docs: D.
           doc_embed_dim: E.
           history_length: H.
-          name: name of the model; by default the class's, with a number from the second one on.
+          name: name of the model; default: the class name, with a number from the second instance on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          InvalidInputError: if a size is no integer of at least 1.
+          InvalidInputError: if a size is not an integer of at least 1.
         """
         owner = type(self).__name__
         sizes = {
@@ -67,22 +67,22 @@ class HistoryScorer(tf.keras.Model):
         super().__init__(name=name or _unique_name(owner), **kwargs)
         for key, size in checked.items():
             setattr(self, key, size)
-        # Of either input: Keras checks the first argument of a call against it, `_inputs` checks both.
+        # For either input: Keras checks the first argument of a call against `input_spec`, `_inputs` checks both.
         self.input_spec = tf.keras.layers.InputSpec(ndim=2, axes={-1: self.history_length})
 
     @property
     def nan_times_give_nan(self) -> bool:
-        """Whether a row with times that are NaN always gets NaN for all its scores, whatever its ids."""
+        """Return whether NaN times always make all scores of their row NaN, whatever the ids of the row."""
         return False
 
-    # For subclasses.
+    # Methods for subclasses.
 
     def build_layers(self) -> None:
-        """Makes the weights of all layers; they depend on the constructor's arguments alone."""
+        """Create the weights of all layers; weights depend only on the constructor's arguments."""
         raise NotImplementedError(f"{type(self).__name__} does not define build_layers")
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-        """Scores of all documents.
+        """Return the scores of all documents.
 
         Args:
           doc_ids: integer [B, H], between 0 and D.
@@ -95,11 +95,11 @@ class HistoryScorer(tf.keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not define score_histories")
 
     def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
-        """The state of users who consumed nothing yet: tensors [num_rows, ...] by name, for scorers that carry one."""
+        """Return the state before any click: tensors [num_rows, ...] by name; for scorers that carry a state."""
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
     def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The state after each row has consumed a document, for scorers that carry a state.
+        """Return the state after each row has consumed a document; for scorers that carry a state.
 
         Args:
           state: as `initial_state` returns it.
@@ -109,21 +109,21 @@ class HistoryScorer(tf.keras.Model):
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
     def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Scores of all documents from the state, compute dtype [B, D]."""
+        """Return the scores of all documents from the state, compute dtype [B, D]."""
         raise NotImplementedError(f"{type(self).__name__} carries no state")
 
-    # For recommenders.
+    # Methods for recommenders.
 
     def next_state(
         self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor, clicked: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """The state after a response, for scorers that carry one.
+        """Return the state after a response; for scorers that carry a state.
 
         Args:
           state: as `initial_state` returns it.
-          doc_ids: integer [B], documents consumed, 1 to D; anything where nothing was.
-          times: float [B], their consumed times; anything where nothing was consumed.
-          clicked: bool [B], whether something was consumed; other rows stay as they are.
+          doc_ids: integer [B], consumed documents, 1 to D; arbitrary in rows without a click.
+          times: float [B], consumed times; arbitrary in rows without a click.
+          clicked: bool [B], whether a document was consumed; other rows stay unchanged.
 
         Raises:
           tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA the row's state becomes NaN).
@@ -144,16 +144,16 @@ class HistoryScorer(tf.keras.Model):
 
         return {key: chosen(read[key], before) for key, before in state.items()}
 
-    # Keras.
+    # Keras interface.
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weights.
+        """Create the weights.
 
         Args:
-          input_shape: shape or shapes of the inputs; only rank and last axis are checked.
+          input_shape: shape or shapes of the inputs; only rank and last axis are validated.
 
         Raises:
-          ValueError: if there is no shape, or one is not (batch, H).
+          ValueError: if no shape is given, or a shape is not (batch, H).
         """
         shapes = _shapes(input_shape)
         if len(shapes) > 2:
@@ -164,13 +164,14 @@ class HistoryScorer(tf.keras.Model):
         if self.built:
             return
         self.build_layers()
-        # Not `Model.build`, which would call the model: this marks it as built and keeps the shape for saved files.
+        # Not `Model.build`, which would call the model: `Layer.build` marks it as built and keeps the shape for saved
+        # files.
         tf.keras.layers.Layer.build(self, (None, self.history_length))
 
     def __call__(self, doc_id_history: Any, c_time_history: Any = None, *args: Any, **kwargs: Any) -> tf.Tensor:
-        """Scores all documents; arguments and errors are those of `call`.
+        """Score all documents; see `call` for arguments and errors.
 
-        Whatever form the inputs have, Keras sees two tensors, and wrong ones before it makes any weight.
+        For any form of the inputs, Keras receives two tensors, and invalid inputs raise before Keras creates a weight.
         """
         doc_ids, times = self._inputs(doc_id_history, c_time_history)
         return super().__call__(doc_ids, times, *args, **kwargs)
@@ -182,39 +183,39 @@ class HistoryScorer(tf.keras.Model):
         training: Optional[bool] = None,
         mask: Any = None,
     ) -> tf.Tensor:
-        """Scores all documents; see the class for inputs and output.
+        """Score all documents; see the class for inputs and output.
 
         Args:
           doc_id_history: integer [B, H], or both inputs as a pair or dict.
-          c_time_history: float [B, H], unless given with the ids.
+          c_time_history: float [B, H], unless `doc_id_history` holds both.
           training: whether layers that behave differently in training (dropout) do so.
-          mask: accepted and without effect.
+          mask: ignored.
 
         Raises:
           ValueError, TypeError: if an input is missing, ragged or sparse, or its rank, last axis or dtype is wrong.
-          tf.errors.InvalidArgumentError: if an id is outside 0..D or a time not finite (not under XLA).
+          tf.errors.InvalidArgumentError: if an id is outside 0..D or a time is not finite (not under XLA).
         """
         del mask
         doc_ids, times = self._inputs(doc_id_history, c_time_history)
-        if doc_ids.dtype not in (tf.int32, tf.int64):  # D need not fit into the smaller ones
+        if doc_ids.dtype not in (tf.int32, tf.int64):  # D need not fit into smaller dtypes
             doc_ids = tf.cast(doc_ids, tf.int64)
         times = tf.cast(times, self.compute_dtype)
         is_id = (doc_ids >= 0) & (doc_ids <= self.num_docs)
         is_time = tf.math.is_finite(times)
         known = tf.reduce_all(is_id & is_time, axis=-1, keepdims=True)
-        # What an error would say is computed only if there is one.
+        # The details of the error are computed only if an input is invalid.
         checked = tf.cond(tf.reduce_all(known), lambda: True, lambda: self._refuse(doc_ids, times, is_id, is_time))
         with tf.control_dependencies([checked]):
-            # XLA bounds look-ups itself; a bound of our own in each of them is a fourteenth of a rollout.
+            # XLA clamps look-ups itself; clamping here as well would cost a fourteenth of a rollout.
             doc_ids = tf.identity(doc_ids) if self.nan_times_give_nan else tf.clip_by_value(doc_ids, 0, self.num_docs)
         nan = tf.cast(float("nan"), self.compute_dtype)
         if self.nan_times_give_nan:
-            # Of H numbers a row, not of all its scores.
+            # Masks H numbers per row instead of D scores.
             return self.score_histories(doc_ids, tf.where(known, times, nan), training)
         return tf.where(known, self.score_histories(doc_ids, times, training), nan)
 
     def _refuse(self, doc_ids: tf.Tensor, times: tf.Tensor, is_id: tf.Tensor, is_time: tf.Tensor) -> tf.Tensor:
-        """Raises for ids out of range, else for times that are not finite; does nothing under XLA."""
+        """Raise for ids out of range, else for times that are not finite; do nothing under XLA."""
         allowed = f"{self.name}: {DOC_ID_HISTORY} must be between 0 and {self.num_docs}, got ids from"
         ids = [allowed, tf.reduce_min(doc_ids), "to", tf.reduce_max(doc_ids)]
         finite = f"{self.name}: {C_TIME_HISTORY} must be finite in {self.compute_dtype}, got times that sum to"
@@ -258,7 +259,7 @@ class HistoryScorer(tf.keras.Model):
         if shape.rank not in (None, 2) or (shape.rank == 2 and shape[-1] not in (None, self.history_length)):
             raise ValueError(f"{self.name}: {argument} must have shape (batch, {self.history_length}), got {shape}")
         if (shape.rank is None or shape[-1] is None) and not _is_keras_tensor(tensor):
-            return tf.ensure_shape(tensor, (None, self.history_length), name=argument)  # else rows could be glued
+            return tf.ensure_shape(tensor, (None, self.history_length), name=argument)  # otherwise rows could be merged
         return tensor
 
     @property
@@ -266,7 +267,7 @@ class HistoryScorer(tf.keras.Model):
         """Both symbolic inputs of the first symbolic call.
 
         Raises:
-          AttributeError: if there was no such call.
+          AttributeError: if there was no symbolic call.
         """
         if not self.inbound_nodes:
             raise AttributeError(f"{self.name} was not called with symbolic inputs, it has no input")
@@ -274,24 +275,24 @@ class HistoryScorer(tf.keras.Model):
 
     @property
     def name_scope(self) -> tf.name_scope:
-        """The scope `<name>/`; `with_name_scope` needs it, and Keras 2 has a method in the place of tf.Module's."""
+        """Name scope `<name>/`, which `with_name_scope` needs; Keras 2 overrides tf.Module's property by a method."""
         return tf.name_scope(f"{self.name}/")
 
     @functools.wraps(tf.keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> tf.keras.callbacks.History:  # noqa: D102  (Keras's)
-        # shuffle="batch" counts as True: Keras's would shuffle ids, times and targets apart, and mix users in a row.
+        # shuffle="batch" counts as True: Keras would shuffle ids, times and targets separately, and mix users in a row.
         bound = inspect.signature(tf.keras.Model.fit).bind(self, *args, **kwargs)
         if bound.arguments.get("shuffle") == "batch":
             bound.arguments["shuffle"] = True
         return super().fit(*bound.args[1:], **bound.kwargs)
 
     def export(self, filepath: Any) -> None:
-        """Exports the scorer as a SavedModel with the endpoint `serve(doc_id_history, c_time_history)`.
+        """Export the scorer as a SavedModel with the endpoint `serve(doc_id_history, c_time_history)`.
 
-        Keras's needs a call before, and its endpoint takes one input only.
+        Keras's own method requires an earlier call, and its endpoint takes only one input.
 
         Args:
-          filepath: folder that is written.
+          filepath: the folder to write.
         """
         self.build((None, self.history_length))
         shape = (None, self.history_length)
@@ -308,26 +309,26 @@ class HistoryScorer(tf.keras.Model):
         archive.write_out(filepath)
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        """(B, D), where B is the first axis of the first input shape; builds, as every Keras layer does here."""
+        """Return (B, D), where B is the first axis of the first input shape; builds, as every Keras layer does here."""
         with tf.init_scope():
             self.build(input_shape)
         return tf.TensorShape([_shapes(input_shape)[0][0], self.num_docs])
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """None: scores belong to documents, not to history slots, and carry no mask."""
+        """Return None: scores belong to documents, not to history slots, and carry no mask."""
         del inputs, mask
         return
 
     def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> tf.keras.layers.Layer:
-        """A layer by its name or index; the index takes precedence.
+        """Return a layer by its name or index; the index takes precedence.
 
         Raises:
-          ValueError: if neither is given, or there is no such layer.
+          ValueError: if neither is given, or the layer does not exist.
         """
         return super().get_layer(name=name if index is None else None, index=index)
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {
             "num_users": self.num_users,
             "num_docs": self.num_docs,
@@ -340,12 +341,12 @@ class HistoryScorer(tf.keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "HistoryScorer":
-        """Makes the model that `get_config` described."""
+        """Create the model from a configuration of `get_config`."""
         del custom_objects
         return cls(**config)
 
     def to_json(self, **kwargs: Any) -> str:
-        """The configuration as JSON; Keras's own names the class in a way that `model_from_json` does not find.
+        """Return the configuration as JSON; `model_from_json` cannot resolve the name that Keras's own method writes.
 
         Args:
           **kwargs: passed to `json.dumps`.
@@ -356,14 +357,14 @@ class HistoryScorer(tf.keras.Model):
 
     @functools.wraps(tf.keras.Model.compile)
     def compile(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102  (Keras's)
-        # `load_model` restores a SavedModel's optimizer, then compiles with a new one: go on where the saved one was.
+        # `load_model` restores a SavedModel's optimizer, then compiles with a new one: take over the restored state.
         restored = getattr(self, "optimizer", None)
         super().compile(*args, **kwargs)
         if kwargs.get("from_serialized") and restored is not None:
             _take_over(self.optimizer, restored, self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as the saved model was; Keras leaves this out where `compile` is overridden."""
+        """Compile as the saved model was compiled; Keras omits this if `compile` is overridden."""
         if type(self).compile is not HistoryScorer.compile:
             super().compile_from_config(config)
             return
@@ -372,46 +373,46 @@ class HistoryScorer(tf.keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def __reduce__(self) -> Any:
-        """A built model is pickled as Keras does it; one without weights, which Keras cannot, as its configuration."""
+        """Pickle a built model as Keras does, and an unbuilt one, which Keras cannot pickle, as its configuration."""
         return super().__reduce__() if self.built else (type(self).from_config, (self.get_config(),))
 
 
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class Embedding(tf.keras.layers.Embedding):
-    """An embedding table whose gradient is dense; named as Keras's, because `.weights.h5` files go by class names.
+    """Embedding table with a dense gradient; named as Keras's class because `.weights.h5` files go by class names.
 
-    Keras's has one slice per looked-up id, which replicas gather by collectives that remember their sizes: a second
-    `MirroredStrategy` of a process, with another batch, fails on them.
+    The gradient of Keras's layer has one slice per looked-up id, which replicas gather by collectives that remember
+    their sizes: a second `MirroredStrategy` of a process, with another batch, fails on them.
     """
 
     def call(self, inputs: Any) -> tf.Tensor:
-        """Rows of the table.
+        """Return rows of the table.
 
         Args:
-          inputs: integer [...], rows from 0.
+          inputs: integer [...], row numbers from 0.
 
         Returns:
           compute dtype [..., E].
         """
-        # The gradient of a reshape is dense. A custom gradient would keep the graph of each trace for ever.
+        # The gradient of a reshape is dense. A custom gradient would keep the graph of each trace alive.
         table = tf.reshape(tf.convert_to_tensor(self.embeddings), self.embeddings.shape)
         return tf.cast(tf.gather(table, tf.cast(inputs, tf.int32)), self.compute_dtype)
 
 
 def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
-    """Rows of documents 1 to `num_docs` of a built table [D+1, E]; the same at every step of a loop."""
+    """Return the rows of documents 1 to `num_docs` of a built table [D+1, E]; constant within a loop."""
     return hoisting.loop_invariant((id(table), "proposals"), lambda: table(tf.range(1, num_docs + 1)))
 
 
 def build_tables(*tables: tf.keras.layers.Embedding) -> None:
-    """Makes the weights of embedding layers, named under their layers."""
+    """Create the weights of embedding layers, named under their layers."""
     for table in tables:
         with tf.name_scope(table.name):
             table.build((None,))
 
 
 def _take_over(optimizer: Any, restored: Any, variables: list[tf.Variable]) -> None:
-    """Sets an optimizer's state to that of a restored one of the same class and sizes; legacy ones stay new."""
+    """Set an optimizer's state to that of a restored one of the same class and sizes; legacy optimizers stay new."""
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         return
     optimizer.build(variables)
@@ -435,7 +436,7 @@ def _unique_name(class_name: str) -> str:
 
 
 def _shapes(input_shape: Any) -> list[tuple[Optional[int], ...]]:
-    """The shapes in a shape, a pair of shapes or a dict of shapes, as tuples."""
+    """Return the shapes in a shape, a pair of shapes or a dict of shapes, as tuples."""
     if isinstance(input_shape, Mapping):
         missing = {DOC_ID_HISTORY, C_TIME_HISTORY} - set(input_shape)
         if missing:

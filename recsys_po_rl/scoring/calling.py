@@ -1,4 +1,4 @@
-"""Calls of scorers, the user's own included: with two tensors, or with a pair where the model takes one argument."""
+"""Calls of scorers, also user-defined ones: with two tensors, or with a pair if the model takes one argument."""
 
 import inspect
 from typing import Any
@@ -11,14 +11,14 @@ _OF_KERAS = ("training", "mask")  # arguments of `call` that are not inputs
 
 
 def scorer(owner: str, model: Any) -> Any:
-    """Returns what a constructor of scorers returned, if it can be called here.
+    """Return the result of a scorer constructor after validating that it is callable.
 
     Args:
       owner: name of the recommender, for the message.
       model: a callable.
 
     Raises:
-      InvalidTypeError: if the model cannot be called, or is one of Keras 3.
+      InvalidTypeError: if the model is not callable, or is a Keras 3 model.
     """
     if not callable(model):
         raise validation.InvalidTypeError(f"{owner}: model_ctor must return a scorer, got {type(model).__name__}")
@@ -31,13 +31,13 @@ def scorer(owner: str, model: Any) -> Any:
 
 
 def scores(model: Any, first: Any, second: Any) -> tf.Tensor:
-    """Returns the scores of all documents.
+    """Return the scores of all documents.
 
     Args:
       model: any callable of two tensors, or a Keras layer or model whose `call` takes one argument, such as a
-        functional model with two inputs or a subclass with `call(self, inputs)`: those get the list of both.
+        functional model with two inputs or a subclass with `call(self, inputs)`, which receives a list of both.
       first: the first input, such as the ids of the histories.
-      second: the second input, such as their times.
+      second: the second input, such as the times of the histories.
     """
     return model([first, second]) if _takes_one_argument(model) else model(first, second)
 

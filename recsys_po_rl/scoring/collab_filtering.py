@@ -1,4 +1,4 @@
-"""The collaborative-filtering scorer: two embedding tables, a history encoder, a dot product."""
+"""Collaborative-filtering scorer: two embedding tables, a history encoder, a dot product."""
 
 from typing import Any, Optional
 
@@ -10,23 +10,23 @@ from recsys_po_rl.scoring.base import Embedding, HistoryScorer, build_tables, pr
 from recsys_po_rl.simulation import hoisting
 
 HIDDEN_UNITS = 32
-LEAKY_RELU_SLOPE = 0.3  # of the negative half; Keras 2's default
-# In a loop, documents per row up to which the first layer is folded into a table: the table's gradient is a pass over
-# H (D+1) 32 numbers at each step, the layer without it a product of H (E+1) x 32 for each row.
+LEAKY_RELU_SLOPE = 0.3  # slope of the negative half; Keras 2's default
+# Largest number of documents per row for which the first layer is folded into a table inside a loop: the table's
+# gradient passes over H (D+1) 32 numbers at each step, the unfolded layer is a product of H (E+1) x 32 for each row.
 FOLDING_LIMIT = 2
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class CollabFilteringModel(HistoryScorer):
-    """Scores every document for every user from what the user consumed last, and for how long.
+    """Collaborative-filtering scorer: scores every document for every user from the last documents and consumed times.
 
     For history slots t = 0 (oldest) to H-1, with tables Q and P of D+1 rows, null document first,
 
         x = concat_t [ Q[id_t], time_t ],   e = W2 leaky_relu(W1 x + b1) + b2,   score[d] = <e, P[d]>,  d = 1..D.
 
-    Inputs, output and errors: see `HistoryScorer`. By default the null document's row Q[0], and the times beside it,
-    take part in the scores, as in recsim_ng's model of the same name, whose numbers these are.
+    Inputs, output and errors: see `HistoryScorer`. By default the null document's row Q[0] and the times in null slots
+    contribute to the scores, as in recsim_ng's model of the same name; scores equal those of that model.
 
     Weights (float32, in this order): P [D+1, E], Q [D+1, E], W1 [H(E+1), 32], b1 [32], W2 [32, E], b2 [E].
     """
@@ -42,23 +42,23 @@ class CollabFilteringModel(HistoryScorer):
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Makes the model; weights come with `build` or the first call.
+        """Create the model; weights come with `build` or the first call.
 
         Args:
-          num_users: U, users of the simulation; kept for the configuration, any number of rows can be scored.
+          num_users: U, users of the simulation; only kept for the configuration, the batch may have any number of rows.
           num_docs: D.
           doc_embed_dim: E.
           history_length: H.
-          proposal_stddev: standard deviation of the initial proposal table P (truncated at twice that). 1, as
-            recsim_ng's model has it, makes a fresh policy nearly deterministic (first-pick entropy 1.5 nats where
-            uniform over 100 documents has 4.6); 0.1 starts nearly uniform.
-          mask_null_documents: whether slots of the null document count as zeros: scores then depend neither on Q[0] nor
-            on the times in such slots, and no gradient flows to them.
-          name: name of the model; by default "CollabFilteringModel", with a number from the second one on.
+          proposal_stddev: standard deviation of the initial proposal table P (truncated at twice that). recsim_ng's
+            model has 1, which makes a fresh policy nearly deterministic (first-pick entropy 1.5 nats, against 4.6 for
+            uniform over 100 documents); with 0.1 the initial policy is nearly uniform.
+          mask_null_documents: whether null slots count as zeros: scores then depend neither on Q[0] nor on the times in
+            null slots, and no gradient flows to them.
+          name: name of the model; default: "CollabFilteringModel", with a number from the second instance on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          InvalidInputError: if a size is no integer of at least 1, or the deviation not positive.
+          InvalidInputError: if a size is not an integer of at least 1, or the deviation is not positive.
         """
         proposal_stddev = validation.number(
             "CollabFilteringModel: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
@@ -68,7 +68,7 @@ class CollabFilteringModel(HistoryScorer):
         self.proposal_stddev = proposal_stddev
         self.mask_null_documents = mask_null_documents
         rows = num_docs + 1
-        # tf.Module and checkpoints find layers by attribute: these names keep recsim_ng's order (Q before P) and files.
+        # tf.Module and checkpoints find layers by attribute: the names keep recsim_ng's order (Q before P) and files.
         self._doc_proposal_embeddings = Embedding(
             rows,
             doc_embed_dim,
@@ -96,18 +96,18 @@ class CollabFilteringModel(HistoryScorer):
 
     @property
     def nan_times_give_nan(self) -> bool:
-        """Whether times that are NaN always make all scores of their row NaN: in a masked slot, they do not count."""
+        """Return whether NaN times always make all scores of their row NaN (not with masking of null slots)."""
         in_its_own_way = type(self).score_histories is not CollabFilteringModel.score_histories
         return not (in_its_own_way or self.mask_null_documents)
 
     def build_layers(self) -> None:
-        """Makes the six weights."""
+        """Create the six weights."""
         build_tables(self._doc_proposal_embeddings, self._doc_embeddings)
-        # Not `Sequential.build`: it casts inputs to float32 whatever the policy.
+        # Not `Sequential.build`: it casts inputs to float32 regardless of the dtype policy.
         self._net(tf.keras.Input((self.history_length * (self.doc_embed_dim + 1),), dtype=self.compute_dtype))
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-        """Scores of all documents; see the class."""
+        """Return the scores of all documents; see the class."""
         first, *others = self._net.layers
         if hoisting.in_loop() and self.num_docs < FOLDING_LIMIT * (doc_ids.shape[0] or 0):
             hidden = self._folded_first_layer(doc_ids, times)
@@ -126,7 +126,7 @@ class CollabFilteringModel(HistoryScorer):
         return tf.reshape(slots, (-1, self.history_length * (self.doc_embed_dim + 1)))
 
     def _folded_first_layer(self, doc_ids: tf.Tensor, times: tf.Tensor) -> tf.Tensor:
-        """The first dense layer, its product with each document's embedding in each slot looked up in a table."""
+        """Return the first dense layer's output, with products of embeddings and kernel looked up in a table."""
         if self.mask_null_documents:
             times = tf.where(doc_ids > 0, times, tf.zeros_like(times))
         table = hoisting.loop_invariant((id(self), "slot table"), self._slot_table)
@@ -139,18 +139,18 @@ class CollabFilteringModel(HistoryScorer):
         return tf.reshape(kernel, (self.history_length, self.doc_embed_dim + 1, HIDDEN_UNITS))
 
     def _time_weights(self) -> tf.Tensor:
-        """What a unit of time adds to the hidden units from each slot; [H, hidden units]."""
+        """Return the first layer's weights of the consumed times; [H, hidden units]."""
         return self._by_slot()[:, -1]
 
     def _slot_table(self) -> tf.Tensor:
-        """What each document adds to the hidden units from each slot; [H, D+1, hidden units]."""
+        """Return each document's contribution to the hidden units in each slot; [H, D+1, hidden units]."""
         embeddings = self._doc_embeddings(tf.range(self.num_docs + 1))
         if self.mask_null_documents:
             embeddings *= tf.cast(tf.range(self.num_docs + 1) > 0, embeddings.dtype)[:, tf.newaxis]
         return tf.einsum("de,hek->hdk", embeddings, self._by_slot()[:, :-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {
             **super().get_config(),
             "proposal_stddev": self.proposal_stddev,
@@ -159,7 +159,7 @@ class CollabFilteringModel(HistoryScorer):
 
 
 def _sum_of_rows(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """sum_h table[h, ids[:, h]] of a table [H, N, K] and ids [B, H]; [B, K]."""
+    """Return sum_h table[h, ids[:, h]] of a table [H, N, K] and ids [B, H]; [B, K]."""
     slots, rows, _ = table.shape
     flat_ids = ids + tf.cast(tf.range(slots) * rows, ids.dtype)
     return tf.reduce_sum(tf.gather(tf.reshape(table, (slots * rows, -1)), flat_ids), axis=1)

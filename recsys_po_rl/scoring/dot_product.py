@@ -1,4 +1,4 @@
-"""What scorers share that score a document by a dot product with its embedding, plus a number of its own."""
+"""Base of scorers that score a document by a dot product with its embedding plus a bias."""
 
 from typing import Any, Optional
 
@@ -7,14 +7,15 @@ import tensorflow as tf
 from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.base import Embedding, HistoryScorer, proposal_rows
 
-PROPOSAL_STDDEV = 0.1  # starts nearly uniform
+PROPOSAL_STDDEV = 0.1  # the initial policy is nearly uniform
 
 
 class DotProductScorer(HistoryScorer):
-    """Base of scorers with score[d] = <e, P[d]> + bias[d], e made from the histories.
+    """Base of scorers with score[d] = <e, P[d]> + bias[d], where e is computed from the histories.
 
-    It makes the tables Q, of what was consumed, and P, of what can be shown, before the layers of a subclass, which
-    makes `_doc_bias`, a `DocumentBias`, after them: the order of weights in saved files. A subclass builds all of them.
+    The constructor creates the tables Q (consumed documents) and P (proposals) before the layers of the subclass; the
+    subclass creates `_doc_bias`, a `DocumentBias`, after its layers. This is the order of weights in saved files. The
+    subclass builds all layers.
     """
 
     _doc_bias: "DocumentBias"
@@ -29,19 +30,19 @@ class DotProductScorer(HistoryScorer):
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Makes the scorer and both tables; weights come with `build` or the first call.
+        """Create the scorer and both tables; weights come with `build` or the first call.
 
         Args:
-          num_users: U; any number of rows can be scored.
+          num_users: U; the batch may have any number of rows.
           num_docs: D.
           doc_embed_dim: E.
           history_length: H.
           proposal_stddev: standard deviation of the initial table P (truncated at twice that).
-          name: name of the model; by default the class's, with a number from the second one on.
+          name: name of the model; default: the class name, with a number from the second instance on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
-          InvalidInputError: if a size is no integer of at least 1, or the deviation not positive.
+          InvalidInputError: if a size is not an integer of at least 1, or the deviation is not positive.
         """
         stddev = validation.number(
             f"{type(self).__name__}: proposal_stddev", proposal_stddev, 0.0, exclusive_minimum=True
@@ -56,38 +57,38 @@ class DotProductScorer(HistoryScorer):
             self.num_docs + 1,
             self.doc_embed_dim,
             embeddings_initializer=tf.keras.initializers.TruncatedNormal(0.0, stddev),
-            dtype=self.dtype_policy,  # sublayers would take the global one
+            dtype=self.dtype_policy,  # sublayers would take the global policy
             name=name,
         )
 
     def read_out(self, embedding: tf.Tensor) -> tf.Tensor:
-        """Scores of all documents, compute dtype [B, D], from e, compute dtype [B, E]."""
+        """Return the scores of all documents, compute dtype [B, D], from e, compute dtype [B, E]."""
         proposals = proposal_rows(self._doc_prop_embedding, self.num_docs)
         return self._doc_bias(tf.matmul(embedding, proposals, transpose_b=True))
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {**super().get_config(), "proposal_stddev": self.proposal_stddev}
 
 
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class DocumentBias(tf.keras.layers.Layer):
-    """Adds a trained number to each document's score; zeros at first."""
+    """Layer that adds a trained bias to each document's score; initially zero."""
 
     def __init__(self, num_docs: int, **kwargs: Any) -> None:
-        """Makes the layer for D = `num_docs` documents."""
+        """Create the layer for D = `num_docs` documents."""
         super().__init__(**kwargs)
         self.num_docs = num_docs
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weight, [D]."""
+        """Create the weight, [D]."""
         self.bias = self.add_weight(name="bias", shape=(self.num_docs,), initializer="zeros")
         super().build(input_shape)
 
     def call(self, scores: tf.Tensor) -> tf.Tensor:
-        """Scores [B, D] with the biases added."""
+        """Return scores [B, D] with the biases added."""
         return scores + self.bias
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "num_docs": self.num_docs}

@@ -10,21 +10,21 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.scoring.base import build_tables
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
 
-UNITS = 32  # of the recurrent state
+UNITS = 32  # size of the recurrent state
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class GRUModel(DotProductScorer):
-    """Scores documents from the state of a gated recurrent unit that reads one click after another.
+    """Scorer with a gated recurrent unit that reads one click after another.
 
     Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based recommendations with recurrent neural networks" (ICLR
-    2016), with the consumed time as a further input, and the score of a document read out as the dot product of a
-    linear map of the state with the document's proposal embedding, plus a bias per document.
+    2016). Deviations: the consumed time is a further input, and the score of a document is the dot product of a linear
+    map of the state with the document's proposal embedding, plus a bias per document.
 
-    Inputs, output and errors: see `HistoryScorer`. It carries its hidden state from step to step, so a recommender's
-    scores look back over the whole episode; called with histories, it reads those from a zero state. Null slots leave
-    the state as it is.
+    Inputs, output and errors: see `HistoryScorer`. The hidden state is carried from step to step, so a recommender's
+    scores depend on the whole episode; called with histories, the model reads them from a zero state. Null slots leave
+    the state unchanged.
 
     State: hidden, compute dtype [B, units].
     """
@@ -42,16 +42,16 @@ class GRUModel(DotProductScorer):
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Makes the model; weights come with `build` or the first call.
+        """Create the model; weights come with `build` or the first call.
 
         Args:
-          num_users: U; any number of rows can be scored.
+          num_users: U; the batch may have any number of rows.
           num_docs: D.
           doc_embed_dim: E.
           history_length: H.
           units: size of the recurrent state, at least 1.
           proposal_stddev: standard deviation of the initial proposal table (truncated at twice that).
-          name: name of the model; by default the class's, with a number from the second one on.
+          name: name of the model; default: the class name, with a number from the second instance on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
@@ -60,13 +60,13 @@ class GRUModel(DotProductScorer):
         units = validation.integer("GRUModel: units", units, 1)
         super().__init__(num_users, num_docs, doc_embed_dim, history_length, proposal_stddev, name=name, **kwargs)
         self.units = units
-        policy = self.dtype_policy  # sublayers would take the global one
+        policy = self.dtype_policy  # sublayers would take the global policy
         self._cell = tf.keras.layers.GRUCell(units, dtype=policy, name="gru_cell")
         self._user_embedding = tf.keras.layers.Dense(doc_embed_dim, dtype=policy, name="user_embedding")
         self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
 
     def build_layers(self) -> None:
-        """Makes the weights."""
+        """Create the weights."""
         build_tables(self._doc_embedding, self._doc_prop_embedding)
         with tf.name_scope(self._cell.name):
             self._cell.build((None, self.doc_embed_dim + 1))
@@ -74,28 +74,28 @@ class GRUModel(DotProductScorer):
         self._doc_bias.build((None, self.num_docs))
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-        """Scores of all documents, reading the histories from a zero state."""
+        """Return the scores of all documents after reading the histories from a zero state."""
         del training
         state = self.initial_state(tf.shape(doc_ids)[0])
-        for slot in range(self.history_length):  # H is small and static: unrolled, so that XLA can fuse
+        for slot in range(self.history_length):  # H is small and static: unrolled, so that XLA can fuse the steps
             hidden = self.read_click(state, doc_ids[:, slot], times[:, slot])["hidden"]
             state = {"hidden": tf.where(doc_ids[:, slot : slot + 1] > 0, hidden, state["hidden"])}
         return self.score_state(state)
 
     def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
-        """Zeros; see the class for the fields."""
+        """Return a zero state; see the class for the fields."""
         return {"hidden": tf.zeros((num_rows, self.units), self.compute_dtype)}
 
     def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The hidden state after reading a click."""
+        """Return the hidden state after reading a click."""
         read = tf.concat([self._doc_embedding(doc_ids), times[:, tf.newaxis]], axis=-1)
         hidden, _ = self._cell(read, [state["hidden"]])
         return {"hidden": hidden}
 
     def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Scores of all documents from the hidden state."""
+        """Return the scores of all documents from the hidden state."""
         return self.read_out(self._user_embedding(state["hidden"]))
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {**super().get_config(), "units": self.units}

@@ -1,4 +1,4 @@
-"""A scorer for recommenders that are shown the interest: what could be learned if nothing were hidden."""
+"""Scorer for recommenders that observe the interest: an upper reference for learning under full information."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias
 
 HIDDEN_UNITS = 64
-TIME_SCALE = 100.0  # steps; brings the time to the order of 1
+TIME_SCALE = 100.0  # steps; scales the time to the order of 1
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class InterestModel(tf.keras.Model):
-    """Scores documents from a user's interest z and the steps t so far.
+    """Scorer of a user's interest z and the number of steps t so far.
 
         e = W2 leaky_relu(W1 [z, t / 100] + b1) + b2,   score[d] = <e, P[d]> + bias[d].
 
@@ -33,7 +33,7 @@ class InterestModel(tf.keras.Model):
         proposal_stddev: float = PROPOSAL_STDDEV,
         **kwargs: Any,
     ) -> None:
-        """Makes the model and its weights.
+        """Create the model and its weights.
 
         Args:
           num_topics: K.
@@ -68,8 +68,8 @@ class InterestModel(tf.keras.Model):
         self.build((None, num_topics))
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weights, which depend on the constructor's arguments alone; it calls this."""
-        if self.built:  # again by `load_model`
+        """Create the weights, which depend only on the constructor's arguments; called by the constructor."""
+        if self.built:  # `load_model` calls it again
             return
         build_tables(self._proposals)
         self._hidden.build((None, self.num_topics + 1))
@@ -79,7 +79,7 @@ class InterestModel(tf.keras.Model):
         tf.keras.layers.Layer.build(self, input_shape)
 
     def call(self, interest: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Scores of all documents; see the class."""
+        """Return the scores of all documents; see the class."""
         time = tf.cast(step, tf.float32)[:, tf.newaxis] / TIME_SCALE
         seen = tf.concat([tf.cast(part, self.compute_dtype) for part in (interest, time)], axis=1)
         hidden = tf.nn.leaky_relu(self._hidden(seen), LEAKY_RELU_SLOPE)
@@ -87,7 +87,7 @@ class InterestModel(tf.keras.Model):
         return self._doc_bias(tf.matmul(self._user_embedding(hidden), proposals, transpose_b=True))
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal model."""
         return {
             **super().get_config(),
             "num_topics": self.num_topics,

@@ -1,8 +1,8 @@
-"""Allow-list of what a saved architecture may name of Keras: layers, their arguments, activations, initialisers.
+"""Allow-list of Keras objects in a saved architecture: layers, their arguments, activations, initialisers.
 
-Each function here turns a parsed JSON value into a value that is safe to hand to a constructor, or refuses it. A name
-is a key of a table of this module, or of the objects that the user gives; no name is looked up anywhere else. What is
-constructed is a `Recipe`, so that a whole architecture is validated before its first part exists.
+Each function here converts a parsed JSON value to a value that is safe to pass to a constructor, or raises. Names are
+resolved only in the tables of this module and among the objects given by the user. Objects are described by a `Recipe`,
+so that a whole architecture is validated before its first part is constructed.
 """
 
 import math
@@ -13,26 +13,26 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 MAX_INTEGER = 2**31 - 1
-MAX_LENGTH = 1000  # of a list in a configuration
-MAX_CHARACTERS = 200  # of a name
-_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*")  # TensorFlow's for scopes
+MAX_LENGTH = 1000  # maximum length of a list in a configuration
+MAX_CHARACTERS = 200  # maximum length of a name
+_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*")  # names that TensorFlow allows for scopes
 
-Given = Mapping[str, Any]  # classes and functions that the user gives, by registered name
-Reader = Callable[[Any, str, Given], Any]  # (value, its place for messages, given) -> value for a constructor
+Given = Mapping[str, Any]  # classes and functions given by the user, by registered name
+Reader = Callable[[Any, str, Given], Any]  # (value, its location for messages, given) -> value for a constructor
 
 
 class RefusedError(ValueError):
-    """An architecture holds a value that is not allowed; the message is one line."""
+    """An architecture contains a value that is not allowed; the message is one line."""
 
 
 class UnknownClassError(RefusedError):
-    """An architecture names a class that is neither in the tables nor given by the user."""
+    """An architecture names a class that is neither on the allow-list nor given by the user."""
 
     def __init__(self, registered_name: str, class_name: str) -> None:
-        """Makes the error.
+        """Create the error.
 
         Args:
-          registered_name: name in the file; a user's class can be given under it.
+          registered_name: name in the file, under which the user's class can be given.
           class_name: the class's own name, for the message.
         """
         self.registered_name = registered_name
@@ -45,14 +45,14 @@ class UnknownClassError(RefusedError):
 
 
 class Recipe(NamedTuple):
-    """A constructor from the allow-list, with validated arguments; made by `make`."""
+    """Constructor from the allow-list with validated arguments; executed by `make`."""
 
     constructor: Callable[..., Any]
     arguments: dict[str, Any]  # plain values, recipes, and lists or dicts of both
 
 
 def make(value: Any) -> Any:
-    """Returns a validated value with each recipe in it replaced by the object that it describes."""
+    """Return a validated value with each recipe replaced by the object it describes."""
     if isinstance(value, Recipe):
         return value.constructor(**{name: make(argument) for name, argument in value.arguments.items()})
     if isinstance(value, list):
@@ -63,33 +63,33 @@ def make(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Returns `repr`, on one line and short."""
+    """Return the `repr` of a value, on one line and shortened."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def refuse(where: str, allowed: str, value: Any) -> Any:
-    """Raises the error that names a place, what is allowed there, and the value."""
+    """Raise an error with the location, the allowed values and the value found."""
     raise RefusedError(f"{where} must be {allowed}, got {shown(value)}")
 
 
-# Plain values.
+# Readers of plain values.
 
 
 def boolean(value: Any, where: str, given: Given) -> Any:
-    """True or False."""
+    """Return True or False."""
     del given
     return value if isinstance(value, bool) else refuse(where, "true or false", value)
 
 
 def false(value: Any, where: str, given: Given) -> Any:
-    """False: what the argument would switch on is not loaded."""
+    """Return False: the feature that the argument would switch on is not supported."""
     del given
     return value if value is False else refuse(where, "false", value)
 
 
 def integer(value: Any, where: str, given: Given) -> Any:
-    """An integer of 32 bits."""
+    """Return a 32-bit integer."""
     del given
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_INTEGER:
         return refuse(where, "an integer of 32 bits", value)
@@ -97,12 +97,12 @@ def integer(value: Any, where: str, given: Given) -> Any:
 
 
 def few(value: Any, where: str, given: Given) -> Any:
-    """A number of layers: time and memory grow with it, whatever the weights are."""
+    """Return a number of layers, bounded because time and memory grow with it even without weights."""
     return value if 1 <= integer(value, where, given) <= 200 else refuse(where, "an integer from 1 to 200", value)
 
 
 def integers(value: Any, where: str, given: Given) -> Any:
-    """An integer, a list of them, or None."""
+    """Return an integer, a list of integers, or None."""
     if value is None:
         return None
     if isinstance(value, list):
@@ -111,13 +111,13 @@ def integers(value: Any, where: str, given: Given) -> Any:
 
 
 def dot_axes(value: Any, where: str, given: Given) -> Any:
-    """Axes of `Dot`: an integer, or a tuple of two, as Keras demands."""
+    """Return the axes of `Dot`: an integer, or a tuple of two, as Keras requires."""
     axes = integers(value, where, given)
     return tuple(axes) if isinstance(axes, list) else axes
 
 
 def seed(value: Any, where: str, given: Given) -> Any:
-    """None or an integer of 64 bits."""
+    """Return None or a 64-bit integer."""
     del given
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63):
         return value
@@ -125,7 +125,7 @@ def seed(value: Any, where: str, given: Given) -> Any:
 
 
 def number(value: Any, where: str, given: Given) -> Any:
-    """A finite number; Keras writes some as arrays without axes."""
+    """Return a finite number; Keras writes some numbers as arrays of rank 0."""
     del given
     if isinstance(value, dict) and value.get("class_name") == "__numpy__" and isinstance(value.get("config"), dict):
         value = value["config"].get("value")
@@ -137,19 +137,19 @@ def number(value: Any, where: str, given: Given) -> Any:
 
 
 def optional_number(value: Any, where: str, given: Given) -> Any:
-    """None or a finite number."""
+    """Return None or a finite number."""
     return None if value is None else number(value, where, given)
 
 
 def numbers(value: Any, where: str, given: Given) -> Any:
-    """A list of finite numbers."""
+    """Return a list of finite numbers."""
     if not isinstance(value, list):
         return refuse(where, "a list of numbers", value)
     return [number(item, where, given) for item in bounded(value, where)]
 
 
 def shape(value: Any, where: str, given: Given) -> Any:
-    """A tuple of sizes, None for unknown ones; None: no shape."""
+    """Return a tuple of sizes, None for unknown sizes; None: the shape is not given."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > 8:
@@ -161,7 +161,7 @@ def shape(value: Any, where: str, given: Given) -> Any:
 
 
 def name(value: Any, where: str, given: Given) -> Any:
-    """A layer's name; None: Keras makes one."""
+    """Return a layer's name; None: Keras generates a name."""
     del given
     if value is None or (isinstance(value, str) and len(value) <= MAX_CHARACTERS and _NAME.fullmatch(value)):
         return value
@@ -169,12 +169,12 @@ def name(value: Any, where: str, given: Given) -> Any:
 
 
 def bounded(values: list[Any], where: str) -> list[Any]:
-    """Returns a list of allowed length."""
+    """Return a list after validating its length."""
     return values if len(values) <= MAX_LENGTH else refuse(where, f"at most {MAX_LENGTH} values", len(values))
 
 
 def choice(*allowed: Any) -> Reader:
-    """Returns the reader of an argument with few allowed values."""
+    """Return a reader of an argument with few allowed values."""
 
     def read(value: Any, where: str, given: Given) -> Any:
         del given
@@ -189,7 +189,7 @@ _OTHER_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
 
 
 def dtype(value: Any, where: str, given: Given) -> Any:
-    """Name of a dtype or of a dtype policy."""
+    """Return the name of a dtype or of a dtype policy."""
     del given
     if isinstance(value, dict) and value.get("class_name") == "Policy" and isinstance(value.get("config"), dict):
         value = value["config"].get("name")
@@ -197,7 +197,7 @@ def dtype(value: Any, where: str, given: Given) -> Any:
     return value if known or value is None else refuse(where, "the name of a dtype", value)
 
 
-# Functions and small objects, by public name.
+# Readers of functions and small objects, by public name.
 
 ACTIVATIONS = {
     "elu": tf.keras.activations.elu,
@@ -218,7 +218,7 @@ ACTIVATIONS = {
 
 
 def activation(value: Any, where: str, given: Given) -> Any:
-    """A public activation by its name, or a function that the user gives."""
+    """Return a public activation by its name, or a function given by the user."""
     if isinstance(value, dict) and value.get("class_name") == "function":
         registered = value.get("registered_name")
         if isinstance(registered, str) and registered in given:
@@ -276,16 +276,16 @@ _CONSTRAINTS: dict[str, tuple[Any, dict[str, Reader]]] = {
 
 
 def arguments(config: Any, readers: Mapping[str, Reader], where: str, given: Given) -> dict[str, Any]:
-    """Returns validated keyword arguments.
+    """Return validated keyword arguments.
 
     Args:
       config: a parsed JSON object.
-      readers: allowed arguments.
-      where: place for messages.
-      given: objects of the user.
+      readers: readers of the allowed arguments, by name.
+      where: location for messages.
+      given: classes and functions given by the user.
 
     Raises:
-      RefusedError: if an argument is unknown, or its value not allowed.
+      RefusedError: if an argument is unknown, or its value is not allowed.
     """
     if not isinstance(config, dict):
         return dict(refuse(where, "an object", config))
@@ -296,7 +296,7 @@ def arguments(config: Any, readers: Mapping[str, Reader], where: str, given: Giv
 
 
 def part_of(table: Mapping[str, tuple[Any, dict[str, Reader]]], kind: str, module: str) -> Reader:
-    """Returns the reader of a small Keras object: None, or a class of a table with its arguments."""
+    """Return a reader of a small Keras object: None, or a class of a table with its arguments."""
 
     def read(value: Any, where: str, given: Given) -> Any:
         if value is None:
@@ -316,14 +316,14 @@ initializer = part_of(_INITIALIZERS, "initializer", "keras.initializers")
 regularizer = part_of(_REGULARIZERS, "regularizer", "keras.regularizers")
 constraint = part_of(_CONSTRAINTS, "constraint", "keras.constraints")
 
-# Layers.
+# Readers of layers.
 
 COMMON: dict[str, Reader] = {"name": name, "trainable": boolean, "dtype": dtype, "batch_input_shape": shape}
 _DATA_FORMAT = choice("channels_last", "channels_first", None)
 
 
 def _weights(*names: str) -> dict[str, Reader]:
-    """Initializer, regularizer and constraint of each weight."""
+    """Return readers of the initializer, regularizer and constraint of each weight."""
     kinds = {"initializer": initializer, "regularizer": regularizer, "constraint": constraint}
     return {f"{weight}_{kind}": reader for weight in names for kind, reader in kinds.items()}
 
@@ -339,7 +339,7 @@ _RECURRENT: dict[str, Reader] = {
     "return_state": boolean,
     "go_backwards": boolean,
     "stateful": false,
-    "unroll": false,  # a loop over as many steps as the file says
+    "unroll": false,  # would unroll a loop whose number of steps the file sets
     "time_major": boolean,
     "activity_regularizer": regularizer,
     **_weights("kernel", "recurrent", "bias"),
@@ -369,7 +369,7 @@ EMBEDDING: dict[str, Reader] = {
     "activity_regularizer": regularizer,
     **_weights("embeddings"),
 }
-# `Lambda`, layers of TensorFlow's operations and those that read vocabularies are left out on purpose.
+# `Lambda`, TensorFlow operation layers and layers that read vocabularies are excluded on purpose.
 LAYERS: dict[str, tuple[Any, dict[str, Reader]]] = {
     "InputLayer": (_layers.InputLayer, {"sparse": false, "ragged": false, "optional": false}),
     "Dense": (_layers.Dense, {"units": integer, "activation": activation, **_DENSE}),

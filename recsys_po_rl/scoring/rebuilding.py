@@ -1,7 +1,8 @@
-"""Rebuilding of a saved scorer's architecture from an allow-list: nothing that a file names is imported or resolved.
+"""Rebuilding of saved scorers from an allow-list: nothing that a file names is imported or resolved.
 
-A configuration is validated as a whole and turned into a `keras_parts.Recipe`; only then are constructors called. They
-are those of this project's scorers, of the Keras layers in `keras_parts.LAYERS`, and of classes that the user gives.
+A configuration is validated as a whole and converted to a `keras_parts.Recipe`; only then are constructors called.
+Allowed constructors are this project's scorers, the Keras layers in `keras_parts.LAYERS`, and classes given by the
+user.
 """
 
 import math
@@ -21,9 +22,9 @@ from recsys_po_rl.scoring.interest import InterestModel
 from recsys_po_rl.scoring.keras_parts import Given, Reader, Recipe, RefusedError
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
 
-MAX_DEPTH = 30  # of models and values in each other
-MAX_CALLS = 1000  # of layers in a functional model
-SPARE_NUMBERS = 10_000  # variables of Keras that files do not hold, such as counters
+MAX_DEPTH = 30  # maximum nesting of models and values
+MAX_CALLS = 1000  # maximum number of layer calls in a functional model
+SPARE_NUMBERS = 10_000  # allowance for Keras variables that files do not contain, such as counters
 
 _SIZES: dict[str, Reader] = {
     "num_users": parts.integer,
@@ -57,10 +58,10 @@ _FUNCTIONAL_MODULES = (*_KERAS_MODULES, "keras.src.engine.functional", "tf_keras
 
 
 def recipe_of(config: Any, given: Given) -> Recipe:
-    """Validates a saved architecture; nothing is constructed.
+    """Validate a saved architecture without constructing anything.
 
     Args:
-      config: parsed JSON, as Keras 2 writes it into `.keras` files.
+      config: parsed JSON, as Keras 2 writes it to `.keras` files.
       given: the user's own classes and activations, by the names under which they are registered with Keras.
 
     Returns:
@@ -68,24 +69,24 @@ def recipe_of(config: Any, given: Given) -> Recipe:
 
     Raises:
       keras_parts.UnknownClassError: if a class is neither on the allow-list nor given.
-      keras_parts.RefusedError: if the configuration has another form, or holds anything that is not allowed.
+      keras_parts.RefusedError: if the configuration has another form, or contains a value that is not allowed.
     """
     return _object(config, "config", given)
 
 
 def build(recipe: Recipe, num_weights: int) -> tf.keras.Model:
-    """Constructs a model and its weights.
+    """Construct a model and its weights.
 
     Args:
-      recipe: what `recipe_of` returned.
-      num_weights: numbers that the file holds as weights; a larger model is refused before memory is taken.
+      recipe: result of `recipe_of`.
+      num_weights: number of weights in the file; a larger model raises before memory is allocated.
 
     Returns:
       The model, with initial weights.
 
     Raises:
       keras_parts.RefusedError: if the model is larger, or the architecture is a layer, not a model.
-      Exception: of any kind that constructors raise for arguments that do not fit together.
+      Exception: any exception that constructors raise for incompatible arguments.
     """
     left = num_weights + SPARE_NUMBERS
 
@@ -104,7 +105,7 @@ def build(recipe: Recipe, num_weights: int) -> tf.keras.Model:
 
 
 def _size_of(kwargs: Mapping[str, Any]) -> int:
-    """Numbers in a variable that is about to be created."""
+    """Return the number of elements of a variable that is about to be created."""
     shape, value = kwargs.get("shape"), kwargs.get("initial_value")
     if shape is None:
         shape = getattr(value, "shape", ())
@@ -116,7 +117,7 @@ def _size_of(kwargs: Mapping[str, Any]) -> int:
 
 
 def _object(value: Any, where: str, given: Given) -> Recipe:
-    """The recipe of a layer or model."""
+    """Return the recipe of a layer or model."""
     if where.count(".") > 2 * MAX_DEPTH:
         raise RefusedError(f"its architecture is nested more than {MAX_DEPTH} deep")
     if not isinstance(value, dict):
@@ -154,7 +155,7 @@ def _arguments(config: Any, readers: Mapping[str, Reader], where: str, given: Gi
 
 
 def _attention(query_shape: Any = None, key_shape: Any = None, value_shape: Any = None, **arguments: Any) -> Any:
-    """`MultiHeadAttention`; the shapes are for building, which its call does."""
+    """Create `MultiHeadAttention`; shapes are accepted but not needed, because its call builds it."""
     del query_shape, key_shape, value_shape
     return tf.keras.layers.MultiHeadAttention(**arguments)
 
@@ -175,18 +176,18 @@ _WRAPPERS: dict[str, tuple[Any, dict[str, Reader]]] = {
 
 
 def _built(constructor: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """An object of this project, a scorer with its weights."""
+    """Return an object of this project; a scorer with its weights."""
     model = constructor(**arguments)
     if isinstance(model, HistoryScorer):
         model.build((None, model.history_length))
     return model
 
 
-# Classes of the user.
+# Classes given by the user.
 
 
 def _plain(value: Any, where: str, given: Given) -> Any:
-    """The configuration of a user's class: JSON values, in which layers, initialisers and such are rebuilt."""
+    """Return the configuration of a user's class: JSON values with rebuilt layers, initialisers and the like."""
     if where.count(".") > 2 * MAX_DEPTH:
         raise RefusedError(f"its architecture is nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
@@ -218,7 +219,7 @@ def _nested(value: dict[str, Any], where: str, given: Given) -> Any:
 
 
 def _build_shape(value: Any, where: str, given: Given) -> Any:
-    """Shape of the first call's inputs, or the shapes of several; None where the file has none."""
+    """Return the shape or shapes of the inputs of the first call; None if the file does not contain them."""
     shape = value.get("input_shape") if isinstance(value, dict) else None
     if isinstance(shape, list) and any(isinstance(item, list) for item in shape):
         return [parts.shape(item, where, given) for item in parts.bounded(shape, where)]
@@ -226,28 +227,28 @@ def _build_shape(value: Any, where: str, given: Given) -> Any:
 
 
 def _users_own(constructor: Any, config: Any, shape: Any) -> Any:
-    """An object of a class that the user gives; weights are made by its `build`, else by a call with empty histories.
+    """Return an object of a user's class; its `build`, or else a call with empty histories, creates the weights.
 
     Raises:
       RefusedError: if the class has no `from_config`.
     """
     if not hasattr(constructor, "from_config"):
         raise RefusedError(f"{getattr(constructor, '__name__', constructor)} of custom_objects has no from_config")
-    made = constructor.from_config(config)
-    if not isinstance(made, tf.keras.Model) or made.built:
-        return made
+    model = constructor.from_config(config)
+    if not isinstance(model, tf.keras.Model) or model.built:
+        return model
     first = shape[0] if isinstance(shape, list) and shape else shape
-    if isinstance(made, HistoryScorer):
-        made.build((None, made.history_length))
-    elif shape is not None and type(made).build is not tf.keras.Model.build:
-        made.build(shape)
+    if isinstance(model, HistoryScorer):
+        model.build((None, model.history_length))
+    elif shape is not None and type(model).build is not tf.keras.Model.build:
+        model.build(shape)
     elif first:
         history = (1, first[-1] or 1)
-        calling.scores(made, tf.zeros(history, tf.int32), tf.zeros(history))
-    return made
+        calling.scores(model, tf.zeros(history, tf.int32), tf.zeros(history))
+    return model
 
 
-# Models of layers.
+# Models composed of layers.
 
 
 def _layers(value: Any, where: str, given: Given) -> list[Recipe]:
@@ -264,7 +265,7 @@ def _sequential_recipe(config: Any, where: str, given: Given) -> Recipe:
 def _sequential(
     layers: list[Any], name: Any = None, trainable: bool = True, dtype: Any = None, build_input_shape: Any = None
 ) -> tf.keras.Model:
-    del dtype  # of its layers
+    del dtype  # its layers have their own dtypes
     model = tf.keras.Sequential(layers, name=name)
     if not model.built and build_input_shape is not None:
         model.build(build_input_shape)
@@ -272,7 +273,7 @@ def _sequential(
 
 
 class _Tensor(NamedTuple):
-    """An output of a call of a layer, in a functional model."""
+    """Output of a layer call in a functional model."""
 
     layer: str
     call: int
@@ -280,7 +281,7 @@ class _Tensor(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call of a layer, in a functional model."""
+    """Call of a layer in a functional model."""
 
     layer: str
     inputs: Any  # a tensor, or a list or dict of them
@@ -288,7 +289,7 @@ class _Call(NamedTuple):
 
 
 def _functional_recipe(config: Any, where: str, given: Given) -> Recipe:
-    """The recipe of a functional model: layers in the order of the file, and their calls."""
+    """Return the recipe of a functional model: layers in the order of the file, and their calls."""
     if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
         parts.refuse(where, "a functional model", config)
     settings = {key: value for key, value in config.items() if key not in _FUNCTIONAL_KEYS}
@@ -323,7 +324,7 @@ def _calls(layer: str, nodes: Any, where: str) -> list[_Call]:
     calls = []
     for node in nodes:
         inputs = _tensors(node, place)
-        # The arguments of a call stand beside each of its tensors.
+        # The arguments of a call are repeated beside each of its tensors.
         first = node
         while isinstance(first, (dict, list)) and not _is_tensor(first):
             first = next(iter(first.values() if isinstance(first, dict) else first), None)
@@ -346,7 +347,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _tensors(value: Any, where: str) -> Any:
-    """A tensor of a functional model, or a list or dict of them."""
+    """Return a tensor of a functional model, or a list or dict of tensors."""
     if _is_tensor(value):
         return _Tensor(*value[:3])
     if isinstance(value, list) and value and all(map(_is_tensor, parts.bounded(value, where))):
@@ -375,11 +376,11 @@ def _functional(
     trainable: bool = True,
     dtype: Any = None,
 ) -> tf.keras.Model:
-    """Calls layers as the file says, and makes the model of the results."""
-    del dtype  # of its layers
+    """Call layers as described in the file, and create the model from the results."""
+    del dtype  # its layers have their own dtypes
     tensors: dict[_Tensor, Any] = {}
-    # Keras does not count the call that a nested model makes of itself when it is constructed.
-    made = {key: int(isinstance(layer, tf.keras.Model) and _has_inputs(layer)) for key, layer in layers.items()}
+    # Constructing a nested model calls it once; Keras does not count that call.
+    num_calls = {key: int(isinstance(layer, tf.keras.Model) and _has_inputs(layer)) for key, layer in layers.items()}
     for key, layer in layers.items():
         if isinstance(layer, tf.keras.layers.InputLayer):
             tensors[_Tensor(key, 0, 0)] = layer.output
@@ -394,8 +395,8 @@ def _functional(
             results = layers[call.layer](_resolved(call.inputs, tensors), **_resolved(call.arguments, tensors))
             for output, result in enumerate(tf.nest.flatten(results)):
                 _raise_if_large(result.shape, call.layer)
-                tensors[_Tensor(call.layer, made[call.layer], output)] = result
-            made[call.layer] += 1
+                tensors[_Tensor(call.layer, num_calls[call.layer], output)] = result
+            num_calls[call.layer] += 1
         if len(waiting) == len(pending):
             raise RefusedError(f"the layer {parts.shown(waiting[0].layer)} needs tensors that no layer makes")
         pending = waiting
@@ -404,7 +405,7 @@ def _functional(
 
 
 def _has_inputs(model: tf.keras.Model) -> bool:
-    """Whether a nested model was made of symbolic tensors, as functional and most sequential ones are."""
+    """Return whether a nested model was created from symbolic tensors, as functional and most sequential models are."""
     return not isinstance(model, (HistoryScorer, InterestModel)) and bool(getattr(model, "inputs", None))
 
 
@@ -440,6 +441,6 @@ def _raise_if_large(shape: tf.TensorShape, layer: str) -> None:
 
 
 def _frozen(model: tf.keras.Model, trainable: bool) -> tf.keras.Model:
-    if not trainable:  # True would thaw layers that are frozen by themselves
+    if not trainable:  # True would unfreeze layers that are frozen individually
         model.trainable = False
     return model

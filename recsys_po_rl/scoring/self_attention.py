@@ -16,15 +16,15 @@ NUM_HEADS = 1  # the paper's default
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
 class SelfAttentionModel(DotProductScorer):
-    """Scores documents from causal self-attention over the history.
+    """Scorer with causal self-attention over the history.
 
     Kang and McAuley, "Self-attentive sequential recommendation" (ICDM 2018): embeddings of documents and positions,
     blocks of causal attention and a point-wise feed-forward net, each with a residual connection, layer normalisation
-    before and dropout after; the newest slot is read out. Here the consumed time enters with the embedding, and the
-    score is the dot product with the document's proposal embedding plus a bias per document.
+    before and dropout after; the output at the newest slot is used. Deviations: the consumed time is added to the
+    embedding, and the score is the dot product with the document's proposal embedding plus a bias per document.
 
-    Inputs, output and errors: see `HistoryScorer`. Null slots are not attended to; a history without a click reads out
-    zeros.
+    Inputs, output and errors: see `HistoryScorer`. Null slots are masked from attention; a history without a click
+    yields a zero output.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class SelfAttentionModel(DotProductScorer):
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
-        """Makes the model; weights come with `build` or the first call.
+        """Create the model; weights come with `build` or the first call.
 
         Args:
-          num_users: U; any number of rows can be scored.
+          num_users: U; the batch may have any number of rows.
           num_docs: D.
           doc_embed_dim: E, a multiple of the number of heads.
           history_length: H.
@@ -51,7 +51,7 @@ class SelfAttentionModel(DotProductScorer):
           num_heads: heads of each attention, at least 1.
           dropout: share of units dropped when called with training=True, at least 0 and below 1.
           proposal_stddev: standard deviation of the initial proposal table (truncated at twice that).
-          name: name of the model; by default the class's, with a number from the second one on.
+          name: name of the model; default: the class name, with a number from the second instance on.
           **kwargs: passed to `tf.keras.Model`, for instance dtype.
 
         Raises:
@@ -71,7 +71,7 @@ class SelfAttentionModel(DotProductScorer):
         self.num_blocks = num_blocks
         self.num_heads = num_heads
         self.dropout = dropout
-        layers, policy = tf.keras.layers, self.dtype_policy  # sublayers would take the global one
+        layers, policy = tf.keras.layers, self.dtype_policy  # sublayers would take the global policy
         self._position_embedding = Embedding(history_length, doc_embed_dim, dtype=policy, name="position_embedding")
         self._time_projection = layers.Dense(doc_embed_dim, dtype=policy, name="time_projection")
         self._blocks = [
@@ -80,7 +80,7 @@ class SelfAttentionModel(DotProductScorer):
                 "attention": layers.MultiHeadAttention(
                     num_heads,
                     doc_embed_dim // num_heads,
-                    use_bias=False,  # a bias of the keys shifts every logit of a softmax alike: no gradient
+                    use_bias=False,  # a bias of the keys shifts all logits of a softmax equally: zero gradient
                     dropout=dropout,
                     dtype=policy,
                     name=f"attention_{block}",
@@ -96,7 +96,7 @@ class SelfAttentionModel(DotProductScorer):
         self._doc_bias = DocumentBias(num_docs, dtype=policy, name="doc_bias")
 
     def build_layers(self) -> None:
-        """Makes the weights."""
+        """Create the weights."""
         build_tables(self._doc_embedding, self._doc_prop_embedding, self._position_embedding)
         slots = (None, self.history_length, self.doc_embed_dim)
         self._time_projection.build((None, self.history_length, 1))
@@ -104,15 +104,15 @@ class SelfAttentionModel(DotProductScorer):
             for name in ("attention_norm", "forward_norm", "forward_in", "forward_out"):
                 block[name].build(slots)
             symbolic = tf.keras.Input(slots[1:])
-            block["attention"](symbolic, symbolic)  # its projections have no weights before a call
+            block["attention"](symbolic, symbolic)  # the projections are created by the first call
         self._last_norm.build(slots)
         self._doc_bias.build((None, self.num_docs))
 
     def score_histories(self, doc_ids: tf.Tensor, times: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-        """Scores of all documents from the attention's newest slot."""
+        """Return the scores of all documents from the attention output at the newest slot."""
         clicked = doc_ids > 0
         present = tf.cast(clicked, self.compute_dtype)[..., tf.newaxis]
-        # Clicks are counted from the newest backwards: a position means the same however many clicks there are.
+        # Clicks are counted backwards from the newest, so that a position means the same for any number of clicks.
         age = tf.cast(tf.math.cumsum(tf.cast(clicked, tf.int32), axis=1, exclusive=True, reverse=True), tf.int32)
         slots = self._doc_embedding(doc_ids) + self._position_embedding(age)
         slots = (slots + self._time_projection(times[..., tf.newaxis])) * present
@@ -124,13 +124,13 @@ class SelfAttentionModel(DotProductScorer):
             slots = (slots + block["dropout"](attended, training=training)) * present
             forward = block["forward_out"](block["forward_in"](block["forward_norm"](slots)))
             slots = (slots + block["dropout"](forward, training=training)) * present
-        # The newest click is the last slot that holds one.
+        # The newest click is in the last slot that is not null.
         newest = tf.cast((age == 0) & clicked, self.compute_dtype)[..., tf.newaxis]
         newest_output = tf.reduce_sum(self._last_norm(slots) * newest, axis=1)
         return self.read_out(newest_output)
 
     def get_config(self) -> dict[str, Any]:
-        """Plain JSON types from which `from_config` makes an equal, unbuilt model."""
+        """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {
             **super().get_config(),
             "num_blocks": self.num_blocks,

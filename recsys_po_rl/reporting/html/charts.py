@@ -1,7 +1,7 @@
-"""Small charts as SVG inside a page: they take the page's colours, light or dark, and need no script.
+"""Small inline SVG charts, which follow the page's colours, light or dark, and need no script.
 
-Written here, not by matplotlib: its pictures have fixed colours and sizes, a page for two themes and two widths would
-hold each four times, and importing it takes as long as everything else in a report.
+Not drawn by matplotlib, whose pictures have fixed colours and sizes: a page for two themes and two widths would embed
+four versions of each, and importing matplotlib takes as long as the rest of a report.
 """
 
 import math
@@ -14,27 +14,27 @@ from recsys_po_rl.reporting.html.style import NUM_STYLES
 
 Values = Sequence[Optional[float]]
 
-WIDTH, HEIGHT = 360, 225  # of a chart, in pixels where a page is narrow; wider pages show it a little larger
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 36  # around the data
-MAX_POINTS = 240  # of a line; more could not be told apart
+WIDTH, HEIGHT = 360, 225  # size of a chart in pixels on narrow pages; wider pages enlarge it a little
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 36  # margins around the data
+MAX_POINTS = 240  # points of a line; more could not be distinguished
 NUM_TICKS = 5
 CELL_LABELS = 92  # width of a heat map's labels
 CELL_HEIGHT = 17
 
 
 class Series(NamedTuple):
-    """A line of a chart; where a value is None it is broken."""
+    """Line of a chart, interrupted where a value is None."""
 
     label: str
     x: Sequence[float]
     y: Values
-    low: Optional[Values] = None  # a band, with high
+    low: Optional[Values] = None  # lower bound of a band, together with `high`
     high: Optional[Values] = None
-    style: int = 0  # of `style.NUM_STYLES`
+    style: int = 0  # index below `style.NUM_STYLES`
 
 
 class Mark(NamedTuple):
-    """Something that happened at some x."""
+    """Event at a position on the x axis."""
 
     x: float
     label: str
@@ -48,41 +48,47 @@ def line_chart(
     marks: Sequence[Mark] = (),
     x_range: Optional[tuple[float, float]] = None,
 ) -> Html:
-    """Lines with bands.
+    """Return a line chart with bands.
 
     Args:
-      title: what is drawn, with its unit.
-      series: the lines; those without a value are left out.
-      x_label: of the axis, on which whole numbers are marked.
-      note: a remark below the title.
+      title: quantity drawn, with its unit.
+      series: the lines; lines without values are omitted.
+      x_label: label of the x axis, which has ticks at integers.
+      note: remark below the title.
       marks: vertical lines.
-      x_range: ends of the axis; those of the lines if None.
+      x_range: ends of the x axis; None: the ends of the lines.
 
     Returns:
-      A figure, with a text that says where each line begins and ends; a sentence where there is nothing to draw.
+      A figure, with a text alternative of both ends of each line; a sentence if there is nothing to draw.
     """
-    there = [one for one in series if any(value is not None for value in one.y)]
-    drawn = [_thinned(one) for one in there]
+    with_values = [line for line in series if any(value is not None for value in line.y)]
+    drawn = [_thinned(line) for line in with_values]
     caption = element("figcaption", title, element("small", note) if note else None)
     if not drawn:
         return element("figure", caption, element("p", "There is nothing to draw yet.", class_="muted"))
-    across = _Scale(x_range or [x for one in there for x in one.x], LEFT, WIDTH - RIGHT, tight=True, least_step=1.0)
+    across = _Scale(
+        x_range or [x for line in with_values for x in line.x], LEFT, WIDTH - RIGHT, tight=True, least_step=1.0
+    )
     values = [
-        value for one in drawn for of in (one.y, one.low or (), one.high or ()) for value in of if value is not None
+        value
+        for line in drawn
+        for bound in (line.y, line.low or (), line.high or ())
+        for value in bound
+        if value is not None
     ]
     up = _Scale(values, HEIGHT - BOTTOM, TOP)
     parts = [_axes(across, up, x_label)]
     parts += [_mark(mark, across) for mark in marks if across.low <= mark.x <= across.high]
-    parts += [_band(one, across, up) for one in drawn if one.low is not None and one.high is not None]
-    parts += [_line(one, across, up) for one in drawn]
+    parts += [_band(line, across, up) for line in drawn if line.low is not None and line.high is not None]
+    parts += [_line(line, across, up) for line in drawn]
     return element("figure", caption, _svg(WIDTH, HEIGHT, f"{title}. {_ends(drawn, marks)}", parts))
 
 
 def legend(labels: Sequence[tuple[str, int]]) -> Html:
-    """What the lines of charts stand for.
+    """Return the legend of line charts.
 
     Args:
-      labels: texts, each with the number of its style.
+      labels: labels, each with its style number.
     """
     items = []
     for text, style in labels:
@@ -94,17 +100,18 @@ def legend(labels: Sequence[tuple[str, int]]) -> Html:
 def heat_map(
     title: str, rows: Sequence[tuple[str, Values]], x_ends: tuple[str, str], highest: float, note: str = ""
 ) -> Html:
-    """Shares over time, darker where they are larger.
+    """Return a heat map of shares over time, darker for larger shares.
 
     Args:
-      title: what is drawn.
-      rows: from the top a label and its shares, as many for each.
-      x_ends: labels of the first and the last column.
-      highest: the share that is drawn darkest.
-      note: a remark below the title.
+      title: quantity drawn.
+      rows: from the top a label and its shares, equally many for each row.
+      x_ends: labels of the first and last columns.
+      highest: the share with the darkest colour.
+      note: remark below the title.
 
     Returns:
-      A figure; each cell says its row, column and share, and a text the largest share at both ends.
+      A figure; each cell is labelled with row, column and share, and a text alternative gives the largest share at both
+        ends.
     """
     width = (WIDTH - CELL_LABELS - RIGHT) / max(1, len(rows[0][1]))
     bottom = len(rows) * CELL_HEIGHT
@@ -139,7 +146,7 @@ def heat_map(
 
 
 class _Scale:
-    """From values to places, with round ticks."""
+    """Linear scale from values to positions, with round ticks."""
 
     def __init__(
         self, values: Sequence[float], start: float, end: float, tight: bool = False, least_step: float = 0.0
@@ -178,24 +185,24 @@ def _axes(across: _Scale, up: _Scale, x_label: str) -> Html:
     return element("g", parts)
 
 
-def _line(one: Series, across: _Scale, up: _Scale) -> Html:
+def _line(series: Series, across: _Scale, up: _Scale) -> Html:
     pieces = [
         "M" + " ".join(f"{across(x)},{up(y)}" for x, y in run) + ("h0.01" if len(run) == 1 else "")
-        for run in _runs(one.x, one.y)
+        for run in _runs(series.x, series.y)
     ]
-    return element("path", d="".join(pieces), class_=f"line s{one.style % NUM_STYLES}", stroke_linecap="round")
+    return element("path", d="".join(pieces), class_=f"line s{series.style % NUM_STYLES}", stroke_linecap="round")
 
 
-def _band(one: Series, across: _Scale, up: _Scale) -> Html:
-    assert one.low is not None
-    assert one.high is not None
-    both = [None if low is None or high is None else (low, high) for low, high in zip(one.low, one.high)]
+def _band(series: Series, across: _Scale, up: _Scale) -> Html:
+    assert series.low is not None
+    assert series.high is not None
+    both = [None if low is None or high is None else (low, high) for low, high in zip(series.low, series.high)]
     pieces = []
-    for run in _runs(one.x, both):
-        there = [f"{across(x)},{up(high)}" for x, (_, high) in run]
-        back = [f"{across(x)},{up(low)}" for x, (low, _) in reversed(run)]
-        pieces.append("M" + " ".join(there + back) + "Z")
-    return element("path", d="".join(pieces), class_=f"band f{one.style % NUM_STYLES}")
+    for run in _runs(series.x, both):
+        upper = [f"{across(x)},{up(high)}" for x, (_, high) in run]
+        lower = [f"{across(x)},{up(low)}" for x, (low, _) in reversed(run)]
+        pieces.append("M" + " ".join(upper + lower) + "Z")
+    return element("path", d="".join(pieces), class_=f"band f{series.style % NUM_STYLES}")
 
 
 def _mark(mark: Mark, across: _Scale) -> Html:
@@ -204,7 +211,7 @@ def _mark(mark: Mark, across: _Scale) -> Html:
 
 
 def _runs(xs: Sequence[float], values: Sequence[Any]) -> list[list[tuple[float, Any]]]:
-    """Stretches without a gap."""
+    """Return the stretches of a line without gaps."""
     runs: list[list[tuple[float, Any]]] = [[]]
     for x, value in zip(xs, values):
         if value is None:
@@ -214,29 +221,29 @@ def _runs(xs: Sequence[float], values: Sequence[Any]) -> list[list[tuple[float, 
     return [run for run in runs if run]
 
 
-def _thinned(one: Series) -> Series:
-    """The same line with at most `MAX_POINTS` points, each the mean of neighbours."""
-    every = -(-len(one.x) // MAX_POINTS)
+def _thinned(series: Series) -> Series:
+    """Return a line reduced to at most `MAX_POINTS` points, each the mean of neighbours."""
+    every = -(-len(series.x) // MAX_POINTS)
     if every <= 1:
-        return one
+        return series
 
     def thinned(values: Optional[Values]) -> Any:
         return None if values is None else [_mean(values[at : at + every]) for at in range(0, len(values), every)]
 
-    return one._replace(x=thinned(one.x), y=thinned(one.y), low=thinned(one.low), high=thinned(one.high))
+    return series._replace(x=thinned(series.x), y=thinned(series.y), low=thinned(series.low), high=thinned(series.high))
 
 
 def _mean(values: Values) -> Optional[float]:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 def _ends(drawn: Sequence[Series], marks: Sequence[Mark]) -> str:
     texts = []
-    for one in drawn:
-        there = [value for value in one.y if value is not None]
-        first, last = (short(float(f"{value:.3g}")) for value in (there[0], there[-1]))
-        texts.append(f"{one.label}: from {first} to {last}.")
+    for series in drawn:
+        present = [value for value in series.y if value is not None]
+        first, last = (short(float(f"{value:.3g}")) for value in (present[0], present[-1]))
+        texts.append(f"{series.label}: from {first} to {last}.")
     return " ".join(texts + [f"{mark.label}." for mark in marks])
 
 

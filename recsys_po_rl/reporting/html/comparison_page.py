@@ -1,4 +1,4 @@
-"""A comparison of runs as text for a terminal, and as a self-contained page."""
+"""Comparison of runs as text for a terminal, and as a self-contained page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
@@ -13,23 +13,23 @@ from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.html.style import NUM_STYLES
 from recsys_po_rl.run_folder.run_files import RunFiles, curve
 
-FIRST_STYLE = 1  # of the lines of runs; style 0 is the text's colour
+FIRST_STYLE = 1  # first style of the lines of runs; style 0 is the text colour
 
 
 def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]]) -> str:
-    """The comparison in lines for a terminal.
+    """Return the comparison as lines for a terminal.
 
     Args:
-      comparison: from `compare.compare`.
-      configs: of the runs, by name, see `config_text.bindings`.
+      comparison: result of `compare.compare`.
+      configs: bindings of the runs, by name, see `config_text.bindings`.
     """
     first, *others = comparison.names
     header = ["policy", *(cell for name in comparison.names for cell in (name, "95% interval"))]
     header += [cell for name in others for cell in (f"{name} minus {first}", "95% interval")]
     rows = [header]
     for row in comparison.rows:
-        cells = [cell for of in row.means for cell in _cells(of)]
-        cells += [cell for of in row.differences[1:] for cell in _cells(of, sign=True)]
+        cells = [cell for mean in row.means for cell in _cells(mean)]
+        cells += [cell for mean in row.differences[1:] for cell in _cells(mean, sign=True)]
         rows.append([row.policy, *cells])
     lines = [_about(comparison), "", *_aligned(rows), ""]
     lines += sentences(comparison)
@@ -39,7 +39,7 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
         lines += ["", f"Configuration differences: not known, {', '.join(unknown)} has no config.gin that can be read"]
     if differences:
         lines += ["", "Configuration differences"]
-        for name, values in differences:  # below each other: lists of policies are long
+        for name, values in differences:  # one below the other, because lists of policies are long
             lines.append(name)
             labelled = [[f"{run}:", value or "not bound"] for run, value in zip(comparison.names, values)]
             width = max(len(label) for label, _ in labelled)
@@ -48,30 +48,30 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What the learned policies' differences say, one sentence for each run after the first."""
+    """Return a sentence about the learned policies' difference for each run after the first."""
     row = next((row for row in comparison.rows if row.policy == LEARNED), None)
     if row is None:
         return []
-    found = []
+    texts = []
     first = comparison.names[0]
     for name, difference in zip(comparison.names[1:], row.differences[1:]):
         if difference is None:
             continue
         more = difference if difference.mean >= 0 else _negated(difference)
         clear = difference.low > 0 or difference.high < 0
-        found.append(
+        texts.append(
             f"The policy learned in {name} brings {_shown(more)} {'more' if difference.mean >= 0 else 'less'} "
             f"than that of {first}{'' if clear else ', which is not clear'}."
         )
-    return found
+    return texts
 
 
 def page(comparison: Comparison, runs: Sequence[RunFiles]) -> str:
-    """The whole page, as text.
+    """Return the whole page, as text.
 
     Args:
-      comparison: from `compare.compare`.
-      runs: the same runs, from `run_files.read`.
+      comparison: result of `compare.compare`.
+      runs: the same runs, results of `run_files.read`.
     """
     names = comparison.names
     styles = [FIRST_STYLE + place % (NUM_STYLES - FIRST_STYLE) for place in range(len(names))]
@@ -94,7 +94,9 @@ def _about(comparison: Comparison) -> str:
     horizons = sorted(set(comparison.horizons))
     slates = f"{horizons[0]} slates" if len(horizons) == 1 else f"horizons of {', '.join(map(str, horizons))} slates"
     numbers = sorted(set(comparison.num_units))
-    how_many = str(numbers[0]) if len(numbers) == 1 else " to ".join(str(of) for of in (numbers[0], numbers[-1]))
+    how_many = (
+        str(numbers[0]) if len(numbers) == 1 else " to ".join(str(number) for number in (numbers[0], numbers[-1]))
+    )
     unit = comparison.unit
     how = (
         f"differences are paired, on the same {how_many} {unit} with the same luck"
@@ -111,7 +113,7 @@ def _table(comparison: Comparison) -> Html:
     rows: list[list[Any]] = []
     for row in comparison.rows:
         label = markup.name(row.policy)
-        cells = [_cell(of) for of in row.means] + [_cell(of, sign=True) for of in row.differences[1:]]
+        cells = [_cell(value) for value in row.means] + [_cell(value, sign=True) for value in row.differences[1:]]
         rows.append([element("strong", label) if row.policy == LEARNED else label, *cells])
     return markup.table(header, rows, "Policies in all runs", "compared")
 
@@ -141,10 +143,10 @@ def _users(comparison: Comparison, runs: Sequence[RunFiles], styles: Sequence[in
     for measure, title in users.MEASURES.items():
         series = []
         for place in known:
-            of = users.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
-            if of is not None:
+            line = users.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
+            if line is not None:
                 middles = [(begin + end) / 2 for begin, end in portraits[place][0]["parts"]]
-                series.append(Series(names[place], middles, of.mean, of.low, of.high, styles[place]))
+                series.append(Series(names[place], middles, line.mean, line.low, line.high, styles[place]))
         if series:
             drawn.append(charts.line_chart(title, series, "slate", x_range=(1, max(comparison.horizons))))
     without = [name for place, name in enumerate(names) if place not in known]
@@ -170,30 +172,31 @@ def _configurations(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
 
 def _versions(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
     versions = [
-        {package: str(of) for package, of in ((run.environment or {}).get("versions") or {}).items()} for run in runs
+        {package: str(version) for package, version in ((run.environment or {}).get("versions") or {}).items()}
+        for run in runs
     ]
     differences = report.differences(*versions)
     if not differences:
         return element("p", "None.")
-    rows: list[list[Any]] = [[name, *(of or "unknown" for of in values)] for name, values in differences]
+    rows: list[list[Any]] = [[name, *(version or "unknown" for version in values)] for name, values in differences]
     return markup.table(["package", *map(markup.name, names)], rows, "Version differences")
 
 
-def _cells(of: Optional[Estimate], sign: bool = False) -> tuple[str, str]:
-    return ("", "") if of is None else (fixed(of.mean, sign=sign), interval(of.bounds, sign=sign))
+def _cells(value: Optional[Estimate], sign: bool = False) -> tuple[str, str]:
+    return ("", "") if value is None else (fixed(value.mean, sign=sign), interval(value.bounds, sign=sign))
 
 
-def _cell(of: Optional[Estimate], sign: bool = False) -> Html:
-    mean, bounds = _cells(of, sign)
+def _cell(value: Optional[Estimate], sign: bool = False) -> Html:
+    mean, bounds = _cells(value, sign)
     return markup.escaped([f"{mean} ", element("span", bounds, class_="interval")])
 
 
-def _shown(of: Estimate) -> str:
-    return estimate({"mean": of.mean, "interval95": of.bounds})
+def _shown(value: Estimate) -> str:
+    return estimate({"mean": value.mean, "interval95": value.bounds})
 
 
-def _negated(of: Estimate) -> Estimate:
-    return Estimate(-of.mean, -of.high, -of.low, of.num_units)
+def _negated(value: Estimate) -> Estimate:
+    return Estimate(-value.mean, -value.high, -value.low, value.num_units)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -205,6 +208,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _printable(line: str) -> str:
-    """Without what moves a terminal's cursor or changes its colours; a plain hyphen for the typographic minus."""
+    """Remove characters that control a terminal's cursor or colours; replace the typographic minus by a hyphen."""
     shown = line.replace("\u2212", "-")
     return "".join(letter if letter.isprintable() else "?" for letter in shown)

@@ -1,4 +1,4 @@
-"""HTML by construction: whatever is not marked as HTML is escaped."""
+"""Construction of HTML: text is escaped unless it is marked as HTML."""
 
 import html
 import re
@@ -8,37 +8,37 @@ from typing import Any
 from recsys_po_rl.reporting.html.style import STYLE
 
 VOID = frozenset({"meta", "br", "wbr", "hr"})  # elements without content
-# What a page may load: nothing. Should a text ever slip through unescaped, a browser does not run it.
+# Resources that a page may load: none. Even an unescaped text would then not be executed by a browser.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is HTML."""
 
     __slots__ = ()
 
 
 def escaped(content: Any) -> Html:
-    """HTML that shows `content`: HTML as it is, the parts of a list in turn, nothing for None, other things escaped."""
+    """Return HTML for `content`: HTML unchanged, a list's items in turn, nothing for None, anything else escaped."""
     if content is None:
         return Html()
     if isinstance(content, Html):
         return content
     if isinstance(content, (list, tuple)):
         return Html("".join(escaped(part) for part in content))
-    text = str(content).encode("utf-8", "replace").decode()  # lone surrogates, which JSON can hold, cannot be written
+    text = str(content).encode("utf-8", "replace").decode()  # JSON may contain lone surrogates, which cannot be encoded
     return Html(html.escape(_CONTROL.sub("\ufffd", text), quote=True))
 
 
 def element(tag: str, *children: Any, **attributes: Any) -> Html:
-    """An element.
+    """Return an element.
 
     Args:
-      tag: its name.
-      *children: its content, see `escaped`.
-      **attributes: by name, a final underscore cut off and others written as hyphens; None leaves one out. Values are
-        escaped.
+      tag: name of the element.
+      *children: content of the element, see `escaped`.
+      **attributes: attributes by name, without a final underscore and with hyphens for other underscores; None omits
+        an attribute. Values are escaped.
     """
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escaped(str(value))}"'
@@ -51,52 +51,52 @@ def element(tag: str, *children: Any, **attributes: Any) -> Html:
 
 
 def name(text: Any) -> Html:
-    """An identifier, which may break after underscores and dots and before capitals where there is little room."""
+    """Return an identifier that can be wrapped after underscores and dots and before capitals."""
     shown = re.sub(r"([_./]|[a-z](?=[A-Z]))", r"\1<wbr>", escaped(str(text)))
     return element("code", Html(shown))
 
 
 def table(header: list[Any], rows: list[list[Any]], caption: str, class_: str | None = None) -> Html:
-    """A table that can be scrolled sideways; the first cell of a row is its header.
+    """Return a table with horizontal scrolling; the first cell of a row is its header.
 
     Args:
       header: cells of the first row.
-      rows: cells of the others.
-      caption: what the table shows, read out to those who do not see it.
+      rows: cells of the other rows.
+      caption: description of the table, for screen readers.
       class_: CSS class of the table.
     """
     head = element("tr", [element("th", cell, scope="col") for cell in header])
     body = [
         element("tr", element("th", row[0], scope="row"), [element("td", cell) for cell in row[1:]]) for row in rows
     ]
-    made = element(
+    table_element = element(
         "table",
         element("caption", caption, class_="unseen"),
         element("thead", head),
         element("tbody", body),
         class_=class_,
     )
-    return element("div", made, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    return element("div", table_element, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
 
 def bulleted(items: list[Any]) -> Html:
-    """A list with a bullet for each item."""
+    """Return a bulleted list of items."""
     return element("ul", [element("li", item) for item in items])
 
 
 def section(title: str, *content: Any, level: int = 2) -> Html:
-    """A section under a heading, which can be linked to by its title in small letters with hyphens."""
+    """Return a section with a heading; its link anchor is the title in lower case with hyphens."""
     heading = element(f"h{level}", title)
     return element("section", heading, content, id=anchor(title))
 
 
 def anchor(title: str) -> str:
-    """The id of the section called `title`."""
+    """Return the id of the section called `title`."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def guarded(make: Callable[[], Any]) -> Html:
-    """What `make` makes, or a sentence that says that a file has another form than this project writes."""
+    """Return the HTML that `make` creates, or a sentence about a file whose form this project does not write."""
     try:
         return escaped(make())
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
@@ -107,12 +107,12 @@ def guarded(make: Callable[[], Any]) -> Html:
 
 
 def page(title: str, lead: Any, sections: dict[str, Html]) -> str:
-    """A whole page, self-contained.
+    """Return a whole self-contained page.
 
     Args:
-      title: of the page, also its first heading.
-      lead: below the title.
-      sections: by title, made by `section`; there is a list of links to them.
+      title: title of the page, also its first heading.
+      lead: content below the title.
+      sections: sections by title, created by `section`; the page links to each.
     """
     links = [element("li", element("a", of, href=f"#{anchor(of)}")) for of in sections]
     head = element(

@@ -1,4 +1,4 @@
-"""The parts of a report about how good the policy is: three sentences, the table of policies, the price."""
+"""Report sections on the quality of the policy: three sentences, the table of policies, the price."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -10,11 +10,11 @@ from recsys_po_rl.reporting.html import markup
 from recsys_po_rl.reporting.html.markup import Html, element
 
 LEARNED = "learned"
-TWINS = ("learned_last", "learned_greedy")  # of the learned policy: no rivals of it
+TWINS = ("learned_last", "learned_greedy")  # variants of the learned policy, not its competitors
 
 
 def verdict(evaluation: Mapping[str, Any]) -> list[str]:
-    """How good the learned policy is, in three sentences with intervals."""
+    """Return three sentences with intervals about the quality of the learned policy."""
     policies, horizon = evaluation["policies"], evaluation["horizon"]
     return [
         _against_others(evaluation, policies, horizon),
@@ -42,7 +42,7 @@ def _against_others(evaluation: Mapping[str, Any], policies: Mapping[str, Any], 
 
 
 def _more(other: Mapping[str, Any]) -> str:
-    """How much more the learned policy has than another."""
+    """Return the difference of the learned policy to another policy, in words."""
     difference = other["minus_learned"]
     less = difference["mean"] > 0
     bounds = (difference if less else _negated(difference))["interval95"]
@@ -87,17 +87,17 @@ def _users(learned: Mapping[str, Any]) -> str:
         first, last = (f"{show(values[at])} {show_interval(of_values[at])}" for at in (0, -1))
         return f"from {first} to {last}"
 
-    found = {
+    turns = {
         "the mean quality of what they consume goes": turn(
-            "mean_quality_consumed", lambda value: fixed(value, sign=True), lambda of: interval(of, sign=True)
+            "mean_quality_consumed", lambda value: fixed(value, sign=True), lambda ends: interval(ends, sign=True)
         ),
         "their click rate": turn("click_rate", percent, percent_interval),
         "the distance from their first interest": turn("interest_drift", fixed, interval),
     }
-    told = [f"{what} {how}" for what, how in found.items() if how is not None]
-    if not told:
+    known_turns = [f"{what} {how}" for what, how in turns.items() if how is not None]
+    if not known_turns:
         return "What happens to its users is not known: their behaviour was not recorded."
-    return f"What happens to its users, from the first quarter of the horizon to the last: {', '.join(told)}."
+    return f"What happens to its users, from the first quarter of the horizon to the last: {', '.join(known_turns)}."
 
 
 def _over(entry: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def _over(entry: Mapping[str, Any]) -> str:
 
 
 def table(evaluation: Mapping[str, Any]) -> list[Html]:
-    """All policies, best first, with their intervals drawn and written."""
+    """Return a table of all policies, best first, with intervals drawn and written."""
     policies = evaluation["policies"]
     names = sorted(policies, key=lambda name: -_mean(policies[name]))
     seeing = set(evaluation.get("full_information", []))
@@ -147,13 +147,13 @@ def table(evaluation: Mapping[str, Any]) -> list[Html]:
 
 
 def with_interval(entry: Mapping[str, Any], sign: bool = False) -> Html:
-    """A mean and its interval, the latter on a line of its own where there is little room."""
+    """Return a mean and its interval, which moves to a line of its own on narrow pages."""
     shown = element("span", interval(entry["interval95"], sign=sign), class_="interval")
     return markup.escaped([f"{fixed(entry['mean'], sign=sign)} ", shown])
 
 
 def bar(entry: Mapping[str, Any], furthest: float, informed: bool) -> Html:
-    """A bar from 0 to the mean with a whisker for the interval; what it says stands beside it in numbers."""
+    """Return a bar from 0 to the mean with a whisker for the interval; the numbers stand beside the bar."""
     if not is_number(entry["mean"]) or furthest <= 0:
         return element("div", class_="track", aria_hidden="true")
     parts = [element("i", style=f"width:{_share(entry['mean'], furthest)}%", class_="informed" if informed else None)]
@@ -165,7 +165,7 @@ def bar(entry: Mapping[str, Any], furthest: float, informed: bool) -> Html:
 
 
 def price(evaluation: Mapping[str, Any]) -> list[Html]:
-    """What partial observability costs, as bars with intervals."""
+    """Return the price of partial observability, as bars with intervals."""
     content = evaluation.get("price_of_partial_observability") or {}
     entries = list((content.get("policies") or {}).values())
     if len(entries) < 2:
@@ -212,7 +212,7 @@ _DIFFERENCES = {
     ("full_information_reference", "learned_full_information"):
         "With the interest in sight, the reference brings {} more than the learner.",
 }  # fmt: skip
-_REVERSED = {  # where the difference is negative
+_REVERSED = {  # for negative differences
     ("belief_reference", "learned"):
         "Without seeing the interest, the learner brings {} more than the belief reference.",
     ("full_information_reference", "learned_full_information"):
@@ -221,20 +221,22 @@ _REVERSED = {  # where the difference is negative
 
 
 def _price_sentences(content: Mapping[str, Any]) -> list[str]:
-    found = []
+    sentences = []
     if content.get("gap"):
-        found.append(
+        sentences.append(
             f"The gap, from random slates to the reference that sees the interest, is {estimate(content['gap'])}."
         )
     for difference in content.get("differences") or ():
         pair = difference["of"], difference["minus"]
         if difference["mean"] < 0 and pair in _REVERSED:
-            found.append(_REVERSED[pair].format(estimate(_negated(difference))))
+            sentences.append(_REVERSED[pair].format(estimate(_negated(difference))))
         elif pair in _DIFFERENCES:
-            found.append(_DIFFERENCES[pair].format(estimate(difference)))
+            sentences.append(_DIFFERENCES[pair].format(estimate(difference)))
     if any(name.endswith("_reference") for name in content["policies"]):
-        found.append("A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%.")
-    return found
+        sentences.append(
+            "A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%."
+        )
+    return sentences
 
 
 def _mean(entry: Mapping[str, Any]) -> float:

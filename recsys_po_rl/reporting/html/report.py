@@ -1,4 +1,4 @@
-"""report.html: a run explained on one self-contained page, from its folder alone."""
+"""Page report.html: a run on one self-contained page, from its folder."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
@@ -15,14 +15,14 @@ _DAMAGED = f"This cannot be shown: {layout.EVALUATION} cannot be read, see above
 
 
 def page(run: RunFiles) -> str:
-    """The whole page, as text.
+    """Return the whole page, as text.
 
     Args:
-      run: from `run_files.read`. What is missing or has another form than this project writes is said on the page.
+      run: result of `run_files.read`. The page names missing files and files whose form this project does not write.
     """
     evaluation, of_seed = _evaluation(run)
-    there = [part for part in run.parts if part.portrait is not None]
-    portraits, names = [part.portrait or {} for part in there], [part.name for part in there]
+    with_portrait = [part for part in run.parts if part.portrait is not None]
+    portraits, names = [part.portrait or {} for part in with_portrait], [part.name for part in with_portrait]
     sections: dict[str, Html] = {}
     damaged = any(part.evaluation_problem for part in (run, *run.seeds))
     no_evaluation = element("p", _DAMAGED if damaged else "There is no evaluation yet.")
@@ -44,7 +44,7 @@ def page(run: RunFiles) -> str:
 
 
 def _evaluation(run: RunFiles) -> tuple[Optional[Mapping[str, Any]], Optional[str]]:
-    """The evaluation of all seeds; while that is missing, the first single one, and the name of its folder."""
+    """Return the evaluation over all seeds, or else the first evaluation of a single seed and its folder's name."""
     if run.evaluation is not None:
         return run.evaluation, None
     return next(((part.evaluation, part.name) for part in run.parts if part.evaluation is not None), (None, None))
@@ -138,7 +138,7 @@ def _what_was_run(run: RunFiles) -> list[Any]:
 
 
 def _moved(evaluation: Mapping[str, Any]) -> list[Any]:
-    """What is not the same where a policy was trained and where it is evaluated."""
+    """Return the differences between the worlds of a policy's training and evaluation."""
     parts: list[Any] = []
     for one in evaluation.get("per_seed", [evaluation]):
         own = one.get("learned_where_it_was_trained")
@@ -167,13 +167,13 @@ def _differences(run: RunFiles) -> Html:
 
 
 def differences(*configs: Mapping[str, str]) -> list[tuple[str, list[Optional[str]]]]:
-    """Bindings that are not the same everywhere.
+    """Return the bindings that differ between configurations.
 
     Args:
-      *configs: by name, see `gin_text.bindings`.
+      *configs: bindings by name, see `gin_text.bindings`.
 
     Returns:
-      In the order of the names, each with what each configuration binds it to, None where it is not bound.
+      Sorted names, each with its value in each configuration, None if the name is not bound.
     """
     names = sorted(set().union(*configs))
     rows = [(name, [config.get(name) for config in configs]) for name in names]
@@ -181,7 +181,7 @@ def differences(*configs: Mapping[str, str]) -> list[tuple[str, list[Optional[st
 
 
 def value_of(text: Optional[str]) -> Html:
-    """What a parameter is bound to, as it is shown; None: it is not bound."""
+    """Return the value of a parameter as HTML; None: the parameter is not bound."""
     return (
         element("span", "not bound", class_="muted")
         if text is None

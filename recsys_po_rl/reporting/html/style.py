@@ -1,6 +1,6 @@
-"""How pages look: light and dark, wide and narrow. Texts have a contrast of at least 4.5, lines of at least 3."""
+"""Style sheet of pages: light and dark, wide and narrow; contrast at least 4.5 for text, at least 3 for lines."""
 
-# Colours of lines differ in lightness, too, and come with dashes: they can be told apart without seeing colours.
+# Colours of lines also differ in lightness and dashes, so that they can be distinguished without colour vision.
 _LIGHT = """
 --back: #ffffff; --front: #1b1f24; --muted: #57606a; --rule: #d0d7de; --card: #f6f8fa; --link: #0550ae;
 --warn-back: #fff4d6; --warn-front: #5c3b00; --bar: #0969da; --bar-informed: #b35900; --heat: #0550ae;
@@ -101,4 +101,4 @@ summary { cursor: pointer; color: var(--link); margin: .8rem 0 .2rem; }
         for number, dashes in enumerate(["none", "none", "7 3", "2 3", "9 3 2 3", "4 4", "1 4"])
     )
 )
-NUM_STYLES = 7  # of lines
+NUM_STYLES = 7  # number of line styles

@@ -1,4 +1,4 @@
-"""The part of a report about the training: learning curves, diagnostics, alarms."""
+"""Report section on training: learning curves, diagnostics, alarms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -10,7 +10,7 @@ from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.run_folder.run_files import Curve, Row, RunFiles, curve
 
 REWARD = "mean_reward"
-# Columns of metrics.csv that are no diagnostics: places, counts, and times, which end in these.
+# Columns of metrics.csv other than diagnostics: indices, counts, and times, which have these endings.
 NO_DIAGNOSTICS = frozenset({"seed", "step", "user_steps", REWARD})
 TIMES = ("_seconds", "_per_second")
 TITLES = {
@@ -21,12 +21,12 @@ TITLES = {
     "clip_share": "Share of probability ratios that were clipped",
     "critic_gradient_norm": "Gradient norm of the critic, before clipping",
 }
-LEVELS = ("uniform_random", "full_information_reference")  # drawn as horizontal lines
-MAX_ALARMS = 200  # listed; their number is always said
+LEVELS = ("uniform_random", "full_information_reference")  # policies drawn as horizontal lines
+MAX_ALARMS = 200  # number of alarms listed; their total number is always shown
 
 
 def learning(run: RunFiles) -> list[Html]:
-    """The section on the training of a run."""
+    """Return the report section on the training of a run."""
     steps = [step for row in run.metrics if (step := as_number(row.get("step"))) is not None]
     if not steps:
         return [element("p", "No training step is done yet: metrics.csv has no rows.")]
@@ -38,7 +38,7 @@ def learning(run: RunFiles) -> list[Html]:
 
 
 def marks(rows: Sequence[Row]) -> list[Mark]:
-    """The first alarm of each kind and seed, as marks of a chart."""
+    """Return the first alarm of each kind and seed, as marks of a chart."""
     first: dict[Any, Mark] = {}
     for row in rows:
         step = as_number(row.get("step"))
@@ -49,7 +49,7 @@ def marks(rows: Sequence[Row]) -> list[Mark]:
 
 
 def as_series(label: str, of: Optional[Curve], style: int) -> list[Series]:
-    """A curve as a line, with a band where there are several seeds."""
+    """Return a curve as a line, with a band for several seeds."""
     if of is None:
         return []
     several = of.num_seeds > 1
@@ -80,7 +80,7 @@ def _curves(run: RunFiles, last: float) -> list[Html]:
 
 
 def _levels(run: RunFiles) -> list[tuple[str, float]]:
-    """Means of policies that show how far a learning curve has come."""
+    """Return the means of policies that serve as reference levels of learning curves."""
     policies = (run.evaluation or {}).get("policies")
     entries = [(name, policies.get(name)) for name in LEVELS] if isinstance(policies, Mapping) else []
     means: list[tuple[str, Any]] = [(name, entry.get("mean")) for name, entry in entries if isinstance(entry, Mapping)]
@@ -95,10 +95,10 @@ def _diagnostics(run: RunFiles) -> Html:
     ]
     drawn = []
     for name in columns:
-        of = curve(run.metrics, name)
-        if of is not None:
+        column = curve(run.metrics, name)
+        if column is not None:
             title = TITLES.get(name, name.replace("_", " "))
-            drawn.append(charts.line_chart(title, as_series(name, of, 1), "training step", marks=marks(run.alarms)))
+            drawn.append(charts.line_chart(title, as_series(name, column, 1), "training step", marks=marks(run.alarms)))
     return element("div", drawn, class_="charts") if drawn else element("p", "metrics.csv has no diagnostics.")
 
 

@@ -1,4 +1,4 @@
-"""The parts of a report about users over the horizon and about what the policy shows them, from portrait.json."""
+"""Report sections on users over the horizon and on the documents shown, from portrait.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
@@ -20,19 +20,19 @@ MEASURES = {
     "share_positive_quality": "Share of consumption with positive quality",
     "interest_drift": "Interest drift, distance from the first interest",
 }
-# Drawn, where they were evaluated: the learned policy, and both ends of the gap.
+# Policies drawn, if they were evaluated: the learned policy, and both ends of the gap.
 COMPARED = {LEARNED: 1, price.FLOOR: 5, price.CEILING: 2}
 SEGMENTS = {
     "toward_trash": ("begin toward trash", 2),
     "between": ("between", 4),
     "toward_nutrition": ("begin toward nutrition", 3),
 }
-LEAST_SHOWN = 0.005  # of the slates: documents below are not listed
-MAX_DOCUMENT_TABLES = 3  # seeds whose documents are listed
+LEAST_SHOWN = 0.005  # share of slates below which documents are not listed
+MAX_DOCUMENT_TABLES = 3  # number of seeds whose documents are listed
 
 
 class Line(NamedTuple):
-    """A measure by part of the horizon."""
+    """Measure by part of the horizon."""
 
     mean: list[Optional[float]]
     low: list[Optional[float]]
@@ -40,36 +40,38 @@ class Line(NamedTuple):
 
 
 def pooled(portraits: Sequence[Mapping[str, Any]], policy: str, segment: str, measure: str) -> Optional[Line]:
-    """A measure of one run, with intervals over its users, or of several, with intervals over the runs.
+    """Return a measure of one run, with intervals over users, or of several runs, with intervals over runs.
 
     Args:
       portraits: contents of portrait.json, at least one.
-      policy: which.
-      segment: which.
-      measure: which.
+      policy: policy name.
+      segment: one of `portrait.SEGMENTS`, or `portrait.ALL`.
+      measure: name of the measure.
 
     Returns:
-      The line, None if one of the portraits lacks it.
+      The line, None if a portrait lacks the measure.
     """
-    found = [of["policies"].get(policy, {}).get("users", {}).get(segment, {}).get(measure) for of in portraits]
-    if any(one is None for one in found):
+    measures = [
+        portrait["policies"].get(policy, {}).get("users", {}).get(segment, {}).get(measure) for portrait in portraits
+    ]
+    if any(measured is None for measured in measures):
         return None
-    if len(found) == 1:
-        bounds = [of if is_interval(of) else (None, None) for of in found[0]["interval95"]]
-        return Line(list(found[0]["mean"]), [low for low, _ in bounds], [high for _, high in bounds])
+    if len(measures) == 1:
+        bounds = [ends if is_interval(ends) else (None, None) for ends in measures[0]["interval95"]]
+        return Line(list(measures[0]["mean"]), [low for low, _ in bounds], [high for _, high in bounds])
     estimates = []
-    for values in zip(*(one["mean"] for one in found)):
-        there = [value for value in values if value is not None]
-        estimates.append(statistics.mean_interval(np.array(there)) if there else None)
+    for values in zip(*(measured["mean"] for measured in measures)):
+        present = [value for value in values if value is not None]
+        estimates.append(statistics.mean_interval(np.array(present)) if present else None)
     return Line(
-        [None if of is None else of.mean for of in estimates],
-        [None if of is None else of.bounds[0] for of in estimates],
-        [None if of is None else of.bounds[1] for of in estimates],
+        [None if estimate is None else estimate.mean for estimate in estimates],
+        [None if estimate is None else estimate.bounds[0] for estimate in estimates],
+        [None if estimate is None else estimate.bounds[1] for estimate in estimates],
     )
 
 
 def users(portraits: Sequence[Mapping[str, Any]]) -> list[Html]:
-    """Users over the horizon: by policy, and under the learned policy by where their interest began."""
+    """Return charts of users over the horizon: by policy, and for the learned policy by initial segment."""
     first = portraits[0]
     names = [name for name in COMPARED if all(name in of["policies"] for of in portraits)]
     unit = _unit(portraits)
@@ -108,9 +110,13 @@ def _charts(portraits: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, s
     middles = [(begin + end) / 2 for begin, end in portraits[0]["parts"]]
     drawn = []
     for measure, title in MEASURES.items():
-        found = [(label, pooled(portraits, policy, segment, measure), style) for label, policy, segment, style in lines]
+        drawable = [
+            (label, pooled(portraits, policy, segment, measure), style) for label, policy, segment, style in lines
+        ]
         series = [
-            Series(label, middles, of.mean, of.low, of.high, style) for label, of, style in found if of is not None
+            Series(label, middles, line.mean, line.low, line.high, style)
+            for label, line, style in drawable
+            if line is not None
         ]
         if series:
             drawn.append(charts.line_chart(title, series, "slate", x_range=(1, portraits[0]["horizon"])))
@@ -120,8 +126,10 @@ def _charts(portraits: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, s
 def _about_segments(portraits: Sequence[Mapping[str, Any]], segments: Sequence[str]) -> str:
     tastes = []
     for name in segments:
-        of = [one["policies"][LEARNED]["segments"][name]["mean_taste"] for one in portraits]
-        tastes.append(fixed(float(np.mean(of)), sign=True) if all(is_number(value) for value in of) else "unknown")
+        values = [portrait["policies"][LEARNED]["segments"][name]["mean_taste"] for portrait in portraits]
+        tastes.append(
+            fixed(float(np.mean(values)), sign=True) if all(is_number(value) for value in values) else "unknown"
+        )
     return (
         "Thirds of the users, by the mean quality of the document that they would choose at the start, were the whole "
         f"catalogue one slate: {tastes[0]} on average in the third toward trash, {tastes[1]} between, {tastes[-1]} in "
@@ -131,40 +139,43 @@ def _about_segments(portraits: Sequence[Mapping[str, Any]], segments: Sequence[s
 
 def _numbers(portraits: Sequence[Mapping[str, Any]]) -> Html:
     lines = {measure: pooled(portraits, LEARNED, portrait_lib.ALL, measure) for measure in MEASURES}
-    there = {measure: line for measure, line in lines.items() if line is not None}
+    present = {measure: line for measure, line in lines.items() if line is not None}
     rows = []
     for place, (begin, end) in enumerate(portraits[0]["parts"]):
         cells = [
-            f"{fixed(of.mean[place], 3)} {interval([of.low[place], of.high[place]], 3)}"
-            if of.mean[place] is not None
+            f"{fixed(line.mean[place], 3)} {interval([line.low[place], line.high[place]], 3)}"
+            if line.mean[place] is not None
             else "none"
-            for of in there.values()
+            for line in present.values()
         ]
         rows.append([f"{begin}\u2013{end}", *cells])
-    made = markup.table(
-        ["slates", *(MEASURES[measure] for measure in there)], rows, "The learned policy's users in numbers", "numbers"
+    table = markup.table(
+        ["slates", *(MEASURES[measure] for measure in present)],
+        rows,
+        "The learned policy's users in numbers",
+        "numbers",
     )
-    return element("details", element("summary", "The learned policy's users in numbers"), made)
+    return element("details", element("summary", "The learned policy's users in numbers"), table)
 
 
 def shown(portraits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Html]:
-    """What the learned policy shows: topics over time, documents early and late.
+    """Return the documents shown by the learned policy: topics over time, documents early and late.
 
     Args:
       portraits: contents of portrait.json, at least one.
-      names: what to call the run of each, where there are several.
+      names: names of the runs, if there are several.
     """
     parts = [
         markup.section("Topics over the horizon", _topic_maps(portraits), level=3),
     ]
     tables: list[Any] = []
     for content, name in list(zip(portraits, names))[:MAX_DOCUMENT_TABLES]:
-        of = content["policies"][LEARNED]
+        learned = content["policies"][LEARNED]
         first, last = content["parts"][0], content["parts"][-1]
         of_run = f" ({name})" if len(portraits) > 1 else ""
         pair = [
-            _documents(of["documents_early"], f"Slates {first[0]} to {first[1]}{of_run}"),
-            _documents(of["documents_late"], f"Slates {last[0]} to {last[1]}{of_run}"),
+            _documents(learned["documents_early"], f"Slates {first[0]} to {first[1]}{of_run}"),
+            _documents(learned["documents_late"], f"Slates {last[0]} to {last[1]}{of_run}"),
         ]
         tables.append(element("div", pair, class_="pair"))
     if len(portraits) > MAX_DOCUMENT_TABLES:
@@ -213,11 +224,11 @@ def _num_topics(maps: Sequence[tuple[str, Any]]) -> int:
 
 
 def _mix(portraits: Sequence[Mapping[str, Any]], policy: str, key: str) -> list[Optional[list[float]]]:
-    """Shares of topics by part, averaged over runs."""
+    """Return the shares of topics by part, averaged over runs."""
     mixes = []
-    for of_part in zip(*(of["policies"][policy][key] for of in portraits)):
-        there = [np.asarray(shares, np.float64) for shares in of_part if shares is not None]
-        mixes.append(np.mean(there, axis=0).tolist() if there else None)
+    for of_part in zip(*(portrait["policies"][policy][key] for portrait in portraits)):
+        present = [np.asarray(shares, np.float64) for shares in of_part if shares is not None]
+        mixes.append(np.mean(present, axis=0).tolist() if present else None)
     return mixes
 
 
@@ -233,5 +244,5 @@ def _documents(documents: Sequence[Mapping[str, Any]], title: str) -> Html:
         for doc in documents
         if not is_number(doc["in_slates"]) or doc["in_slates"] >= LEAST_SHOWN
     ]
-    made = markup.table(["document", "topic", "quality", "in slates", "clicked when shown"], rows, title, "numbers")
-    return element("div", element("p", element("strong", title)), made)
+    table = markup.table(["document", "topic", "quality", "in slates", "clicked when shown"], rows, title, "numbers")
+    return element("div", element("p", element("strong", title)), table)

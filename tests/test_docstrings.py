@@ -1,0 +1,55 @@
+"""First words of docstrings: imperative verbs and noun phrases, no relative clauses."""
+
+import ast
+import pathlib
+
+import pytest
+
+# Folders and modules whose docstrings are not rewritten yet.
+PENDING = ["simulation", "training", "policies", "experiment", "__main__"]
+FORBIDDEN_WORDS = {"What", "Whatever", "Those", "How", "Where", "Whether"}
+FORBIDDEN_BEGINNING = "That of"
+PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "recsys_po_rl"
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in PENDING
+)
+
+
+def forbidden_docstrings(source):
+    """Return line numbers and first lines of docstrings with a forbidden beginning."""
+    forbidden = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        docstring = ast.get_docstring(node)
+        if not docstring:
+            continue
+        first_word = docstring.split(maxsplit=1)[0].strip(".,:;'`")
+        if first_word in FORBIDDEN_WORDS or docstring.startswith(FORBIDDEN_BEGINNING):
+            forbidden.append((node.body[0].lineno, docstring.splitlines()[0]))
+    return forbidden
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES])
+def test_docstrings_begin_with_a_verb_or_a_noun(path):
+    assert forbidden_docstrings(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("first_line", "is_forbidden"),
+    [
+        ("What a slate is worth.", True),
+        ("Whatever is left.", True),
+        ("Those of a user.", True),
+        ("How users drift.", True),
+        ("Where files are.", True),
+        ("Whether a run can be resumed.", True),
+        ("That of the policy.", True),
+        ("Return the slates.", False),
+        ("Learned state-value baseline.", False),
+        ("Thatched roof.", False),
+    ],
+)
+def test_forbidden_beginnings_are_found_in_modules_classes_and_functions(first_line, is_forbidden):
+    source = f'"""{first_line}"""\nclass A:\n    """{first_line}"""\n    def f():\n        """{first_line}"""\n'
+    assert [line for line, _ in forbidden_docstrings(source)] == ([1, 3, 5] if is_forbidden else [])
