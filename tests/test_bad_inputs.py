@@ -31,7 +31,7 @@ def no_training(monkeypatch):
     def accepted(*args, **kwargs):
         raise AssertionError("it was accepted")
 
-    monkeypatch.setattr(single_seed.trainer, "train", accepted)
+    monkeypatch.setattr(single_seed.loop, "train", accepted)
 
 
 def outcome(arguments):

@@ -14,7 +14,7 @@ from recsys_po_rl.experiment import console, resume, transfer
 from recsys_po_rl.reporting import comparison as comparison_lib
 from recsys_po_rl.reporting.html import comparison_page, report
 from recsys_po_rl.run_folder import checkpoints, csv_tables, evaluation_schema, layout, per_user, run_files
-from recsys_po_rl.training import loop
+from recsys_po_rl.training import rows as rows_lib
 from tests.support.run_folder import write_run
 
 NUM_DAMAGED = 500  # of each format
@@ -46,7 +46,7 @@ def whole(tmp_path_factory):
 
 
 def write_training_rows(path):
-    lines = [",".join(("seed", *loop.TrainingRow._fields))]
+    lines = [",".join(("seed", *rows_lib.TrainingRow._fields))]
     lines += [f"0,{step},1.5,0.25,1.0,nan,0.0,0.0,nan,{10 * step},0.125,80.0" for step in range(1, 5)]
     path.write_text("".join(f"{line}\n" for line in lines))
 
@@ -90,7 +90,7 @@ def use(runs):
         position = resume.position_of(one, TABLES)
         assert position.step in (0, 2, 4)
         rows = csv_tables.whole_rows(f"{one}/{layout.METRICS}")[: position.step]
-        assert [loop.row_from_text(row).step for row in rows] == list(range(1, position.step + 1))
+        assert [rows_lib.row_from_text(row).step for row in rows] == list(range(1, position.step + 1))
         assert all(len(note) < MAX_LINE for note in position.notes)
 
     return {

@@ -9,7 +9,7 @@ import tqdm
 from recsys_po_rl.common import output
 from recsys_po_rl.common.formatting import plain
 from recsys_po_rl.evaluation import price as price_lib
-from recsys_po_rl.training.loop import TrainingRow
+from recsys_po_rl.training.rows import TrainingRow
 
 LINES_WITHOUT_TERMINAL = 10  # lines over a whole training, where there is no terminal
 SECONDS_BETWEEN_LINES = 30.0  # and at least one line in that time

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from recsys_po_rl import gin_config, gin_text
 from recsys_po_rl.common import regular_files, validation
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers
-from recsys_po_rl.training import loop
+from recsys_po_rl.training import rows as rows_lib
 
 # Bindings that may differ: they change what is shown or when it is saved, not what a run gives.
 FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
@@ -164,7 +164,7 @@ def _steps_in(path: str) -> set[int]:
 
 def _is_training_row(row: Mapping[str, str]) -> bool:
     try:
-        loop.row_from_text(row)
+        rows_lib.row_from_text(row)
     except validation.InvalidInputError:
         return False
     return True

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import config, console, recording, signals, single_seed, workers
+from recsys_po_rl.experiment import config, console, recorder, signals, single_seed, workers
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.experiment.single_seed import Plan, SeedResult
 from recsys_po_rl.policies import catalogue as policies_lib
@@ -17,7 +17,7 @@ from recsys_po_rl.reporting import pages as report_lib
 from recsys_po_rl.run_folder import evaluation_schema, layout, readers
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
-from recsys_po_rl.training import loop
+from recsys_po_rl.training import rows as rows_lib
 from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -25,7 +25,7 @@ from recsys_po_rl.training.learner import PolicyGradientLearner
 class ExperimentResult(NamedTuple):
     """What an experiment gave; for several seeds `history` is theirs in turn and `evaluation` pools them."""
 
-    history: list[loop.TrainingRow]
+    history: list[rows_lib.TrainingRow]
     evaluation: dict[str, Any]  # as in evaluation.json
     run_dir: str
     per_seed: list[SeedResult]
@@ -180,7 +180,7 @@ def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[s
     layout.raise_if_no_folder(output_dir)
     for folder, of_seeds in [(output_dir, seeds), *zip(_seed_folders(output_dir, seeds), ([seed] for seed in seeds))]:
         resume_lib.raise_if_other(folder, of_seeds, plan.arguments)
-        resume_lib.position_of(folder, recording.tables(plan))
+        resume_lib.position_of(folder, recorder.tables(plan))
 
 
 def _seed_folders(folder: str, seeds: list[int]) -> list[str]:

@@ -16,7 +16,10 @@ from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import output
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, recording, signals, watching
+from recsys_po_rl.experiment import console, evaluation_files, signals
+from recsys_po_rl.experiment import monitor as monitor_lib
+from recsys_po_rl.experiment import recorder as recorder_lib
+from recsys_po_rl.experiment.selection import BestPolicy, BestPolicySelector, Weights, weights_of, with_weights
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import csv_tables, layout, policy_file
@@ -24,12 +27,12 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
 from recsys_po_rl.training.alarms import Alarms, StoppedByAlarmError
+from recsys_po_rl.training.callbacks import Callback, CallbackList
+from recsys_po_rl.training.rows import TrainingRow, row_from_text
 
 LEARNED = "learned"
 LEARNED_LAST = "learned_last"
 LEARNED_GREEDY = "learned_greedy"
-
-Weights = list[np.ndarray]  # of all of a recommender's variables, in their order
 
 
 class Plan(NamedTuple):
@@ -60,7 +63,7 @@ class SeedResult(NamedTuple):
     """What one seed gave."""
 
     seed: int
-    history: list[loop.TrainingRow]
+    history: list[TrainingRow]
     evaluation: dict[str, Any]  # as in evaluation.json
     run_dir: str
 
@@ -75,7 +78,7 @@ class Prepared(NamedTuple):
 class Trained(NamedTuple):
     """What a training left."""
 
-    history: list[loop.TrainingRow]
+    history: list[TrainingRow]
     best: Weights  # at the step that validation users liked best; the last, where there is no validation
     best_step: int
     last: Weights
@@ -96,19 +99,19 @@ class Study(policies_lib.Study):
         options = {"recommender_ctor": recommender_ctor, "full_information": True}
         prepared = prepare(self._plan, self.seed, self._world_seed, **options)
         network = self.network(**options)
-        validation = Validation(self._plan, self.seed, network, self.runtime(network))
+        selector = BestPolicySelector(self._plan, self.seed, prepared.network, network, self.runtime(network))
         progress = console.TrainingProgress(self._plan.num_training_steps, self.seed, self._plan.quiet)
-        watch = watching.Watch(progress, self._plan.alarms, self.seed, of=" of the training with full information")
+        monitor = monitor_lib.TrainingMonitor(
+            progress, self._plan.alarms, self.seed, training=" of the training with full information"
+        )
         try:
-            trained = train(
-                self._plan, self.seed, prepared, validation, watch.on_row, watch.after_step, path="full information"
-            )
+            trained = train(self._plan, self.seed, prepared, selector, [monitor], path="full information")
         except StoppedByAlarmError as error:  # the run is worth finishing without it
             raise policies_lib.LeftOutError(f"its training {error}") from error
         finally:
-            watch.close()
-        if watch.raised:
-            network.details = {"alarms": [alarm._asdict() for alarm in watch.raised]}
+            monitor.close()
+        if monitor.raised:
+            network.details = {"alarms": [alarm._asdict() for alarm in monitor.raised]}
         return with_weights(network, trained.best)
 
 
@@ -123,29 +126,6 @@ def learned_full_information(
       recommender_ctor: the recommender that is trained, called with the config.
     """
     return study.train_with_full_information(recommender_ctor)
-
-
-class Validation:
-    """How good a policy is on users that neither training nor evaluation meets; the same users every time."""
-
-    def __init__(self, plan: Plan, seed: int, network: SimulationNetwork, runtime: SeededRuntime) -> None:
-        """Keeps its arguments; network and runtime are those of evaluation."""
-        self._plan = plan
-        self._seed = seed
-        self._network = network
-        self._runtime = runtime
-
-    def outcome(self, weights: Weights) -> evaluator.Outcome:
-        """What the users bring and do under the network with these weights."""
-        with_weights(self._network, weights)
-        return evaluator.evaluate(
-            self._runtime,
-            self._plan.horizon,
-            self._plan.num_validation_users,
-            self._plan.evaluation_batch_size,
-            self._seed,
-            path=("validation",),
-        )
 
 
 @gin_config.wrong_calls_in_one_line
@@ -175,55 +155,37 @@ def train(
     plan: Plan,
     seed: int,
     prepared: Prepared,
-    validation: Validation,
-    on_row: Callable[[loop.TrainingRow], None],
-    after_step: Callable[[int], None] = lambda step: None,
-    on_validation: Callable[[int, evaluator.Outcome, bool], None] = lambda step, outcome, best: None,
+    selector: BestPolicySelector,
+    callbacks: Sequence[Callback],
     path: str = "training",
-    start: recording.Start = recording.Start(),  # noqa: B008  (a constant)
+    start: recorder_lib.Start = recorder_lib.Start(),  # noqa: B008  (a constant)
 ) -> Trained:
-    """Trains, and remembers the weights that validation users like best.
+    """Train, and keep the weights of the best validation.
 
     Args:
       plan: the experiment's.
       seed: of the run.
-      prepared: what is trained.
-      validation: by which policies are chosen.
-      on_row: called with each row as soon as it is there.
-      after_step: called with the number of the step that is done, validation included.
-      on_validation: called with the step, what users brought and did, and whether it is the best so far.
+      prepared: network and learner.
+      selector: validates the policy and owns the best one.
+      callbacks: called at each step, in their order.
       path: name of the users that are trained on.
       start: where to go on from.
     """
-    best = start.best
-
-    def validate(step: int) -> None:
-        nonlocal best
-        if recording.is_validated(plan, step):
-            weights = weights_of(prepared.network)
-            outcome = validation.outcome(weights)
-            mean_reward = float(outcome.total.mean())
-            improved = best is None or mean_reward > best.mean_reward
-            if improved:
-                best = recording.Best(mean_reward, step, weights)
-            on_validation(step, outcome, improved)
-        after_step(step)
-
     history = loop.train(
         prepared.learner,
-        seed,
-        plan.num_training_steps,
-        plan.users_per_step,
-        plan.horizon,
-        on_row,
-        plan.num_shards,
-        validate,
-        path,
-        start.step,
+        seed=seed,
+        num_steps=plan.num_training_steps,
+        users_per_step=plan.users_per_step,
+        horizon=plan.horizon,
+        callback=CallbackList(callbacks),
+        validator=selector,
+        num_shards=plan.num_shards,
+        path=path,
+        steps_done=start.step,
     )
     last = weights_of(prepared.network)
-    _, best_step, best_weights = best or (0.0, plan.num_training_steps, last)
-    return Trained([*start.history, *history], best_weights, best_step, last)
+    best = selector.best or BestPolicy(0.0, plan.num_training_steps, last)
+    return Trained([*start.history, *history], best.weights, best.step, last)
 
 
 def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[Prepared] = None) -> SeedResult:
@@ -249,7 +211,8 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
     network = study.network()
     runtime = study.runtime(network)
     with timings.of("training"):
-        trained = _train_into(plan, study, prepared, Validation(plan, seed, network, runtime), folder)
+        selector = BestPolicySelector(plan, seed, prepared.network, network, runtime)
+        trained = _train_into(plan, study, prepared, selector, folder)
     evaluation = evaluate_policies(plan, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
     place.raise_if_moved()
@@ -274,7 +237,7 @@ def result_in(folder: str, seed: int) -> SeedResult:
     """What a seed gave, as its run folder has it."""
     rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))
     evaluation = layout.read_json(folder, layout.EVALUATION) or {}
-    return SeedResult(seed, [loop.row_from_text(row) for row in rows], evaluation, folder)
+    return SeedResult(seed, [row_from_text(row) for row in rows], evaluation, folder)
 
 
 class Timings:
@@ -294,43 +257,30 @@ class Timings:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 
-def _train_into(plan: Plan, study: Study, prepared: Prepared, validation: Validation, folder: str) -> Trained:
-    recorder = recording.Recorder(plan, study.seed, prepared.network.recommender, prepared.learner, folder)
+def _train_into(plan: Plan, study: Study, prepared: Prepared, selector: BestPolicySelector, folder: str) -> Trained:
+    """Train and write metrics, validations, checkpoints and events to the run folder."""
+    recorder = recorder_lib.Recorder(plan, study.seed, prepared.network.recommender, prepared.learner, selector, folder)
     start = recorder.start
-    watch = watching.Watch(
+    monitor = monitor_lib.TrainingMonitor(
         console.TrainingProgress(plan.num_training_steps, study.seed, plan.quiet, start.step),
         plan.alarms,
         study.seed,
         folder,
         start.history,
-        hyperparameters=watching.hyperparameters_of(plan, study.seed, gin_config.bound_scalars()),
-        learning_rate=lambda: watching.learning_rate_of(prepared.learner),
+        hyperparameters=monitor_lib.hyperparameters_of(plan, study.seed, gin_config.bound_scalars()),
+        learning_rate=lambda: monitor_lib.learning_rate_of(prepared.learner),
     )
-
-    def on_row(row: loop.TrainingRow) -> None:
-        recorder.on_row(row)
-        if not recorder.folder_moved:  # alarms.csv, made at the first alarm, would be made elsewhere
-            watch.on_row(row)
-
-    def on_validation(step: int, outcome: evaluator.Outcome, best: bool) -> None:
-        recorder.on_validation(step, float(outcome.total.mean()), best)
-        watch.on_validation(step, outcome)
-
-    def after_step(step: int) -> None:
-        recorder.after_step(step)
-        try:
-            watch.after_step(step)
-        except StoppedByAlarmError:  # --resume goes on after it
-            recorder.save(step)
-            raise
-
     try:
         with signals.deferred():
-            trained = train(plan, study.seed, prepared, validation, on_row, after_step, on_validation, start=start)
+            try:
+                trained = train(plan, study.seed, prepared, selector, [recorder, monitor], start=start)
+            except StoppedByAlarmError:  # --resume goes on after the step that raised the alarm
+                recorder.save_last_step()
+                raise
             recorder.save(plan.num_training_steps)
             return trained
     finally:
-        watch.close()
+        monitor.close()
         recorder.close()
 
 
@@ -430,15 +380,3 @@ def _sees_interest(runtime: SeededRuntime) -> bool:
         for name in (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
         if name in there
     )
-
-
-def weights_of(network: SimulationNetwork) -> Weights:
-    """Copies of all variables of a network's recommender."""
-    return [variable.numpy() for variable in network.recommender.variables]
-
-
-def with_weights(network: SimulationNetwork, weights: Sequence[np.ndarray]) -> SimulationNetwork:
-    """Sets all variables of a network's recommender, and returns the network."""
-    for target, source in zip(network.recommender.variables, weights, strict=True):
-        target.assign(source)
-    return network

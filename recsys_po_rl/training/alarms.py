@@ -12,7 +12,7 @@ import numpy as np
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.training.loop import TrainingRow
+from recsys_po_rl.training.rows import TrainingRow
 
 GRADIENT_NOT_FINITE = "gradient_not_finite"
 GRADIENT_NORM_FAR_OFF = "gradient_norm_far_off"

@@ -19,7 +19,7 @@ import tensorflow as tf
 from recsys_po_rl import gin_config
 from recsys_po_rl.cli import commands, modes
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import experiment, recording, run, signals, single_seed
+from recsys_po_rl.experiment import experiment, recorder, run, signals, single_seed
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from tests.support import toy_run
@@ -119,7 +119,7 @@ def whole(tmp_path):
 
 
 def position(folder):
-    return resume_lib.position_of(str(folder), recording.tables(seed_run_plan()))
+    return resume_lib.position_of(str(folder), recorder.tables(seed_run_plan()))
 
 
 def seed_run_plan():

@@ -20,7 +20,7 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
-from recsys_po_rl.training.loop import TrainingRow
+from recsys_po_rl.training.rows import TrainingRow
 
 SMALL = dict(
     num_training_steps=3, horizon=4, users_per_step=5, num_evaluation_users=10, evaluation_batch_size=5,

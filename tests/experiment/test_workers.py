@@ -13,7 +13,7 @@ import time
 import cloudpickle
 import pytest
 
-from recsys_po_rl.experiment import experiment, recording, resume, run, signals, workers
+from recsys_po_rl.experiment import experiment, recorder, resume, run, signals, workers
 from tests.support import toy_run
 
 if __name__ in sys.modules:
@@ -78,7 +78,7 @@ def open_gate(gate):
 def step_of(folder):
     given = {**run.config.bound(experiment), **toy_run.TOY}
     plan = run.config.checked(given).plan
-    return resume.position_of(str(folder), recording.tables(plan)).step
+    return resume.position_of(str(folder), recorder.tables(plan)).step
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import single_seed
+from recsys_po_rl.experiment import selection, single_seed
 from recsys_po_rl.reporting import pages
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training import diagnostics
@@ -73,7 +73,7 @@ def judged(recommender):
 def toy_evaluation(plan, study, network, runtime, trained, timings, folder):
     entries = {}
     for name, weights in (("learned", trained.best), ("learned_last", trained.last)):
-        single_seed.with_weights(network, weights)
+        selection.with_weights(network, weights)
         entries[name] = {"mean": float(judged(network.recommender).mean()), "weights": [w.tolist() for w in weights]}
     return {
         "policies": entries, "left_out": {}, "best_step": trained.best_step, "horizon": plan.horizon,
@@ -85,10 +85,10 @@ def make_evaluations_cheap(setattr_):
     """Replaces what needs a network that can be run; `setattr_` as that of pytest's monkeypatch."""
     setattr_(single_seed, "evaluate_policies", toy_evaluation)
     setattr_(
-        single_seed.Validation,
+        selection.BestPolicySelector,
         "outcome",
         lambda self, weights: types.SimpleNamespace(
-            total=judged(single_seed.with_weights(self._network, weights).recommender), behaviour=None
+            total=judged(selection.with_weights(self._network, weights).recommender), behaviour=None
         ),
     )
     setattr_(diagnostics, "gradient_variances", lambda learner, keys: {"none": float(learner.critic.mean), "mean": 1.0})

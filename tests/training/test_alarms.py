@@ -12,17 +12,18 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from recsys_po_rl import corpus
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import console, experiment, single_seed, watching
+from recsys_po_rl.experiment import console, experiment, monitor, single_seed
 from recsys_po_rl.policies import catalogue
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training import alarms, loop
+from recsys_po_rl.training import alarms
+from recsys_po_rl.training import rows as rows_lib
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
 NAMES = ["gradient_not_finite", "gradient_norm_far_off", "entropy_low", "reward_below_best"]
 
 
 def row(step, reward=50.0, norm=1.0, entropy=2.0, critic_norm=0.5):
-    return loop.TrainingRow(step, reward, norm, entropy, 0.5, 0.01, 0.1, critic_norm, step * 12, 0.1, 120.0)
+    return rows_lib.TrainingRow(step, reward, norm, entropy, 0.5, 0.01, 0.1, critic_norm, step * 12, 0.1, 120.0)
 
 
 def history(column, values, **others):
@@ -162,9 +163,11 @@ def test_impossible_thresholds_are_refused(options, message):
 
 def test_the_training_with_full_information_says_which_it_is(capsys):
     progress = console.TrainingProgress(2, seed=0)
-    watch = watching.Watch(progress, alarms.Alarms(), seed=0, of=" of the training with full information")
+    watch = monitor.TrainingMonitor(
+        progress, alarms.Alarms(), seed=0, training=" of the training with full information"
+    )
     for one in history("entropy", [1.0, 0.01]):
-        watch.on_row(one)
+        watch.on_update(one)
     watch.close()
     assert [(alarm.step, alarm.alarm) for alarm in watch.raised] == [(2, "entropy_low")]
     assert "alarm at step 2 of the training with full information: entropy_low: the entropy" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import estimators, loop
+from recsys_po_rl.training.callbacks import Callback
 from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout, StepResult
 from recsys_po_rl.training.replay import Recording, SlateReplay
 
@@ -126,7 +127,7 @@ def test_equal_seeds_train_to_equal_weights():
     for _ in range(2):
         network = make_network()
         learner = PolicyGradientLearner(network, T)
-        rows = loop.train(learner, 4, 3, U, T, on_row=lambda row: None)
+        rows = loop.train(learner, seed=4, num_steps=3, users_per_step=U, horizon=T, callback=Callback())
         weights.append([var.numpy() for var in network.trainable_variables])
         assert [row.step for row in rows] == [1, 2, 3]
         assert rows[-1].user_steps == 3 * U * T
@@ -140,7 +141,7 @@ def test_a_gradient_that_is_not_finite_is_in_its_row_and_stops_nothing():
             del keys, progress
             return StepResult(tf.constant(1.0), tf.constant(float("nan")), tf.constant(1.0))
 
-    rows = loop.train(Broken(), 0, 2, U, T, on_row=lambda row: None)
+    rows = loop.train(Broken(), seed=0, num_steps=2, users_per_step=U, horizon=T, callback=Callback())
     assert [row.step for row in rows] == [1, 2]
     assert all(np.isnan(row.gradient_norm) for row in rows)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import recording, single_seed
+from recsys_po_rl.experiment import recorder, single_seed
 from recsys_po_rl.experiment.dry_run import calibration, scaling
 from recsys_po_rl.experiment.dry_run.calibration import PolicyCost
 from recsys_po_rl.experiment.single_seed import Plan
@@ -153,7 +153,7 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
         layout.CONFIG, layout.OPERATIVE_CONFIG, layout.ENVIRONMENT, layout.METRICS, layout.EVALUATION,
         layout.PRICE_FIGURE, layout.REPORT,
     ]  # fmt: skip
-    own = [*recording.tables(plan), layout.TIMINGS, layout.PORTRAIT, per_user.FILE]
+    own = [*recorder.tables(plan), layout.TIMINGS, layout.PORTRAIT, per_user.FILE]
     if isinstance(getattr(recommender, "model", None), tf.keras.Model):
         own.append(layout.POLICY)
     folders = ["checkpoints/", "tensorboard/"]

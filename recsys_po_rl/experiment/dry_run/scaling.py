@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import recording, single_seed
+from recsys_po_rl.experiment import selection, single_seed
 from recsys_po_rl.experiment.dry_run import calibration
 from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
 from recsys_po_rl.experiment.single_seed import Plan
@@ -74,7 +74,7 @@ def seconds_parts(
       policies: as there.
       config: the network's.
     """
-    num_validations = sum(recording.is_validated(plan, step) for step in range(1, plan.num_training_steps + 1))
+    num_validations = sum(selection.is_validated(plan, step) for step in range(1, plan.num_training_steps + 1))
     evaluated = plan.num_evaluation_users * plan.horizon
     train = training.first_seconds + learned.first_seconds * bool(num_validations)
     train += training.seconds_per_user_step * plan.num_training_steps * plan.users_per_step * plan.horizon

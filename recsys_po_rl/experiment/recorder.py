@@ -1,64 +1,52 @@
-"""What a training leaves in its run folder while it goes: tables, and checkpoints that it can go on from."""
+"""Recorder of a training: its tables and checkpoints in the run folder."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from recsys_po_rl.common import output
-from recsys_po_rl.experiment import resume, signals
+from recsys_po_rl.experiment import resume, selection, signals
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from recsys_po_rl.training import diagnostics, loop
-
-
-class Best(NamedTuple):
-    """The policy that validation users like best so far."""
-
-    mean_reward: float
-    step: int
-    weights: list[np.ndarray]  # of all of the recommender's variables, in their order
+from recsys_po_rl.training.callbacks import Callback, ValidationResult
+from recsys_po_rl.training.rows import TrainingRow, row_from_text
 
 
 class Start(NamedTuple):
-    """Where a training begins."""
+    """Position from which a training starts."""
 
     step: int = 0  # steps that are done
-    history: Sequence[loop.TrainingRow] = ()  # of those steps
-    best: Optional[Best] = None
+    history: Sequence[TrainingRow] = ()  # of those steps
 
 
 def tables(plan: Any) -> dict[str, Callable[[int], bool]]:
-    """The tables that a run of a `single_seed.Plan` writes, and whether each has rows for a step."""
+    """Return the tables that a run writes, each with a predicate of the steps that have rows."""
     found: dict[str, Callable[[int], bool]] = {layout.METRICS: lambda step: True}
     if plan.validate_every_steps:
-        found[layout.VALIDATION] = lambda step: is_validated(plan, step)
+        found[layout.VALIDATION] = lambda step: selection.is_validated(plan, step)
     if plan.gradient_variance_every_steps:
         found[layout.GRADIENT_VARIANCE] = lambda step: step % plan.gradient_variance_every_steps == 0
     return found
 
 
-def is_validated(plan: Any, step: int) -> bool:
-    """Whether the policy after a step is tried on validation users."""
-    every = plan.validate_every_steps
-    return bool(every) and (step % every == 0 or step == plan.num_training_steps)
-
-
-class Recorder:
-    """Writes one training's files; its methods are the callbacks of `single_seed.train`.
+class Recorder(Callback):
+    """Writes one training's tables and checkpoints.
 
     A step counts as done, and can be resumed from, when its rows and its validation are on disk and its checkpoint
     after them.
     """
 
-    def __init__(self, plan: Any, seed: int, recommender: Any, learner: Any, folder: str) -> None:
-        """Finds out where to begin, and sets recommender and learner to it.
+    def __init__(
+        self, plan: Any, seed: int, recommender: Any, learner: Any, selector: selection.BestPolicySelector, folder: str
+    ) -> None:
+        """Locate the checkpoint to resume from, if any, and restore recommender, learner and best policy.
 
         Args:
           plan: the `single_seed.Plan`.
           seed: of the run.
-          recommender: that learns.
-          learner: that teaches it.
+          recommender: the recommender that is trained.
+          learner: its learner.
+          selector: owner of the best policy.
           folder: the run folder, with its environment.json.
 
         Raises:
@@ -70,7 +58,8 @@ class Recorder:
         self._place = layout.Place(folder)
         environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
         self._saved = checkpoints.Checkpoints(folder, recommender, learner, str(environment.get("run", "")))
-        self._best: Optional[tuple[float, int]] = None
+        self._selector = selector
+        self._last_step = 0
         self.start = Start()
         position = resume.Position([], [])
         if plan.resume:
@@ -79,42 +68,37 @@ class Recorder:
                 output.say("\n".join(position.notes))
             if position.keep:
                 self.start = self._restored(position.keep[0], folder)
-        self._saved.begin(position.keep, None if self._best is None else self._best[1])
+        self._saved.begin(position.keep, None if selector.best is None else selector.best.step)
         after_step = self.start.step if plan.resume else None
         self._tables = {name: csv_tables.CsvLogger(os.path.join(folder, name), after_step) for name in tables(plan)}
 
     def _restored(self, found: checkpoints.Found, folder: str) -> Start:
         weights = self._saved.restore(found)
         rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))[: found.step]
-        best = None
         if found.state.get("best_step") is not None:
-            self._best = found.state["best_mean_reward"], found.state["best_step"]
-            best = Best(*self._best, weights)
-        return Start(found.step, [loop.row_from_text(row) for row in rows], best)
+            mean_reward, step = found.state["best_mean_reward"], found.state["best_step"]
+            self._selector.best = selection.BestPolicy(mean_reward, step, weights)
+        return Start(found.step, [row_from_text(row) for row in rows])
 
-    def on_row(self, row: loop.TrainingRow) -> None:
-        """Writes a row of metrics.csv."""
+    def on_update(self, row: TrainingRow) -> None:
+        """Write a row of metrics.csv."""
         self._tables[layout.METRICS].write({"seed": self._seed, **row._asdict()})
 
-    def on_validation(self, step: int, mean_reward: float, best: bool) -> None:
-        """Writes a row of validation.csv; keeps the policy if it is the best so far."""
-        self._tables[layout.VALIDATION].write({"seed": self._seed, "step": step, "mean_reward": mean_reward})
-        if best:
-            self._best = mean_reward, step
-            self._saved.save_best(step)
+    def on_validation(self, result: ValidationResult) -> None:
+        """Write a row of validation.csv; save the policy if it is the best so far."""
+        mean_reward = float(result.outcome.total.mean())
+        self._tables[layout.VALIDATION].write({"seed": self._seed, "step": result.step, "mean_reward": mean_reward})
+        if result.improved:
+            self._saved.save_best(result.step)
 
-    @property
-    def folder_moved(self) -> bool:
-        """True if the run folder was renamed, removed or replaced since."""
-        return self._place.moved
-
-    def after_step(self, step: int) -> None:
-        """To be called when a step and its validation are done.
+    def on_step_end(self, step: int) -> None:
+        """Save a checkpoint if one is due.
 
         Raises:
           signals.Stopped: if a signal has come; the step is saved.
           layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
         """
+        self._last_step = step
         variances = self._tables.get(layout.GRADIENT_VARIANCE)
         if variances is not None and step % self._plan.gradient_variance_every_steps == 0:
             keys = loop.keys_of_step(self._seed, step, self._plan.num_shards, "gradient variance")
@@ -130,7 +114,7 @@ class Recorder:
             signals.stop()
 
     def _leave(self, step: int) -> None:
-        """Saves to the folder, wherever that is now, and stops."""
+        """Save to the folder under its new path, and raise `layout.FolderMovedError`."""
         try:
             self.save(step)
         except FileNotFoundError:
@@ -140,16 +124,21 @@ class Recorder:
         )
 
     def save(self, step: int) -> None:
-        """Saves everything after a step that is done."""
+        """Save a checkpoint after a step."""
         for table in self._tables.values():
             table.sync()  # a checkpoint is of no use without the rows before it
         state: Mapping[str, Any] = {}
-        if self._best is not None:
-            state = {"best_mean_reward": self._best[0], "best_step": self._best[1]}
+        best = self._selector.best
+        if best is not None:
+            state = {"best_mean_reward": best.mean_reward, "best_step": best.step}
         self._saved.save(step, state)
 
+    def save_last_step(self) -> None:
+        """Save a checkpoint after the last step that ended."""
+        self.save(self._last_step)
+
     def close(self) -> None:
-        """Leaves whole tables."""
+        """Close tables and checkpoints."""
         self._saved.close()
         for table in self._tables.values():
             table.close()

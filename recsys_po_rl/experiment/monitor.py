@@ -1,4 +1,4 @@
-"""Whatever shows how one training goes while it goes: console, TensorBoard, alarms."""
+"""Live training monitor: console, TensorBoard, alarms."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,8 @@ from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment.console import TrainingProgress
 from recsys_po_rl.run_folder import csv_tables, layout, tensorboard
 from recsys_po_rl.training.alarms import Alarm, Alarms
-from recsys_po_rl.training.loop import TrainingRow
+from recsys_po_rl.training.callbacks import Callback, ValidationResult
+from recsys_po_rl.training.rows import TrainingRow
 
 # TensorBoard's name of each number of a row.
 SCALARS = {
@@ -26,8 +27,12 @@ SCALARS = {
 }
 
 
-class Watch:
-    """Watches one training: each row goes to the console and to TensorBoard, and is looked at for alarms."""
+class TrainingMonitor(Callback):
+    """Shows each row on the console and in TensorBoard, and raises alarms.
+
+    Attributes:
+      raised: all alarms so far.
+    """
 
     def __init__(
         self,
@@ -38,45 +43,48 @@ class Watch:
         history: Sequence[TrainingRow] = (),
         hyperparameters: Optional[Mapping[str, tensorboard.HyperParameter]] = None,
         learning_rate: Callable[[], Optional[float]] = lambda: None,
-        of: str = "",
+        training: str = "",
     ) -> None:
-        """Begins to watch.
+        """Open the files.
 
         Args:
-          progress: where lines go.
-          alarms: what counts as going wrong.
+          progress: console.
+          alarms: rules of the alarms.
           seed: of the run, for alarms.csv.
           folder: the run folder; None: alarms show on the console alone, and there are no events.
           history: rows of the part of the run that this one goes on from.
           hyperparameters: for TensorBoard, written where the run begins.
-          learning_rate: asked at each step; None where there is none to tell.
-          of: which training it is, behind "alarm at step 3".
+          learning_rate: returns the learning rate, called at each step; None if there is none.
+          training: name of the training, appended to "alarm at step 3".
         """
-        self.raised: list[Alarm] = []  # all alarms so far
+        self.raised: list[Alarm] = []
         self._progress = progress
         self._alarms = alarms
         self._seed = seed
         self._folder = folder
         self._history = list(history)
         self._learning_rate = learning_rate
-        self._of = of
+        self._training = training
         self._raised: list[Alarm] = []  # those of the last step
         self._table: Optional[csv_tables.CsvLogger] = None
         self._events: Optional[tensorboard.EventWriter] = None
+        self._place = None if folder is None else layout.Place(folder)
         if folder is not None:
             csv_tables.cut(os.path.join(folder, layout.ALARMS), len(self._history))
             self._events = tensorboard.EventWriter(folder, after_step=len(self._history))
             if hyperparameters and not history:
                 self._events.hyperparameters(hyperparameters)
 
-    def on_row(self, row: TrainingRow) -> None:
-        """Shows a step that is done, and the alarms that it raises."""
+    def on_update(self, row: TrainingRow) -> None:
+        """Show a step and the alarms that it raises, unless the run folder has moved."""
+        if self._place is not None and self._place.moved:
+            return  # alarms.csv, created at the first alarm, would be created at the old path
         self._history.append(row)
         self._progress.update(row)
         self._raised = self._alarms.raised(self._history)
         self.raised += self._raised
         for alarm in self._raised:
-            self._progress.say(f"alarm at step {alarm.step}{self._of}: {alarm.alarm}: {alarm.message}")
+            self._progress.say(f"alarm at step {alarm.step}{self._training}: {alarm.alarm}: {alarm.message}")
             if self._folder is not None:
                 if self._table is None:
                     self._table = csv_tables.CsvLogger(os.path.join(self._folder, layout.ALARMS), row.step)
@@ -88,8 +96,8 @@ class Watch:
             for alarm in self._raised:
                 self._events.text(row.step, f"alarms/{alarm.alarm}", alarm.message)
 
-    def after_step(self, step: int) -> None:
-        """To be called when a step is wholly done.
+    def on_step_end(self, step: int) -> None:
+        """Stop the training if the step raised an alarm that demands it.
 
         Args:
           step: its number.
@@ -99,13 +107,13 @@ class Watch:
         """
         self._alarms.stop([alarm for alarm in self._raised if alarm.step == step])
 
-    def on_validation(self, step: int, outcome: Outcome) -> None:
-        """Shows what users of the validation brought and did."""
+    def on_validation(self, result: ValidationResult) -> None:
+        """Write rewards and behaviour of the validation users to TensorBoard."""
         if self._events is not None:
-            self._events.scalars(step, validation_scalars(outcome))
+            self._events.scalars(result.step, validation_scalars(result.outcome))
 
     def close(self) -> None:
-        """Leaves whole files."""
+        """Close the files."""
         self._progress.close()
         if self._table is not None:
             self._table.close()
@@ -114,7 +122,7 @@ class Watch:
 
 
 def validation_scalars(outcome: Outcome) -> dict[str, float]:
-    """What TensorBoard shows of an evaluation: means over all users and the whole horizon, where there are some.
+    """Return TensorBoard's scalars of an evaluation: means over all users and the whole horizon.
 
     Args:
       outcome: of the evaluation.
@@ -146,13 +154,13 @@ def validation_scalars(outcome: Outcome) -> dict[str, float]:
 
 
 def learning_rate_of(learner: Any) -> Optional[float]:
-    """The present learning rate of a learner's optimizer; None if it does not tell."""
+    """Return the present learning rate of a learner's optimizer; None if the optimizer has none."""
     rate = getattr(getattr(learner, "optimizer", None), "learning_rate", None)
     return None if rate is None else float(rate)
 
 
 def hyperparameters_of(plan: Any, seed: int, bound: Mapping[str, tensorboard.HyperParameter]) -> dict[str, Any]:
-    """What distinguishes runs in TensorBoard's table: the plan's numbers, the seed, and what is bound by gin.
+    """Return the columns of TensorBoard's table of runs: the plan's numbers, the seed, and gin's bindings.
 
     Args:
       plan: a `single_seed.Plan`.
