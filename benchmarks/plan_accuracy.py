@@ -35,7 +35,7 @@ from recsys_po_rl.experiment import config, experiment
 from recsys_po_rl.experiment.dry_run import estimate
 gin_config.parse(*json.loads(sys.argv[1]))
 began = time.process_time()
-found = estimate.estimate(config.checked(config.bound(experiment)))
+found = estimate.estimate(config.validated(**config.bound(experiment)))
 share = (time.process_time() - began) / found.calibration_seconds
 print(json.dumps([found.memory_bytes, found.seconds, found.calibration_seconds, share]))
 """

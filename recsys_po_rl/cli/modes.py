@@ -20,7 +20,7 @@ def train_and_evaluate(flags: Any) -> None:
 
     gin_config.parse(flags.gin_files, flags.gin_bindings)
     if flags.dry_run:
-        checked = config.checked(config.bound(experiment))
+        checked = config.validated(**config.bound(experiment))
         if flags.output_dir is not None:
             layout.free_path(flags.output_dir)
         output.deliver(estimate.text(estimate.estimate(checked), checked))

@@ -1,8 +1,9 @@
-"""The arguments of an experiment, checked in one place for all modes that read them."""
+"""Configuration of an experiment, validated once for all modes that read it."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -10,55 +11,84 @@ from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import resume
 from recsys_po_rl.experiment.dry_run import rehearsal
-from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.simulation.runtime import SeededRuntime
+from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training.alarms import Alarms
 
 MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora
 
 
-class Checked(NamedTuple):
-    """What an experiment does."""
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Validated arguments of an experiment; `run.experiment` documents them. `validated` makes it."""
 
-    plan: Plan
-    seeds: list[int]
-    world_seeds: list[int]  # of the corpus, for each seed
+    seeds: Sequence[int]
+    num_training_steps: int
+    horizon: int  # T
+    users_per_step: int  # U
+    num_shards: int
+    num_evaluation_users: int
+    evaluation_batch_size: int
+    num_validation_users: int
+    validate_every_steps: int
+    gradient_variance_every_steps: int
+    checkpoint_every_steps: int
+    checkpoint_every_minutes: Optional[float]
+    corpus_seed: Optional[int]
     num_processes: Optional[int]
+    policies: Sequence[Callable[..., Any]]
+    network_ctor: Callable[..., SimulationNetwork]
+    learner_ctor: Callable[..., Any]
+    runtime_ctor: Callable[..., SeededRuntime]
+    alarms: Alarms
+    output_dir: Optional[str]
+    quiet: bool
+    resume: bool
+    fingerprint: Mapping[str, str]  # arguments that decide the results, as text, see `resume.described`
+
+    def world_seed(self, seed: int) -> int:
+        """Return the seed of the corpus for a run's seed."""
+        return seed if self.corpus_seed is None else self.corpus_seed
+
+    def sizes(self) -> dict[str, bool | int | float | str]:
+        """Return the numbers and flags that all seeds share, by name."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in _OF_ONE_CALL]
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if type(value) in (bool, int, float, str)}
+
+
+_OF_ONE_CALL = ("seeds", "corpus_seed", "num_processes", "output_dir")
 
 
 @gin_config.wrong_calls_in_one_line
-def checked(given: Mapping[str, Any]) -> Checked:
-    """Checks arguments, as far as that is possible without a network.
+def validated(**given: Any) -> ExperimentConfig:
+    """Validate arguments, as far as that is possible without a network.
 
     Args:
-      given: all arguments of `run.experiment`, by name.
+      **given: all arguments of `run.experiment`.
 
     Raises:
-      InvalidInputError: one line that names an impossible one.
+      InvalidInputError: one line that names an impossible argument.
     """
+    given = gin_state.plain(given)
     if tf.distribute.has_strategy():
         raise validation.InvalidInputError("experiment cannot run under a tf.distribute strategy: call it outside")
     seeds = _checked_seeds(given["seeds"])
     if given["corpus_seed"] is not None:
         validation.integer("experiment.corpus_seed", given["corpus_seed"], 0)
-    plan = Plan(
-        num_training_steps=validation.integer("experiment.num_training_steps", given["num_training_steps"], 0),
-        horizon=validation.integer("experiment.horizon", given["horizon"], 1),
-        users_per_step=validation.integer("experiment.users_per_step", given["users_per_step"], 1),
+    minutes = given["checkpoint_every_minutes"]
+    values = dict(
+        num_training_steps=_integer(given, "num_training_steps", 0),
+        horizon=_integer(given, "horizon", 1),
+        users_per_step=_integer(given, "users_per_step", 1),
         num_shards=_checked_num_shards(given["num_shards"], given["users_per_step"]),
-        num_evaluation_users=validation.integer("experiment.num_evaluation_users", given["num_evaluation_users"], 2),
-        evaluation_batch_size=min(
-            validation.integer("experiment.evaluation_batch_size", given["evaluation_batch_size"], 1),
-            given["num_evaluation_users"],
-        ),
-        checkpoint_every_steps=validation.integer(
-            "experiment.checkpoint_every_steps", given["checkpoint_every_steps"], 1
-        ),
-        num_validation_users=validation.integer("experiment.num_validation_users", given["num_validation_users"], 2),
-        validate_every_steps=validation.integer("experiment.validate_every_steps", given["validate_every_steps"], 0),
-        gradient_variance_every_steps=validation.integer(
-            "experiment.gradient_variance_every_steps", given["gradient_variance_every_steps"], 0
-        ),
+        num_evaluation_users=_integer(given, "num_evaluation_users", 2),
+        evaluation_batch_size=min(_integer(given, "evaluation_batch_size", 1), given["num_evaluation_users"]),
+        checkpoint_every_steps=_integer(given, "checkpoint_every_steps", 1),
+        num_validation_users=_integer(given, "num_validation_users", 2),
+        validate_every_steps=_integer(given, "validate_every_steps", 0),
+        gradient_variance_every_steps=_integer(given, "gradient_variance_every_steps", 0),
         policies=_checked_policies(given["policies"]),
         network_ctor=validation.constructor("experiment.network_ctor", given["network_ctor"]),
         learner_ctor=validation.constructor("experiment.learner_ctor", given["learner_ctor"]),
@@ -67,35 +97,41 @@ def checked(given: Mapping[str, Any]) -> Checked:
         quiet=validation.boolean("experiment.quiet", given["quiet"]),
         resume=validation.boolean("experiment.resume", given["resume"]),
         checkpoint_every_minutes=None
-        if given["checkpoint_every_minutes"] is None
-        else validation.number(
-            "experiment.checkpoint_every_minutes", given["checkpoint_every_minutes"], 0.0, exclusive_minimum=True
-        ),
+        if minutes is None
+        else validation.number("experiment.checkpoint_every_minutes", minutes, 0.0, exclusive_minimum=True),
+        corpus_seed=given["corpus_seed"],
     )
-    asked_for = {name: value for name, value in plan._asdict().items() if name not in ("resume", "quiet", "arguments")}
-    asked_for["corpus_seed"] = given["corpus_seed"]
-    if gin_state.scope():
-        asked_for["gin_scope"] = "/".join(gin_state.scope())
-    plan = plan._replace(arguments=resume.described({f"experiment.{name}": value for name, value in asked_for.items()}))
-    if plan.gradient_variance_every_steps and plan.num_shards < 2:
+    if values["gradient_variance_every_steps"] and values["num_shards"] < 2:
         raise validation.InvalidInputError(
             "experiment.gradient_variance_every_steps needs num_shards of at least 2, got 1"
         )
     if given["num_processes"] is not None:
         validation.integer("experiment.num_processes", given["num_processes"], 1)
-    rehearsal.rehearse(plan.policies, plan.network_ctor)
-    world_seeds = [seed if given["corpus_seed"] is None else given["corpus_seed"] for seed in seeds]
-    return Checked(plan, seeds, world_seeds, given["num_processes"])
+    rehearsal.rehearse(values["policies"], values["network_ctor"])
+    deciding = {name: value for name, value in values.items() if name not in ("resume", "quiet")}
+    if gin_state.scope():
+        deciding["gin_scope"] = "/".join(gin_state.scope())
+    return ExperimentConfig(
+        **values,
+        seeds=seeds,
+        num_processes=given["num_processes"],
+        output_dir=given["output_dir"],
+        fingerprint=resume.described({f"experiment.{name}": value for name, value in deciding.items()}),
+    )
 
 
 def bound(experiment: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments that a call without any would have: defaults, and what gin binds.
+    """Return the arguments of a call without arguments: defaults and gin's bindings.
 
     Args:
       experiment: the gin configurable, or a reference to it in a scope.
     """
     defaults = {name: parameter.default for name, parameter in inspect.signature(experiment).parameters.items()}
     return gin_state.plain({**defaults, **gin_config.bindings_of(experiment)})
+
+
+def _integer(given: Mapping[str, Any], name: str, minimum: int) -> int:
+    return validation.integer(f"experiment.{name}", given[name], minimum)
 
 
 def _checked_seeds(seeds: Any) -> list[int]:

@@ -159,13 +159,12 @@ def learning_rate_of(learner: Any) -> Optional[float]:
     return None if rate is None else float(rate)
 
 
-def hyperparameters_of(plan: Any, seed: int, bound: Mapping[str, tensorboard.HyperParameter]) -> dict[str, Any]:
-    """Return the columns of TensorBoard's table of runs: the plan's numbers, the seed, and gin's bindings.
+def hyperparameters_of(config: Any, seed: int, bound: Mapping[str, tensorboard.HyperParameter]) -> dict[str, Any]:
+    """Return the columns of TensorBoard's table of runs: the configuration's numbers, the seed and gin's bindings.
 
     Args:
-      plan: a `single_seed.Plan`.
+      config: an `ExperimentConfig`.
       seed: of the run.
       bound: see `gin_config.bound_scalars`.
     """
-    own = {name: value for name, value in plan._asdict().items() if type(value) in (bool, int, float, str)}
-    return {"seed": seed, **own, **bound}
+    return {"seed": seed, **config.sizes(), **bound}

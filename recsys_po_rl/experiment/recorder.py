@@ -19,13 +19,13 @@ class Start(NamedTuple):
     history: Sequence[TrainingRow] = ()  # of those steps
 
 
-def tables(plan: Any) -> dict[str, Callable[[int], bool]]:
+def tables(config: Any) -> dict[str, Callable[[int], bool]]:
     """Return the tables that a run writes, each with a predicate of the steps that have rows."""
     found: dict[str, Callable[[int], bool]] = {layout.METRICS: lambda step: True}
-    if plan.validate_every_steps:
-        found[layout.VALIDATION] = lambda step: selection.is_validated(plan, step)
-    if plan.gradient_variance_every_steps:
-        found[layout.GRADIENT_VARIANCE] = lambda step: step % plan.gradient_variance_every_steps == 0
+    if config.validate_every_steps:
+        found[layout.VALIDATION] = lambda step: selection.is_validated(config, step)
+    if config.gradient_variance_every_steps:
+        found[layout.GRADIENT_VARIANCE] = lambda step: step % config.gradient_variance_every_steps == 0
     return found
 
 
@@ -37,12 +37,18 @@ class Recorder(Callback):
     """
 
     def __init__(
-        self, plan: Any, seed: int, recommender: Any, learner: Any, selector: selection.BestPolicySelector, folder: str
+        self,
+        config: Any,
+        seed: int,
+        recommender: Any,
+        learner: Any,
+        selector: selection.BestPolicySelector,
+        folder: str,
     ) -> None:
         """Locate the checkpoint to resume from, if any, and restore recommender, learner and best policy.
 
         Args:
-          plan: the `single_seed.Plan`.
+          config: the `ExperimentConfig`.
           seed: of the run.
           recommender: the recommender that is trained.
           learner: its learner.
@@ -52,7 +58,7 @@ class Recorder(Callback):
         Raises:
           checks.InvalidInputError: if the folder's checkpoints are of another run; nothing is changed then.
         """
-        self._plan = plan
+        self._config = config
         self._seed = seed
         self._learner = learner
         self._place = layout.Place(folder)
@@ -62,15 +68,15 @@ class Recorder(Callback):
         self._last_step = 0
         self.start = Start()
         position = resume.Position([], [])
-        if plan.resume:
-            position = resume.position_of(folder, tables(plan))
-            if not plan.quiet:
+        if config.resume:
+            position = resume.position_of(folder, tables(config))
+            if not config.quiet:
                 output.say("\n".join(position.notes))
             if position.keep:
                 self.start = self._restored(position.keep[0], folder)
         self._saved.begin(position.keep, None if selector.best is None else selector.best.step)
-        after_step = self.start.step if plan.resume else None
-        self._tables = {name: csv_tables.CsvLogger(os.path.join(folder, name), after_step) for name in tables(plan)}
+        after_step = self.start.step if config.resume else None
+        self._tables = {name: csv_tables.CsvLogger(os.path.join(folder, name), after_step) for name in tables(config)}
 
     def _restored(self, found: checkpoints.Found, folder: str) -> Start:
         weights = self._saved.restore(found)
@@ -100,12 +106,12 @@ class Recorder(Callback):
         """
         self._last_step = step
         variances = self._tables.get(layout.GRADIENT_VARIANCE)
-        if variances is not None and step % self._plan.gradient_variance_every_steps == 0:
-            keys = loop.keys_of_step(self._seed, step, self._plan.num_shards, "gradient variance")
+        if variances is not None and step % self._config.gradient_variance_every_steps == 0:
+            keys = loop.keys_of_step(self._seed, step, self._config.num_shards, "gradient variance")
             for name, variance in diagnostics.gradient_variances(self._learner, keys).items():
                 variances.write({"seed": self._seed, "step": step, "baseline": name, "variance": variance})
-        minutes = self._plan.checkpoint_every_minutes
-        due = step % self._plan.checkpoint_every_steps == 0 or step == self._plan.num_training_steps
+        minutes = self._config.checkpoint_every_minutes
+        due = step % self._config.checkpoint_every_steps == 0 or step == self._config.num_training_steps
         if self._place.moved:
             self._leave(step)
         if due or signals.asked() or (minutes is not None and self._saved.minutes_since_save >= minutes):

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, Optional
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import config, console, recorder, signals, single_seed, workers
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import console, recorder, signals, single_seed, workers
 from recsys_po_rl.experiment import resume as resume_lib
-from recsys_po_rl.experiment.single_seed import Plan, SeedResult
+from recsys_po_rl.experiment.config import ExperimentConfig
+from recsys_po_rl.experiment.single_seed import SeedResult
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.reporting import pages as report_lib
@@ -107,53 +109,70 @@ def experiment(
       signals.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
         not at a second one.
     """
-    given = dict(locals())  # the arguments alone, as long as this comes first
     gin_state.raise_if_not_writable()
     with signals.handled():
-        return _run(*config.checked(gin_state.plain(given)), output_dir)
+        return _run(
+            config_lib.validated(
+                seeds=seeds,
+                num_training_steps=num_training_steps,
+                horizon=horizon,
+                users_per_step=users_per_step,
+                num_shards=num_shards,
+                num_evaluation_users=num_evaluation_users,
+                evaluation_batch_size=evaluation_batch_size,
+                corpus_seed=corpus_seed,
+                checkpoint_every_steps=checkpoint_every_steps,
+                num_validation_users=num_validation_users,
+                validate_every_steps=validate_every_steps,
+                gradient_variance_every_steps=gradient_variance_every_steps,
+                num_processes=num_processes,
+                policies=policies,
+                network_ctor=network_ctor,
+                learner_ctor=learner_ctor,
+                runtime_ctor=runtime_ctor,
+                alarms_ctor=alarms_ctor,
+                output_dir=output_dir,
+                quiet=quiet,
+                resume=resume,
+                checkpoint_every_minutes=checkpoint_every_minutes,
+            )
+        )
 
 
-def _run(
-    plan: Plan, seeds: list[int], world_seeds: list[int], num_processes: Optional[int], output_dir: Optional[str]
-) -> ExperimentResult:
-    """Runs what has been checked, in a folder that is checked first."""
-    if plan.resume:
-        _raise_if_not_resumable(plan, seeds, output_dir)
-        if layout.is_finished(str(output_dir)):
-            return _finished(plan, seeds, str(output_dir))
+def _run(config: ExperimentConfig) -> ExperimentResult:
+    """Run a validated experiment in a folder that is validated first."""
+    seeds = config.seeds
+    if config.resume:
+        _raise_if_not_resumable(config)
+        if layout.is_finished(str(config.output_dir)):
+            return _finished(config, str(config.output_dir))
     else:
-        layout.free_path(output_dir)
-    first = single_seed.prepare(plan, seeds[0], world_seeds[0])
-    folder = layout.create(output_dir, may_hold_a_run=plan.resume)
+        layout.free_path(config.output_dir)
+    first = single_seed.prepare(config, seeds[0], config.world_seed(seeds[0]))
+    folder = layout.create(config.output_dir, may_hold_a_run=config.resume)
     try:
         with resume_lib.alone_in(folder), layout.errors_of(folder):
-            result = _run_in(plan, seeds, world_seeds, folder, num_processes, first)
+            result = _run_in(config, folder, first)
     except KeyboardInterrupt:
-        if not plan.quiet:
+        if not config.quiet:
             output.complain(f"interrupted: --resume --output_dir {folder} goes on from the last checkpoint")
         raise
-    _show(plan, result)
+    _show(config, result)
     return result
 
 
-def _run_in(
-    plan: Plan,
-    seeds: list[int],
-    world_seeds: list[int],
-    folder: str,
-    num_processes: Optional[int],
-    first: single_seed.Prepared,
-) -> ExperimentResult:
-    """Everything that is written, environment.json's note that it is all there last."""
-    place = layout.Place(folder)
-    single_seed.describe(plan, folder, seeds, **({"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}))
+def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) -> ExperimentResult:
+    """Write everything, environment.json's mark of a finished run last."""
+    place, seeds = layout.Place(folder), config.seeds
+    world = {"corpus_seed": config.world_seed(seeds[0])} if len(seeds) == 1 else {}
+    single_seed.describe(config, folder, seeds, **world)
     if len(seeds) == 1:
-        results = [single_seed.run(plan, seeds[0], world_seeds[0], folder, first)]
+        results = [single_seed.run(config, seeds[0], config.world_seed(seeds[0]), folder, first)]
     else:
         folders = _seed_folders(folder, seeds)
-        for of_seed in folders:  # all at once: later the folder might be another of the same name
-            layout.make_subfolder(*os.path.split(of_seed))
-        results = workers.run_seeds(plan, list(zip(seeds, world_seeds, folders)), num_processes)
+        for seed_folder in folders:  # all at once: later the folder might be another of the same name
+            layout.make_subfolder(*os.path.split(seed_folder))
+        results = workers.run_seeds(config, [(seed, config.world_seed(seed), of) for seed, of in zip(seeds, folders)])
     place.raise_if_moved()
     result = _merged(folder, results)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
@@ -174,33 +193,36 @@ def _report(folder: str) -> None:
         warnings.warn(f"{path!r} is left out: {type(error).__name__}: {why}", stacklevel=2)
 
 
-def _raise_if_not_resumable(plan: Plan, seeds: list[int], output_dir: Optional[str]) -> None:
-    if output_dir is None:
+def _raise_if_not_resumable(config: ExperimentConfig) -> None:
+    if config.output_dir is None:
         raise validation.InvalidInputError("experiment.resume needs output_dir, the folder of the run to resume")
-    layout.raise_if_no_folder(output_dir)
-    for folder, of_seeds in [(output_dir, seeds), *zip(_seed_folders(output_dir, seeds), ([seed] for seed in seeds))]:
-        resume_lib.raise_if_other(folder, of_seeds, plan.arguments)
-        resume_lib.position_of(folder, recorder.tables(plan))
+    layout.raise_if_no_folder(config.output_dir)
+    folders = [(config.output_dir, config.seeds)]
+    folders += [(folder, [seed]) for folder, seed in zip(_seed_folders(config.output_dir, config.seeds), config.seeds)]
+    for folder, seeds in folders:
+        resume_lib.raise_if_other(folder, seeds, config.fingerprint)
+        resume_lib.position_of(folder, recorder.tables(config))
 
 
-def _seed_folders(folder: str, seeds: list[int]) -> list[str]:
-    """The run folders of several seeds; there are none for one."""
+def _seed_folders(folder: str, seeds: Sequence[int]) -> list[str]:
+    """Return the run folders of several seeds; none for one seed."""
     return [os.path.join(folder, f"seed_{seed}") for seed in seeds] if len(seeds) > 1 else []
 
 
-def _finished(plan: Plan, seeds: list[int], folder: str) -> ExperimentResult:
-    if not plan.quiet:
+def _finished(config: ExperimentConfig, folder: str) -> ExperimentResult:
+    if not config.quiet:
         output.say(f"the run in {folder} is finished: nothing is done")
-    results = [single_seed.result_in(of, seed) for seed, of in zip(seeds, _seed_folders(folder, seeds) or [folder])]
+    folders = _seed_folders(folder, config.seeds) or [folder]
+    results = [single_seed.result_in(seed_folder, seed) for seed, seed_folder in zip(config.seeds, folders)]
     evaluation = layout.read_json(folder, layout.EVALUATION) or {}
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
 
 
-def _show(plan: Plan, result: ExperimentResult) -> None:
-    if plan.quiet:
+def _show(config: ExperimentConfig, result: ExperimentResult) -> None:
+    if config.quiet:
         return
     evaluation_schema.raise_if_not_shown(result.evaluation, os.path.join(result.run_dir, layout.EVALUATION))
-    output.say(f"\n{console.policy_table(result.evaluation, plan.horizon)}")
+    output.say(f"\n{console.policy_table(result.evaluation, config.horizon)}")
     price_of = console.price_lines(result.evaluation)
     output.say(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}")
 

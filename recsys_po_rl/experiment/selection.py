@@ -31,19 +31,19 @@ class BestPolicySelector:
     """
 
     def __init__(
-        self, plan: Any, seed: int, trained: SimulationNetwork, network: SimulationNetwork, runtime: SeededRuntime
+        self, config: Any, seed: int, trained: SimulationNetwork, network: SimulationNetwork, runtime: SeededRuntime
     ) -> None:
         """Store the arguments.
 
         Args:
-          plan: the `single_seed.Plan`.
+          config: the `ExperimentConfig`.
           seed: of the run.
           trained: the network that is trained.
           network: the network of evaluation, which is given the weights of `trained`.
           runtime: over `network`.
         """
         self.best: Optional[BestPolicy] = None
-        self._plan = plan
+        self._config = config
         self._seed = seed
         self._trained = trained
         self._network = network
@@ -51,7 +51,7 @@ class BestPolicySelector:
 
     def is_due(self, step: int) -> bool:
         """Return whether the policy is validated after a step."""
-        return is_validated(self._plan, step)
+        return is_validated(self._config, step)
 
     def validate(self, step: int) -> ValidationResult:
         """Evaluate the policy on the validation users; keep its weights if it is the best so far.
@@ -72,18 +72,18 @@ class BestPolicySelector:
         with_weights(self._network, weights)
         return evaluator.evaluate(
             self._runtime,
-            self._plan.horizon,
-            self._plan.num_validation_users,
-            self._plan.evaluation_batch_size,
+            self._config.horizon,
+            self._config.num_validation_users,
+            self._config.evaluation_batch_size,
             self._seed,
             path=("validation",),
         )
 
 
-def is_validated(plan: Any, step: int) -> bool:
-    """Return whether the plan validates the policy after a step: every so many steps, and after the last one."""
-    every = plan.validate_every_steps
-    return bool(every) and (step % every == 0 or step == plan.num_training_steps)
+def is_validated(config: Any, step: int) -> bool:
+    """Return whether the policy is validated after a step: every so many steps, and after the last one."""
+    every = config.validate_every_steps
+    return bool(every) and (step % every == 0 or step == config.num_training_steps)
 
 
 def weights_of(network: SimulationNetwork) -> Weights:

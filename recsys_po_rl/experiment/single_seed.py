@@ -5,7 +5,6 @@ import functools
 import os
 import random
 import time
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -19,6 +18,7 @@ from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import console, evaluation_files, signals
 from recsys_po_rl.experiment import monitor as monitor_lib
 from recsys_po_rl.experiment import recorder as recorder_lib
+from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.selection import BestPolicy, BestPolicySelector, Weights, weights_of, with_weights
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
@@ -26,37 +26,13 @@ from recsys_po_rl.run_folder import csv_tables, layout, policy_file
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
-from recsys_po_rl.training.alarms import Alarms, StoppedByAlarmError
+from recsys_po_rl.training.alarms import StoppedByAlarmError
 from recsys_po_rl.training.callbacks import Callback, CallbackList
 from recsys_po_rl.training.rows import TrainingRow, row_from_text
 
 LEARNED = "learned"
 LEARNED_LAST = "learned_last"
 LEARNED_GREEDY = "learned_greedy"
-
-
-class Plan(NamedTuple):
-    """The checked arguments that every seed shares; see `run.experiment`."""
-
-    num_training_steps: int
-    horizon: int
-    users_per_step: int
-    num_shards: int
-    num_evaluation_users: int
-    evaluation_batch_size: int
-    num_validation_users: int
-    validate_every_steps: int
-    gradient_variance_every_steps: int
-    checkpoint_every_steps: int
-    policies: list[Callable[..., Any]]
-    network_ctor: Callable[..., SimulationNetwork]
-    learner_ctor: Callable[..., Any]
-    runtime_ctor: Callable[..., SeededRuntime]
-    alarms: Alarms
-    quiet: bool
-    checkpoint_every_minutes: Optional[float] = None
-    resume: bool = False
-    arguments: Mapping[str, str] = types.MappingProxyType({})  # as text, see `resume.described`
 
 
 class SeedResult(NamedTuple):
@@ -87,25 +63,27 @@ class Trained(NamedTuple):
 class Study(policies_lib.Study):
     """One world at one seed, in which further policies can be trained as the learned one is."""
 
-    def __init__(self, plan: Plan, seed: int, world_seed: int, config: Mapping[str, Any]) -> None:
-        """Keeps its arguments; config is the network's."""
-        network_ctor = functools.partial(plan.network_ctor, corpus_seed=world_seed)
-        super().__init__(network_ctor, plan.runtime_ctor, config, seed, plan.horizon, plan.evaluation_batch_size)
-        self._plan = plan
+    def __init__(self, config: ExperimentConfig, seed: int, world_seed: int, network_config: Mapping[str, Any]) -> None:
+        """Store the arguments."""
+        network_ctor = functools.partial(config.network_ctor, corpus_seed=world_seed)
+        super().__init__(
+            network_ctor, config.runtime_ctor, network_config, seed, config.horizon, config.evaluation_batch_size
+        )
+        self._config = config
         self._world_seed = world_seed
 
     def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> SimulationNetwork:
         """A network of `batch_size` users that show their interest to a recommender trained as the learned one is."""
         options = {"recommender_ctor": recommender_ctor, "full_information": True}
-        prepared = prepare(self._plan, self.seed, self._world_seed, **options)
+        prepared = prepare(self._config, self.seed, self._world_seed, **options)
         network = self.network(**options)
-        selector = BestPolicySelector(self._plan, self.seed, prepared.network, network, self.runtime(network))
-        progress = console.TrainingProgress(self._plan.num_training_steps, self.seed, self._plan.quiet)
+        selector = BestPolicySelector(self._config, self.seed, prepared.network, network, self.runtime(network))
+        progress = console.TrainingProgress(self._config.num_training_steps, self.seed, self._config.quiet)
         monitor = monitor_lib.TrainingMonitor(
-            progress, self._plan.alarms, self.seed, training=" of the training with full information"
+            progress, self._config.alarms, self.seed, training=" of the training with full information"
         )
         try:
-            trained = train(self._plan, self.seed, prepared, selector, [monitor], path="full information")
+            trained = train(self._config, self.seed, prepared, selector, [monitor], path="full information")
         except StoppedByAlarmError as error:  # the run is worth finishing without it
             raise policies_lib.LeftOutError(f"its training {error}") from error
         finally:
@@ -129,30 +107,30 @@ def learned_full_information(
 
 
 @gin_config.wrong_calls_in_one_line
-def prepare(plan: Plan, seed: int, world_seed: int, **network_options: Any) -> Prepared:
+def prepare(config: ExperimentConfig, seed: int, world_seed: int, **network_options: Any) -> Prepared:
     """Makes network and learner; every impossible number of theirs shows here, also of the network of evaluation."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed, **network_options)
+        config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=world_seed, **network_options)
         tf.keras.utils.set_random_seed(seed)
-        network = plan.network_ctor(
-            num_users=plan.users_per_step // plan.num_shards, corpus_seed=world_seed, **network_options
+        network = config.network_ctor(
+            num_users=config.users_per_step // config.num_shards, corpus_seed=world_seed, **network_options
         )
-        learner = plan.learner_ctor(network=network, horizon=plan.horizon, runtime_ctor=plan.runtime_ctor)
+        learner = config.learner_ctor(network=network, horizon=config.horizon, runtime_ctor=config.runtime_ctor)
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
     num_minibatches = getattr(learner, "num_minibatches", 1)
-    if plan.num_shards % num_minibatches:
+    if config.num_shards % num_minibatches:
         raise validation_lib.InvalidInputError(
             f"experiment.num_shards must be a multiple of the algorithm's {num_minibatches} minibatches, "
-            f"got {plan.num_shards}"
+            f"got {config.num_shards}"
         )
     return Prepared(network, learner)
 
 
 def train(
-    plan: Plan,
+    config: ExperimentConfig,
     seed: int,
     prepared: Prepared,
     selector: BestPolicySelector,
@@ -163,7 +141,7 @@ def train(
     """Train, and keep the weights of the best validation.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       seed: of the run.
       prepared: network and learner.
       selector: validates the policy and owns the best one.
@@ -174,46 +152,48 @@ def train(
     history = loop.train(
         prepared.learner,
         seed=seed,
-        num_steps=plan.num_training_steps,
-        users_per_step=plan.users_per_step,
-        horizon=plan.horizon,
+        num_steps=config.num_training_steps,
+        users_per_step=config.users_per_step,
+        horizon=config.horizon,
         callback=CallbackList(callbacks),
         validator=selector,
-        num_shards=plan.num_shards,
+        num_shards=config.num_shards,
         path=path,
         steps_done=start.step,
     )
     last = weights_of(prepared.network)
-    best = selector.best or BestPolicy(0.0, plan.num_training_steps, last)
+    best = selector.best or BestPolicy(0.0, config.num_training_steps, last)
     return Trained([*start.history, *history], best.weights, best.step, last)
 
 
-def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[Prepared] = None) -> SeedResult:
+def run(
+    config: ExperimentConfig, seed: int, world_seed: int, folder: str, prepared: Optional[Prepared] = None
+) -> SeedResult:
     """Trains, evaluates, and writes a complete run folder.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       seed: of the run.
       world_seed: of the corpus.
-      folder: the run folder, which exists. With `plan.resume` what it holds is gone on from.
+      folder: the run folder, which exists. With `config.resume` what it holds is gone on from.
       prepared: network and learner, if they are made already.
 
     Raises:
       layout.FolderMovedError: if the folder was renamed, removed or replaced meanwhile.
     """
-    if plan.resume and layout.is_finished(folder):
+    if config.resume and layout.is_finished(folder):
         return result_in(folder, seed)
-    prepared = prepared or prepare(plan, seed, world_seed)
-    describe(plan, folder, [seed], corpus_seed=world_seed)
+    prepared = prepared or prepare(config, seed, world_seed)
+    describe(config, folder, [seed], corpus_seed=world_seed)
     place = layout.Place(folder)
-    study = Study(plan, seed, world_seed, prepared.network.config)
+    study = Study(config, seed, world_seed, prepared.network.config)
     timings = Timings()
     network = study.network()
     runtime = study.runtime(network)
     with timings.of("training"):
-        selector = BestPolicySelector(plan, seed, prepared.network, network, runtime)
-        trained = _train_into(plan, study, prepared, selector, folder)
-    evaluation = evaluate_policies(plan, study, network, runtime, trained, timings, folder)
+        selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
+        trained = _train_into(config, study, prepared, selector, folder)
+    evaluation = evaluate_policies(config, study, network, runtime, trained, timings, folder)
     evaluation["corpus_seed"] = world_seed
     place.raise_if_moved()
     policy_file.save(folder, with_weights(network, trained.best).recommender)
@@ -223,13 +203,13 @@ def run(plan: Plan, seed: int, world_seed: int, folder: str, prepared: Optional[
     return SeedResult(seed, trained.history, evaluation, folder)
 
 
-def describe(plan: Plan, folder: str, seeds: Sequence[int], **more: Any) -> None:
+def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], **more: Any) -> None:
     """Writes config.gin and environment.json, which tells this run from all others; those of a resumed run stay."""
     layout.remove_leftovers(folder)
-    if plan.resume and layout.read_json(folder, layout.ENVIRONMENT) is not None:
+    if config.resume and layout.read_json(folder, layout.ENVIRONMENT) is not None:
         return
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
-    content = {**layout.environment(seeds), **more, "arguments": dict(plan.arguments)}
+    content = {**layout.environment(seeds), **more, "arguments": dict(config.fingerprint)}
     layout.write_json(folder, layout.ENVIRONMENT, content)
 
 
@@ -257,27 +237,31 @@ class Timings:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 
-def _train_into(plan: Plan, study: Study, prepared: Prepared, selector: BestPolicySelector, folder: str) -> Trained:
+def _train_into(
+    config: ExperimentConfig, study: Study, prepared: Prepared, selector: BestPolicySelector, folder: str
+) -> Trained:
     """Train and write metrics, validations, checkpoints and events to the run folder."""
-    recorder = recorder_lib.Recorder(plan, study.seed, prepared.network.recommender, prepared.learner, selector, folder)
+    recorder = recorder_lib.Recorder(
+        config, study.seed, prepared.network.recommender, prepared.learner, selector, folder
+    )
     start = recorder.start
     monitor = monitor_lib.TrainingMonitor(
-        console.TrainingProgress(plan.num_training_steps, study.seed, plan.quiet, start.step),
-        plan.alarms,
+        console.TrainingProgress(config.num_training_steps, study.seed, config.quiet, start.step),
+        config.alarms,
         study.seed,
         folder,
         start.history,
-        hyperparameters=monitor_lib.hyperparameters_of(plan, study.seed, gin_config.bound_scalars()),
+        hyperparameters=monitor_lib.hyperparameters_of(config, study.seed, gin_config.bound_scalars()),
         learning_rate=lambda: monitor_lib.learning_rate_of(prepared.learner),
     )
     try:
         with signals.deferred():
             try:
-                trained = train(plan, study.seed, prepared, selector, [recorder, monitor], start=start)
+                trained = train(config, study.seed, prepared, selector, [recorder, monitor], start=start)
             except StoppedByAlarmError:  # --resume goes on after the step that raised the alarm
                 recorder.save_last_step()
                 raise
-            recorder.save(plan.num_training_steps)
+            recorder.save(config.num_training_steps)
             return trained
     finally:
         monitor.close()
@@ -285,7 +269,7 @@ def _train_into(plan: Plan, study: Study, prepared: Prepared, selector: BestPoli
 
 
 def evaluate_policies(
-    plan: Plan,
+    config: ExperimentConfig,
     study: Study,
     network: SimulationNetwork,
     runtime: SeededRuntime,
@@ -296,7 +280,7 @@ def evaluate_policies(
     """Compares every policy on the same fresh users; writes their portraits and totals.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       study: the world.
       network: that of the learned policy; its weights are set.
       runtime: over it.
@@ -307,8 +291,8 @@ def evaluate_policies(
     Returns:
       The content of evaluation.json.
     """
-    if not plan.quiet:
-        output.say(f"evaluating on {plan.num_evaluation_users} fresh users")
+    if not config.quiet:
+        output.say(f"evaluating on {config.num_evaluation_users} fresh users")
     outcomes: dict[str, evaluator.Outcome] = {}
     left_out: dict[str, str] = {}
     full_information: list[str] = []
@@ -320,8 +304,8 @@ def evaluate_policies(
         with timings.of(name):
             outcomes[name] = evaluator.evaluate(
                 runtime,
-                horizon=plan.horizon,
-                num_users=plan.num_evaluation_users,
+                horizon=config.horizon,
+                num_users=config.num_evaluation_users,
                 batch_size=study.batch_size,
                 seed=study.seed,
                 reducer=files.portrait_of(name),
@@ -339,9 +323,9 @@ def evaluate_policies(
         evaluate(LEARNED_GREEDY, study.runtime(greedy))
     else:
         left_out[LEARNED_GREEDY] = f"{type(network.recommender).__name__} has no attribute greedy"
-    for policy in plan.policies:
+    for policy in config.policies:
         name = policy.__name__
-        if not plan.quiet:
+        if not config.quiet:
             output.say(f"  {name}")
         try:
             with timings.of(name):
@@ -365,9 +349,9 @@ def evaluate_policies(
         "left_out": left_out,
         "full_information": full_information,
         "price_of_partial_observability": price.price_of_partial_observability(compared),
-        "selection": {"best_step": trained.best_step, "num_validation_users": plan.num_validation_users},
+        "selection": {"best_step": trained.best_step, "num_validation_users": config.num_validation_users},
         "seed": study.seed,
-        "horizon": plan.horizon,
+        "horizon": config.horizon,
         "world": evaluation_files.world_of(network, runtime, study),
     }
 

@@ -13,9 +13,11 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config, gin_state, gin_text
 from recsys_po_rl.common import output, regular_files, validation
-from recsys_po_rl.experiment import config, console, resume, single_seed
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import console, resume, single_seed
 from recsys_po_rl.experiment import run as run_lib
-from recsys_po_rl.experiment.single_seed import Plan, Trained
+from recsys_po_rl.experiment.config import ExperimentConfig
+from recsys_po_rl.experiment.single_seed import Trained
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.run_folder import checkpoints, evaluation_schema, layout
 
@@ -107,27 +109,27 @@ def _evaluate(
     gin_config.parse(gin_files, gin_bindings)
     gin_state.raise_if_not_writable()
     after = gin_text.bindings(gin_config.config_text())
-    checked = config.checked({**config.bound(run_lib.experiment), "quiet": quiet})
+    config = config_lib.validated(**{**config_lib.bound(run_lib.experiment), "quiet": quiet})
     under = os.path.join(run, EVALUATIONS)
     layout.free_path(output_dir, under)
     changed = _changes(before, after)
     jobs = [
-        (source, *_seeds_of_users(source, checked, before, after, len(sources)), _restored(checked.plan, source))
+        (source, *_seeds_of_users(source, config, before, after, len(sources)), _restored(config, source))
         for source in sources
     ]
 
     folder = layout.create(output_dir, under)
     with resume.alone_in(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
-        evaluation = _evaluate_all(checked.plan, jobs, changed, trained_text, folder)
+        evaluation = _evaluate_all(config, jobs, changed, trained_text, folder)
     if not quiet:
-        output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, checked.plan.horizon)}")
+        output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, config.horizon)}")
         price_of = console.price_lines(evaluation)
         output.say(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}")
     return EvaluationResult(evaluation, folder)
 
 
 def _evaluate_all(
-    plan: Plan,
+    config: ExperimentConfig,
     jobs: Sequence[tuple[_Source, int, int, Trained]],
     changed: Sequence[Mapping[str, Any]],
     trained_text: str,
@@ -141,7 +143,7 @@ def _evaluate_all(
         place.raise_if_moved()
         if part != folder:
             layout.make_subfolder(*os.path.split(part))
-        found = _evaluated(plan, seed, world_seed, trained, part)
+        found = _evaluated(config, seed, world_seed, trained, part)
         found.update(_which_is_which(source, found, changed, trained))
         place.raise_if_moved()
         layout.write_json(part, layout.EVALUATION, found)
@@ -272,7 +274,7 @@ def _raise_if_not_bound(run: str) -> None:
     given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
     if not isinstance(given, dict):
         raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
-    known = config.checked(config.bound(run_lib.experiment)).plan.arguments
+    known = config_lib.validated(**config_lib.bound(run_lib.experiment)).fingerprint
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
         raise validation.InvalidInputError(
@@ -283,7 +285,7 @@ def _raise_if_not_bound(run: str) -> None:
 
 def _seeds_of_users(
     source: _Source,
-    checked: config.Checked,
+    config: ExperimentConfig,
     before: Mapping[str, str],
     after: Mapping[str, str],
     num_sources: int,
@@ -292,24 +294,24 @@ def _seeds_of_users(
     seeds, corpus_seed = (f"{gin_config.MODULE}.experiment.{name}" for name in ("seeds", "corpus_seed"))
     seed, world_seed = source.seed, source.world_seed
     if before.get(seeds) != after.get(seeds):
-        if len(checked.seeds) > 1:
+        if len(config.seeds) > 1:
             raise validation.InvalidInputError(
                 f"experiment.seeds must be the run's own, or one seed, whose users the policies meet, "
-                f"got {checked.seeds} for {num_sources} trained"
+                f"got {config.seeds} for {num_sources} trained"
             )
-        seed = checked.seeds[0]
+        seed = config.seeds[0]
     if before.get(corpus_seed) != after.get(corpus_seed) and after.get(corpus_seed) != "None":
-        world_seed = checked.world_seeds[0]
+        world_seed = config.world_seed(seed)
     return seed, world_seed
 
 
-def _restored(plan: Plan, source: _Source) -> Trained:
+def _restored(config: ExperimentConfig, source: _Source) -> Trained:
     """The weights of the last and of the best policy, on a network of the world of the evaluation."""
     search = checkpoints.find(source.folder, source.run)
     if not search.whole:
         raise validation.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
     found = search.whole[0]
-    recommender = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=source.world_seed).recommender
+    recommender = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=source.world_seed).recommender
     best = [tf.Variable(tf.zeros_like(weight)) for weight in recommender.variables]
     try:
         with checkpoints.readable(found.path) as path:
@@ -328,15 +330,15 @@ def _restored(plan: Plan, source: _Source) -> Trained:
     return Trained([], [weight.numpy() for weight in best], int(best_step), last)
 
 
-def _evaluated(plan: Plan, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
+def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
     """The content of evaluation.json; writes the other files into an existing folder."""
-    network = plan.network_ctor(num_users=plan.evaluation_batch_size, corpus_seed=world_seed)
-    study = single_seed.Study(plan, seed, world_seed, network.config)
+    network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=world_seed)
+    study = single_seed.Study(config, seed, world_seed, network.config)
     timings = single_seed.Timings()
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
     layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([seed]), "corpus_seed": world_seed})
     runtime = study.runtime(network)
-    evaluation = single_seed.evaluate_policies(plan, study, network, runtime, trained, timings, folder)
+    evaluation = single_seed.evaluate_policies(config, study, network, runtime, trained, timings, folder)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
     layout.write_json(folder, layout.TIMINGS, timings.seconds)
     return {**evaluation, "corpus_seed": world_seed}

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import cloudpickle
 import gin
@@ -18,6 +18,7 @@ import gin
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import resume, signals, single_seed, user_errors
+from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
@@ -31,7 +32,7 @@ class _Work(NamedTuple):
     config_text: str
     scope: list[str]
     registrations: list[gin_state.Registration]
-    plan: single_seed.Plan
+    config: ExperimentConfig
     job: Job
 
 
@@ -39,17 +40,15 @@ class SeedFailedError(RuntimeError):
     """A seed's process ended with an error; the message has its last line."""
 
 
-def run_seeds(
-    plan: single_seed.Plan, jobs: Sequence[Job], num_processes: Optional[int]
-) -> list[single_seed.SeedResult]:
-    """Runs seeds side by side; each gives what it gives alone.
+def run_seeds(config: ExperimentConfig, jobs: Sequence[Job]) -> list[single_seed.SeedResult]:
+    """Run seeds in processes; each seed gives the same results as alone.
 
     Args:
-      plan: the experiment's; its functions are handed over by cloudpickle, so that a user's own, defined in a script or
-        a notebook, can be among them. Where that is impossible, or gin refers to a class that no module defines, all
-        seeds run in this process, in turn, and a line says so.
+      config: of the experiment, `num_processes` at once (None: as many as there are cores; with 1 they run in this
+        process). Its functions are handed over by cloudpickle, so that functions defined in a script or a notebook
+        can be among them. Where that is impossible, or gin refers to a class that no module defines, all seeds run in
+        this process, in turn, and a line says so.
       jobs: seeds, each with the seed of its world and its run folder.
-      num_processes: seeds at once; None: as many as there are cores. With 1 they run in this process.
 
     Returns:
       A result for each, in order.
@@ -60,24 +59,24 @@ def run_seeds(
       KeyboardInterrupt: after interrupting all.
     """
     cores = os.cpu_count() or 1
-    at_once = min(len(jobs), cores if num_processes is None else num_processes)
+    at_once = min(len(jobs), cores if config.num_processes is None else config.num_processes)
     if at_once == 1:
-        return [_run(plan, job) for job in jobs]
-    left = [job for job in jobs if not (plan.resume and layout.is_finished(job[2]))]
+        return [_run(config, job) for job in jobs]
+    left = [job for job in jobs if not (config.resume and layout.is_finished(job[2]))]
     try:
-        waiting = [(job, _packed(plan, job)) for job in left]
+        waiting = [(job, _packed(config, job)) for job in left]
     except _StaysHereError as reason:
-        if not plan.quiet:
+        if not config.quiet:
             output.say(
                 f"seeds run one after another in this process: {reason}: put it into a module and import that with gin"
             )
-        return [_run(plan, job) for job in jobs]
+        return [_run(config, job) for job in jobs]
     running: list[_Process] = []
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 (seed, _, _), packed = waiting.pop(0)
-                running.append(_Process(seed, packed, plan.quiet))
+                running.append(_Process(seed, packed, config.quiet))
             _wait_for_one(running)
     finally:
         _stop(running)
@@ -88,12 +87,12 @@ class _StaysHereError(Exception):
     """Something cannot be handed to another process; the message names it."""
 
 
-def _packed(plan: single_seed.Plan, job: Job) -> str:
+def _packed(config: ExperimentConfig, job: Job) -> str:
     """A line of text from which another process can run a seed."""
     needed = gin_state.needed()
     if needed.not_importable:
         raise _StaysHereError(f"{needed.not_importable[0]} is defined in no module that another process can import")
-    content = _Work(gin_config.config_text(), gin_state.scope(), needed.registrations, plan, job)
+    content = _Work(gin_config.config_text(), gin_state.scope(), needed.registrations, config, job)
     try:
         return base64.b64encode(cloudpickle.dumps(content)).decode()
     except Exception as error:  # pickling calls code of whatever the user's objects are made of
@@ -112,7 +111,7 @@ def work() -> None:
         gin_state.register(job.registrations)
         gin_config.parse_text(job.config_text)
         with signals.handled(), gin.config_scope(job.scope):
-            _run(job.plan, job.job)
+            _run(job.config, job.job)
     except validation.InvalidInputError as error:
         output.complain(gin_config.first_line(error))
         sys.exit(BAD_INPUT)
@@ -137,11 +136,11 @@ def _end_with_parent() -> None:
     os._exit(1)  # at once: the run folder is whole at every moment
 
 
-def _run(plan: single_seed.Plan, job: Job) -> single_seed.SeedResult:
+def _run(config: ExperimentConfig, job: Job) -> single_seed.SeedResult:
     seed, world_seed, folder = job
     with resume.alone_in(folder), layout.errors_of(folder):
-        result = single_seed.run(plan, seed, world_seed, folder)
-        if not (plan.resume and layout.is_finished(folder)):
+        result = single_seed.run(config, seed, world_seed, folder)
+        if not (config.resume and layout.is_finished(folder)):
             layout.mark_finished(folder)
     return result
 

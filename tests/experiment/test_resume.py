@@ -19,7 +19,7 @@ import tensorflow as tf
 from recsys_po_rl import gin_config
 from recsys_po_rl.cli import commands, modes
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import experiment, recorder, run, signals, single_seed
+from recsys_po_rl.experiment import config, experiment, recorder, run, signals, single_seed
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout
 from tests.support import toy_run
@@ -123,8 +123,8 @@ def position(folder):
 
 
 def seed_run_plan():
-    given = {**run.config.bound(experiment), **TOY}
-    return run.config.checked(given).plan
+    given = {**config.bound(experiment), **TOY}
+    return config.validated(**given)
 
 
 # Equality

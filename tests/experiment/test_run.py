@@ -12,13 +12,12 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.experiment import config as config_lib
 from recsys_po_rl.experiment import experiment, single_seed
 from recsys_po_rl.policies import catalogue
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import layout
-from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training.alarms import Alarms
 from recsys_po_rl.training.learner import PolicyGradientLearner
 from recsys_po_rl.training.rows import TrainingRow
 
@@ -120,12 +119,12 @@ def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
     world = {}
     for seed in (0, 1):
         prepared = single_seed.prepare(
-            single_seed.Plan(
-                num_training_steps=0, horizon=4, users_per_step=5, num_shards=1,
-                num_evaluation_users=5, evaluation_batch_size=5, checkpoint_every_steps=1, policies=[],
-                network_ctor=SMALL["network_ctor"],
-                num_validation_users=5, validate_every_steps=0, gradient_variance_every_steps=0,
-                learner_ctor=PolicyGradientLearner, runtime_ctor=SeededRuntime, alarms=Alarms(), quiet=True,
+            config_lib.validated(
+                **{
+                    **config_lib.bound(experiment), "num_training_steps": 0, "horizon": 4, "users_per_step": 5,
+                    "num_shards": 1, "num_evaluation_users": 5, "evaluation_batch_size": 5, "policies": [],
+                    "network_ctor": SMALL["network_ctor"], "num_validation_users": 5, "validate_every_steps": 0,
+                }
             ),
             seed,
             world_seed=7,

@@ -13,7 +13,7 @@ import time
 import cloudpickle
 import pytest
 
-from recsys_po_rl.experiment import experiment, recorder, resume, run, signals, workers
+from recsys_po_rl.experiment import config, experiment, recorder, resume, run, signals, workers
 from tests.support import toy_run
 
 if __name__ in sys.modules:
@@ -76,8 +76,8 @@ def open_gate(gate):
 
 
 def step_of(folder):
-    given = {**run.config.bound(experiment), **toy_run.TOY}
-    plan = run.config.checked(given).plan
+    given = {**config.bound(experiment), **toy_run.TOY}
+    plan = config.validated(**given)
     return resume.position_of(str(folder), recorder.tables(plan)).step
 
 

@@ -20,7 +20,7 @@ SIZES = (
 
 def checked_policies(listed, *bindings):
     gin_config.parse([], [*SIZES, *bindings, f"{EXPERIMENT} = {listed}"])
-    return config.checked(config.bound(run.experiment)).plan.policies
+    return config.validated(**config.bound(run.experiment)).policies
 
 
 def names_of(listed, *bindings):

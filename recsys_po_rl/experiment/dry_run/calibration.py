@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import gc
 import os
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, Optional
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import config as config_lib
 from recsys_po_rl.experiment import single_seed
-from recsys_po_rl.experiment.single_seed import Plan
+from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
@@ -61,59 +62,61 @@ class Sizes(NamedTuple):
     slates: int
 
 
-def small_sizes(plan: Plan, users: int, scale: float, num_batches: int) -> Sizes:
+def small_sizes(config: ExperimentConfig, users: int, scale: float, num_batches: int) -> Sizes:
     """Sizes at which something is measured: at most those of the plan.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       users: of a batch, at full size.
       scale: share of the usual number of users that is enough, at most 1.
       num_batches: that are there at once.
     """
-    slates = min(plan.horizon, MOST_SLATES)
+    slates = min(config.horizon, MOST_SLATES)
     most = min(MOST_USERS, USER_STEPS // (slates * num_batches)) * scale
     return Sizes(min(users, max(2, int(most))), slates)
 
 
-def larger_sizes(plan: Plan, users: int, sizes: Sizes) -> Optional[Sizes]:
+def larger_sizes(config: ExperimentConfig, users: int, sizes: Sizes) -> Optional[Sizes]:
     """A second size, from which growth can be told; None if the first is the plan's.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       users: of a batch, at full size.
       sizes: the first.
     """
     more = Sizes(min(users, LARGER * sizes.users), sizes.slates)
     if more.users == sizes.users:
-        more = Sizes(sizes.users, min(plan.horizon, LARGER * sizes.slates))
+        more = Sizes(sizes.users, min(config.horizon, LARGER * sizes.slates))
     return None if more == sizes else more
 
 
-def of_training(plan: Plan, seed: int, world_seed: int, num_docs: int) -> Cost:
+def of_training(config: ExperimentConfig, seed: int, world_seed: int, num_docs: int) -> Cost:
     """A training step.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       seed: of the run.
       world_seed: of the corpus.
       num_docs: D.
     """
-    users = plan.users_per_step // plan.num_shards
-    sizes = small_sizes(plan, users, min(1.0, USUAL_DOCS / num_docs), plan.num_shards)
+    users = config.users_per_step // config.num_shards
+    sizes = small_sizes(config, users, min(1.0, USUAL_DOCS / num_docs), config.num_shards)
 
     def at(sizes: Sizes) -> Cost:
         learner: Any = None
-        small = plan._replace(horizon=sizes.slates, users_per_step=sizes.users * plan.num_shards, resume=False)
+        small = dataclasses.replace(
+            config, horizon=sizes.slates, users_per_step=sizes.users * config.num_shards, resume=False
+        )
 
         def step(number: int) -> None:
             nonlocal learner
             learner = learner or single_seed.prepare(small, seed, world_seed).learner
-            result = learner.step(loop.keys_of_step(seed, 1 + number, plan.num_shards, "calibration"), 0.0)
+            result = learner.step(loop.keys_of_step(seed, 1 + number, config.num_shards, "calibration"), 0.0)
             float(result.mean_reward)
 
-        return _cost(step, plan.num_shards * sizes.users * sizes.slates)
+        return _cost(step, config.num_shards * sizes.users * sizes.slates)
 
-    return _with_growth(at, sizes, larger_sizes(plan, users, sizes))
+    return _with_growth(at, sizes, larger_sizes(config, users, sizes))
 
 
 def of_evaluation(

@@ -1,5 +1,6 @@
 """What an experiment would take, before anything is built at size: shapes, parameters, memory, time, files."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -14,9 +15,9 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import config as config_lib
 from recsys_po_rl.experiment import recorder, single_seed
+from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.dry_run import calibration, scaling
 from recsys_po_rl.experiment.dry_run.calibration import PolicyCost
-from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation_config import SimulationNetwork
 
@@ -42,11 +43,11 @@ class Estimate(NamedTuple):
     calibration_seconds: float
 
 
-def estimate(checked: config_lib.Checked) -> Estimate:
+def estimate(config: ExperimentConfig) -> Estimate:
     """Measures a little of everything on this machine, and scales it.
 
     Args:
-      checked: the experiment's arguments.
+      config: of the experiment.
 
     Returns:
       Estimates: memory to about a quarter, time to a factor of about 1.5 on a machine that is as busy then as now, see
@@ -57,44 +58,45 @@ def estimate(checked: config_lib.Checked) -> Estimate:
     """
     loading, loaded = calibration.seconds_since_start(), calibration.resident_bytes()
     started = time.perf_counter()
-    plan, seed, world_seed = checked.plan, checked.seeds[0], checked.world_seeds[0]
+    seed = config.seeds[0]
+    world_seed = config.world_seed(seed)
     available = calibration.available_bytes() * MEMORY_SHARE
-    config = _small_network(plan, world_seed, 2).config if _fits_a_corpus(plan, available) else {}
-    _raise_if_too_many_are_evaluated(plan, available)
-    at_once = min(len(checked.seeds), checked.num_processes or os.cpu_count() or 1)
+    network_config = _small_network(config, world_seed, 2).config if _fits_a_corpus(config, available) else {}
+    _raise_if_too_many_are_evaluated(config, available)
+    at_once = min(len(config.seeds), config.num_processes or os.cpu_count() or 1)
 
-    training = calibration.of_training(plan, seed, world_seed, config["num_docs"])
+    training = calibration.of_training(config, seed, world_seed, network_config["num_docs"])
     # Planners look at all pairs of documents.
-    scale = min(1.0, (calibration.USUAL_DOCS / config["num_docs"]) ** 2)
-    sizes = calibration.small_sizes(plan, plan.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
+    scale = min(1.0, (calibration.USUAL_DOCS / network_config["num_docs"]) ** 2)
+    sizes = calibration.small_sizes(config, config.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
 
     def study_of(sizes: calibration.Sizes) -> single_seed.Study:
-        small = plan._replace(horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
-        return single_seed.Study(small, seed, world_seed, config)
+        small = dataclasses.replace(config, horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
+        return single_seed.Study(small, seed, world_seed, network_config)
 
-    larger = calibration.larger_sizes(plan, plan.evaluation_batch_size, sizes)
+    larger = calibration.larger_sizes(config, config.evaluation_batch_size, sizes)
     learned = calibration.of_evaluation(study_of, single_seed.Study.network, sizes, larger)
     study = study_of(sizes)
     policies: dict[str, Optional[PolicyCost]] = {}
-    for policy in plan.policies:
+    for policy in config.policies:
         learns = scaling.learns(policy.__name__)
         policies[policy.__name__] = None if learns else calibration.of_policy(study, policy)
 
-    memory_parts = scaling.memory_parts(plan, loaded, training, learned, policies)
+    memory_parts = scaling.memory_parts(config, loaded, training, learned, policies)
     memory = sum(memory_parts.values())
     limit = available / at_once
     if memory > limit:
-        of_plan = functools.partial(
+        of_config = functools.partial(
             scaling.memory_parts, loaded=loaded, training=training, learned=learned, policies=policies
         )
-        raise validation.InvalidInputError(_refusal(plan, of_plan, limit, at_once))
-    seconds_parts = scaling.seconds_parts(plan, training, learned, policies, config)
+        raise validation.InvalidInputError(_refusal(config, of_config, limit, at_once))
+    seconds_parts = scaling.seconds_parts(config, training, learned, policies, network_config)
     seconds_parts["loading and files"] = loading + FILES_SECONDS
-    rounds = math.ceil(len(checked.seeds) / at_once)
+    rounds = math.ceil(len(config.seeds) / at_once)
     slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0
-    network = _small_network(plan, world_seed, 2)
+    network = _small_network(config, world_seed, 2)
     return Estimate(
-        shapes=_shapes(plan, world_seed),
+        shapes=_shapes(config, world_seed),
         entities={role: type(getattr(network, role)).__name__ for role in ("user", "corpus", "recommender", "metrics")},
         num_parameters=sum(int(np.prod(weight.shape)) for weight in network.trainable_variables),
         memory_bytes=memory,
@@ -102,19 +104,18 @@ def estimate(checked: config_lib.Checked) -> Estimate:
         memory_parts=memory_parts,
         seconds=rounds * slower * sum(seconds_parts.values()),
         seconds_parts=seconds_parts,
-        files=files(plan, checked.seeds, network.recommender),
+        files=files(config, config.seeds, network.recommender),
         calibration_seconds=time.perf_counter() - started,
     )
 
 
-def text(found: Estimate, checked: config_lib.Checked) -> str:
+def text(found: Estimate, config: ExperimentConfig) -> str:
     """The estimate as a person reads it.
 
     Args:
       found: what `estimate` gave.
-      checked: the experiment's arguments.
+      config: of the experiment.
     """
-    plan = checked.plan
     memory = ", ".join(f"{part} {_gigabytes(size)}" for part, size in found.memory_parts.items() if size > 5e6)
     times = ", ".join(f"{part} {_duration(of)}" for part, of in found.seconds_parts.items() if of >= 0.5)
     each = f" in each of {found.num_processes} processes" if found.num_processes > 1 else ""
@@ -122,15 +123,15 @@ def text(found: Estimate, checked: config_lib.Checked) -> str:
     lines = [
         "What this experiment would take; nothing is written.",
         "",
-        f"training    {plan.num_training_steps} steps of {plan.users_per_step} users in {plan.num_shards} shards, "
-        f"{plan.horizon} slates for each user",
-        f"evaluation  {plan.num_evaluation_users} users in batches of {plan.evaluation_batch_size}, "
-        f"{scaling.POLICIES_OF_THE_LEARNER + len(plan.policies)} policies",
-        f"seeds       {', '.join(map(str, checked.seeds))}",
+        f"training    {config.num_training_steps} steps of {config.users_per_step} users in {config.num_shards} "
+        f"shards, {config.horizon} slates for each user",
+        f"evaluation  {config.num_evaluation_users} users in batches of {config.evaluation_batch_size}, "
+        f"{scaling.POLICIES_OF_THE_LEARNER + len(config.policies)} policies",
+        f"seeds       {', '.join(map(str, config.seeds))}",
         "entities    " + ", ".join(f"{role} {name}" for role, name in found.entities.items()),
         "",
         *_columns(rows),
-        f"U: {plan.users_per_step // plan.num_shards} in a shard, {plan.evaluation_batch_size} in evaluation",
+        f"U: {config.users_per_step // config.num_shards} in a shard, {config.evaluation_batch_size} in evaluation",
         "",
         f"parameters  {found.num_parameters:,} that are trained",
         f"memory      {_gigabytes(found.memory_bytes)}{each} ({memory})",
@@ -141,11 +142,11 @@ def text(found: Estimate, checked: config_lib.Checked) -> str:
     return "\n".join(lines)
 
 
-def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
+def files(config: ExperimentConfig, seeds: Sequence[int], recommender: Any) -> list[str]:
     """What a run folder will hold; of several seeds also that of each.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       seeds: its seeds.
       recommender: one with a scorer, its `model`, leaves a policy that can be loaded.
     """
@@ -153,7 +154,7 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
         layout.CONFIG, layout.OPERATIVE_CONFIG, layout.ENVIRONMENT, layout.METRICS, layout.EVALUATION,
         layout.PRICE_FIGURE, layout.REPORT,
     ]  # fmt: skip
-    own = [*recorder.tables(plan), layout.TIMINGS, layout.PORTRAIT, per_user.FILE]
+    own = [*recorder.tables(config), layout.TIMINGS, layout.PORTRAIT, per_user.FILE]
     if isinstance(getattr(recommender, "model", None), tf.keras.Model):
         own.append(layout.POLICY)
     folders = ["checkpoints/", "tensorboard/"]
@@ -163,15 +164,15 @@ def files(plan: Plan, seeds: Sequence[int], recommender: Any) -> list[str]:
     return sorted(top) + [f"seed_{seed}/{name}" for seed in seeds for name in of_each]
 
 
-def _small_network(plan: Plan, world_seed: int, num_users: int) -> SimulationNetwork:
-    network: SimulationNetwork = plan.network_ctor(num_users=num_users, corpus_seed=world_seed)
+def _small_network(config: ExperimentConfig, world_seed: int, num_users: int) -> SimulationNetwork:
+    network: SimulationNetwork = config.network_ctor(num_users=num_users, corpus_seed=world_seed)
     return network
 
 
-def _fits_a_corpus(plan: Plan, available: float) -> bool:
+def _fits_a_corpus(config: ExperimentConfig, available: float) -> bool:
     """Asks the constructor's bound sizes, because a network of too many documents cannot even be made."""
     try:
-        given = config_lib.bound(plan.network_ctor)
+        given = config_lib.bound(config.network_ctor)
     except (TypeError, ValueError):  # a constructor of the user's own, unknown to gin
         return True
     num_docs, num_topics = given.get("num_docs"), given.get("num_topics")
@@ -186,43 +187,49 @@ def _fits_a_corpus(plan: Plan, available: float) -> bool:
     return True
 
 
-def _raise_if_too_many_are_evaluated(plan: Plan, available: float) -> None:
-    per_evaluated = scaling.BYTES_PER_EVALUATED_USER * (scaling.POLICIES_OF_THE_LEARNER + len(plan.policies))
-    if plan.num_evaluation_users * per_evaluated > available:
+def _raise_if_too_many_are_evaluated(config: ExperimentConfig, available: float) -> None:
+    per_evaluated = scaling.BYTES_PER_EVALUATED_USER * (scaling.POLICIES_OF_THE_LEARNER + len(config.policies))
+    if config.num_evaluation_users * per_evaluated > available:
         raise validation.InvalidInputError(
-            f"what {plan.num_evaluation_users} users bring needs "
-            f"{_gigabytes(plan.num_evaluation_users * per_evaluated)} and {_gigabytes(available)} are available: "
+            f"what {config.num_evaluation_users} users bring needs "
+            f"{_gigabytes(config.num_evaluation_users * per_evaluated)} and {_gigabytes(available)} are available: "
             f"experiment.num_evaluation_users may be at most {_rounded(available / per_evaluated)}"
         )
 
 
-def _refusal(plan: Plan, memory: Callable[[Plan], dict[str, float]], limit: float, num_processes: int) -> str:
+def _refusal(
+    config: ExperimentConfig, memory: Callable[[ExperimentConfig], dict[str, float]], limit: float, num_processes: int
+) -> str:
     """What is too much, and how much would not be."""
-    needed = sum(memory(plan).values())
+    needed = sum(memory(config).values())
     each = f" in each of {num_processes} processes" if num_processes > 1 else ""
     told = f"this experiment needs about {_gigabytes(needed)}{each} and {_gigabytes(limit)} are available: "
 
-    def fits(smaller: Plan) -> bool:
+    def fits(smaller: ExperimentConfig) -> bool:
         return sum(memory(smaller).values()) <= limit
 
-    def trained_on(num: int) -> Plan:
-        return plan._replace(users_per_step=num * plan.num_shards)
+    def trained_on(num: int) -> ExperimentConfig:
+        return dataclasses.replace(config, users_per_step=num * config.num_shards)
 
-    def in_batches_of(num: int) -> Plan:
-        return plan._replace(evaluation_batch_size=num)
+    def in_batches_of(num: int) -> ExperimentConfig:
+        return dataclasses.replace(config, evaluation_batch_size=num)
 
     least_training, least_evaluation = trained_on(1), in_batches_of(1)
     if fits(least_training):
-        most = _largest(lambda num: fits(trained_on(num)), plan.users_per_step // plan.num_shards) * plan.num_shards
-        return f"{told}experiment.users_per_step may be at most {most} here, got {plan.users_per_step}"
+        most = (
+            _largest(lambda num: fits(trained_on(num)), config.users_per_step // config.num_shards) * config.num_shards
+        )
+        return f"{told}experiment.users_per_step may be at most {most} here, got {config.users_per_step}"
     if fits(least_evaluation):
-        most = _largest(lambda num: fits(in_batches_of(num)), plan.evaluation_batch_size)
-        return f"{told}experiment.evaluation_batch_size may be at most {most} here, got {plan.evaluation_batch_size}"
-    both = least_training._replace(evaluation_batch_size=1)
+        most = _largest(lambda num: fits(in_batches_of(num)), config.evaluation_batch_size)
+        return f"{told}experiment.evaluation_batch_size may be at most {most} here, got {config.evaluation_batch_size}"
+    both = dataclasses.replace(least_training, evaluation_batch_size=1)
     if fits(both):
-        most = _largest(lambda num: fits(trained_on(num)._replace(evaluation_batch_size=num)), plan.users_per_step)
+        most = _largest(
+            lambda num: fits(dataclasses.replace(trained_on(num), evaluation_batch_size=num)), config.users_per_step
+        )
         return (
-            f"{told}experiment.users_per_step may be at most {most * plan.num_shards} and "
+            f"{told}experiment.users_per_step may be at most {most * config.num_shards} and "
             f"experiment.evaluation_batch_size {most} here"
         )
     return f"{told}no population would fit"
@@ -237,9 +244,9 @@ def _largest(fits: Callable[[int], bool], too_many: int) -> int:
     return low
 
 
-def _shapes(plan: Plan, world_seed: int) -> list[tuple[str, str, str]]:
+def _shapes(config: ExperimentConfig, world_seed: int) -> list[tuple[str, str, str]]:
     """The network's fields; where a dimension follows the number of users, it is called U."""
-    two, three = (_small_network(plan, world_seed, num) for num in (2, 3))
+    two, three = (_small_network(config, world_seed, num) for num in (2, 3))
     found = []
     for var, more in zip(two.variables, three.variables):
         for field, spec in var.spec.as_dict.items():

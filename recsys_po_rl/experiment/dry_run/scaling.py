@@ -7,9 +7,9 @@ from typing import Any, Optional
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import config as config_lib
 from recsys_po_rl.experiment import selection, single_seed
+from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.dry_run import calibration
 from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
-from recsys_po_rl.experiment.single_seed import Plan
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.policies.values import grid
 
@@ -21,12 +21,12 @@ GRID_USER_STEPS = 1e-3  # of a dynamic program, for each point of its grid, slat
 
 
 def memory_parts(
-    plan: Plan, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
+    config: ExperimentConfig, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
 ) -> dict[str, float]:
     """Bytes at the peak: what stays, and the largest of what comes and goes.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       loaded: bytes of a process that has only loaded its libraries.
       training: what was measured of a training step.
       learned: of the evaluation of the learned policy.
@@ -35,16 +35,16 @@ def memory_parts(
     others = [cost.evaluation for cost in policies.values() if cost is not None]
     trainings = [training] * (1 + sum(map(learns, policies)))
     costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
-    evaluated = plan.evaluation_batch_size * plan.horizon * evaluator.BATCHES_AT_ONCE
+    evaluated = config.evaluation_batch_size * config.horizon * evaluator.BATCHES_AT_ONCE
     building = max(cost.building_bytes for cost in costs)
     num_policies = POLICIES_OF_THE_LEARNER + len(policies)
     return {
         "libraries": loaded,
         "programs": sum(cost.program_bytes for cost in costs),
         "more users at once": max(
-            _growth(training, plan.users_per_step * plan.horizon), _growth(learned, evaluated), building
+            _growth(training, config.users_per_step * config.horizon), _growth(learned, evaluated), building
         ),
-        "what users bring": float(plan.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
+        "what users bring": float(config.num_evaluation_users * BYTES_PER_EVALUATED_USER * num_policies),
     }
 
 
@@ -59,32 +59,32 @@ def _growth(cost: Cost, user_steps: int) -> float:
 
 
 def seconds_parts(
-    plan: Plan,
+    config: ExperimentConfig,
     training: Cost,
     learned: Cost,
     policies: Mapping[str, Optional[PolicyCost]],
-    config: Mapping[str, Any],
+    network_config: Mapping[str, Any],
 ) -> dict[str, float]:
     """Seconds of each part of one seed.
 
     Args:
-      plan: the experiment's.
+      config: of the experiment.
       training: as in `memory_parts`.
       learned: as there.
       policies: as there.
-      config: the network's.
+      network_config: of the network.
     """
-    num_validations = sum(selection.is_validated(plan, step) for step in range(1, plan.num_training_steps + 1))
-    evaluated = plan.num_evaluation_users * plan.horizon
+    num_validations = sum(selection.is_validated(config, step) for step in range(1, config.num_training_steps + 1))
+    evaluated = config.num_evaluation_users * config.horizon
     train = training.first_seconds + learned.first_seconds * bool(num_validations)
-    train += training.seconds_per_user_step * plan.num_training_steps * plan.users_per_step * plan.horizon
-    train += learned.seconds_per_user_step * num_validations * plan.num_validation_users * plan.horizon
+    train += training.seconds_per_user_step * config.num_training_steps * config.users_per_step * config.horizon
+    train += learned.seconds_per_user_step * num_validations * config.num_validation_users * config.horizon
     parts = {
         "training": train,
         "learned": POLICIES_OF_THE_LEARNER * learned.seconds_per_user_step * evaluated + learned.first_seconds,
     }
     values: set[Optional[tuple[Any, ...]]] = set()  # that are computed already
-    for policy in plan.policies:
+    for policy in config.policies:
         name, cost = policy.__name__, policies[policy.__name__]
         if learns(name):
             parts[name] = train + learned.seconds_per_user_step * evaluated
@@ -93,7 +93,7 @@ def seconds_parts(
             parts[name] = cost.evaluation.first_seconds + cost.evaluation.seconds_per_user_step * evaluated
             parts[name] += cost.search_seconds
             if value is None or value not in values:
-                parts[name] += _search_seconds(policy, cost, training, config, plan)
+                parts[name] += _search_seconds(policy, cost, training, network_config, config)
             values.add(value)
     return parts
 
@@ -106,14 +106,18 @@ def _value_of(policy: Callable[..., Any]) -> Optional[tuple[Any, ...]]:
 
 
 def _search_seconds(
-    policy: Callable[..., Any], cost: PolicyCost, training: Cost, config: Mapping[str, Any], plan: Plan
+    policy: Callable[..., Any],
+    cost: PolicyCost,
+    training: Cost,
+    network_config: Mapping[str, Any],
+    config: ExperimentConfig,
 ) -> float:
     """Seconds that a full search takes beyond the short one that was measured."""
     given = config_lib.bound(policy)
-    if given.get("use_grid") and config["num_topics"] <= grid.MAX_TOPICS:
-        slates = math.comb(config["num_docs"], config["slate_size"])
-        user_steps = GRID_USER_STEPS * given["grid_points"] ** config["num_topics"] * slates * plan.horizon
+    if given.get("use_grid") and network_config["num_topics"] <= grid.MAX_TOPICS:
+        slates = math.comb(network_config["num_docs"], network_config["slate_size"])
+        user_steps = GRID_USER_STEPS * given["grid_points"] ** network_config["num_topics"] * slates * config.horizon
         return training.seconds_per_user_step * user_steps
-    user_steps = max(0, calibration.search_users(given, config) * plan.horizon - cost.search_user_steps)
+    user_steps = max(0, calibration.search_users(given, config) * config.horizon - cost.search_user_steps)
     fitted = FIT_USER_STEPS * user_steps if "users_per_iteration" in given else 0.0
     return cost.evaluation.seconds_per_user_step * user_steps + training.seconds_per_user_step * fitted

@@ -32,7 +32,7 @@ EVALUATION = Cost(
 
 def asked(*bindings):
     gin_config.parse(FILES, list(bindings))
-    return config_lib.checked(config_lib.bound(experiment))
+    return config_lib.validated(**config_lib.bound(experiment))
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_users_of_a_search_follow_from_its_parameters():
 
 
 def test_what_is_measured_is_small():
-    big = asked("recsys_po_rl.experiment.horizon = 1000").plan
+    big = asked("recsys_po_rl.experiment.horizon = 1000")
     assert calibration.small_sizes(big, 10**6, 1.0, 2) == (500, 100)
     assert calibration.small_sizes(big, 10**6, 1.0, 8) == (125, 100)
     assert calibration.small_sizes(big, 10**6, 1e-4, 2) == (2, 100)
@@ -199,7 +199,7 @@ def test_what_is_measured_is_small():
     assert calibration.larger_sizes(big, 10**6, MEASURED) == (2000, 100)
     assert calibration.larger_sizes(big, 600, MEASURED) == (600, 100)
     assert calibration.larger_sizes(big, 500, MEASURED) == (500, 400)
-    assert calibration.larger_sizes(asked("recsys_po_rl.experiment.horizon = 100").plan, 500, MEASURED) is None
+    assert calibration.larger_sizes(asked("recsys_po_rl.experiment.horizon = 100"), 500, MEASURED) is None
 
 
 def test_growth_is_told_from_two_sizes():
