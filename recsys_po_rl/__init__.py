@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _is_the_program() -> bool:
-    """Whether Python looks for `__main__` of `python -m recsys_po_rl`, which loads the rest after reading the flags."""
+    """Return whether `python -m recsys_po_rl` is starting, whose `__main__` loads the rest after reading the flags."""
     arguments = [*sys.orig_argv, "", ""]
     module = arguments[arguments.index("-m") + 1] if "-m" in arguments else ""
     return sys.argv[:1] == ["-m"] and module == __name__

@@ -134,7 +134,7 @@ class Checkpoints:
         """Prepare the folder: remove all checkpoints except those to keep, and all incomplete files.
 
         Args:
-          keep: checkpoints to keep, of which the last `CHECKPOINTS_KEPT` stay; the restored checkpoint is the last.
+          keep: checkpoints to keep; only the last `CHECKPOINTS_KEPT` stay. The restored checkpoint is the last.
           best_step: step of the best policy so far, which is written again; None: no best policy yet.
         """
         self.close()

@@ -412,7 +412,7 @@ def build_tables(*tables: tf.keras.layers.Embedding) -> None:
 
 
 def _take_over(optimizer: Any, restored: Any, variables: list[tf.Variable]) -> None:
-    """Set an optimizer's state to that of a restored one of the same class and sizes; legacy optimizers stay new."""
+    """Copy a restored optimizer's state if class and sizes are the same; legacy optimizers keep a new state."""
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         return
     optimizer.build(variables)
