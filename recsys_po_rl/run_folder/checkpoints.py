@@ -242,7 +242,7 @@ def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str,
 
 
 class _BrokenError(Exception):
-    """A checkpoint is incomplete or damaged; the message names the defect."""
+    """Incomplete or damaged checkpoint; the message names the defect."""
 
 
 def _sidecar(prefix: str) -> dict[str, Any]:
