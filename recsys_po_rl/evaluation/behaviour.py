@@ -55,7 +55,7 @@ class Behaviour(NamedTuple):
 
         Returns:
           Four estimates by measure name; None for an empty quarter and, in measures of clicks, for a quarter without
-            clicks.
+          clicks.
         """
         clicks = self.clicks
         over_clicks = {"mean_quality_consumed": self.quality, "share_positive_quality": self.positive}

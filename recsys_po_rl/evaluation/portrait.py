@@ -40,8 +40,8 @@ def taste(user: Any, docs: Value) -> Taste:
       user: an entity with `choice_logits`, see `InterestEvolutionUser`.
       docs: fields [D, ...] of all documents.
 
+    Returns:
       A function from interests float [N, K] to tastes float64 [N], in units of quality.
-      A function from interests float [N, K] to float64 [N], in units of quality.
     """
     features, quality = docs.get(fields.DOC_FEATURES), docs.get(fields.DOC_QUALITY)
     at_once = max(1, LARGEST_TENSOR // int(np.prod(features.shape)))
