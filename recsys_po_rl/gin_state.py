@@ -54,7 +54,7 @@ def plain(value: Any) -> Any:
 
     Returns:
       Python numbers and lists for NumPy values, the value of a `gin.constant` with a literal form, and a reference for
-        a class or function registered with gin.
+      a class or function registered with gin.
     """
     if isinstance(value, gin_internals.ConfigurableReference):
         return _constant(value)

@@ -44,19 +44,19 @@ def bindings(text: str, search_path: Sequence[str] = (), path: Optional[str] = N
     Raises:
       InvalidInputError: one line, if the text is not valid gin text, or an included file is missing.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     try:
         parser = config_parser.ConfigParser(text, _AsWritten())
         while (statement := parser.parse_statement()) is not None:
             if isinstance(statement, config_parser.IncludeStatement):
-                found.update(file_bindings(statement.filename, search_path, path))
+                values.update(file_bindings(statement.filename, search_path, path))
             elif isinstance(statement, config_parser.BindingStatement):
-                found[_name(statement)] = repr(statement.value)
+                values[_name(statement)] = repr(statement.value)
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
         if isinstance(error, validation.InvalidInputError):
             raise
         raise validation.InvalidInputError(f"not gin text: {validation.cut(' '.join(str(error).split()))}") from error
-    return found
+    return values
 
 
 def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = None) -> list[str]:
@@ -73,19 +73,19 @@ def imports(text: str, search_path: Sequence[str] = (), path: Optional[str] = No
     Raises:
       InvalidInputError: one line, if the text is not valid gin text, or an included file is missing.
     """
-    found: list[str] = []
+    modules: list[str] = []
     try:
         parser = config_parser.ConfigParser(text, _AsWritten())
         while (statement := parser.parse_statement()) is not None:
             if isinstance(statement, config_parser.IncludeStatement):
-                found.extend(file_imports(statement.filename, search_path, path))
+                modules.extend(file_imports(statement.filename, search_path, path))
             elif isinstance(statement, config_parser.ImportStatement):
-                found.append(statement.module)
+                modules.append(statement.module)
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError, OSError) as error:
         if isinstance(error, validation.InvalidInputError):
             raise
         raise validation.InvalidInputError(f"not gin text: {validation.cut(' '.join(str(error).split()))}") from error
-    return found
+    return modules
 
 
 def file_imports(path: str, search_path: Sequence[str], including: Optional[str] = None) -> list[str]:

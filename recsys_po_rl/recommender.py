@@ -307,9 +307,9 @@ class CollabFilteringRecommender(HistoryRecommender):
         Raises:
           tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA its logits are NaN).
         """
-        return top_k_plackett_luce_lib.TopKPlackettLuce(**self._slate_law(previous_state, available_docs))
+        return top_k_plackett_luce_lib.TopKPlackettLuce(**self._slate_parameters(previous_state, available_docs))
 
-    def _slate_law(self, previous_state: Value, available_docs: Value) -> dict[str, Any]:
+    def _slate_parameters(self, previous_state: Value, available_docs: Value) -> dict[str, Any]:
         ids = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
         return {"logits": self._scores(previous_state), "columns": ids - 1, "slate_size": self._slate_size}
 
@@ -318,7 +318,7 @@ class CollabFilteringRecommender(HistoryRecommender):
         del user_obs
         if self.greedy:
             return self.slate_distribution(previous_state, available_docs).mode()
-        return top_k_plackett_luce(**self._slate_law(previous_state, available_docs))
+        return top_k_plackett_luce(**self._slate_parameters(previous_state, available_docs))
 
 
 @gin_config.configurable

@@ -144,6 +144,6 @@ def create_interest_evolution_simulation_network(
     )
     network = SimulationNetwork((list(variables), tuple(entities["recommender"].trainable_variables)))
     network.config = config
-    for role, made in entities.items():
-        setattr(network, role, made)
+    for role, entity in entities.items():
+        setattr(network, role, entity)
     return network

@@ -26,7 +26,7 @@ def run(flags: Any) -> int:
 
     Returns:
       Exit status: 0 done; 2 bad input, named in one line on standard error; 130 or 143 interrupted by SIGINT or
-        SIGTERM, with a run folder that can be resumed; 1 any other error, for instance in user code.
+      SIGTERM, with a run folder that can be resumed; 1 any other error, for instance in user code.
     """
     tf.get_logger().setLevel(logging.ERROR)  # hide retracing and AutoGraph advice, which is meant for developers
     try:

@@ -10,7 +10,7 @@ from typing import Any, Optional, TextIO
 
 
 class NotWrittenError(Exception):
-    """The result of a command could not be written to standard output; the message is one line."""
+    """Failure to write the result of a command to standard output; the message is one line."""
 
 
 def say(text: str) -> bool:

@@ -44,7 +44,7 @@ def scalar(
       exclusive_minimum: whether the lower bound itself is invalid.
 
     Returns:
-      A float, or `given` itself; `read` converts the latter to a float32 tensor.
+      A float, or the given tensor or variable, which `read` converts to a float32 tensor.
 
     Raises:
       InvalidTypeError: if `given` is neither a real number nor a tensor of real numbers.

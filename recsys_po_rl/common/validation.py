@@ -13,7 +13,7 @@ MAX_INTEGER = 2**63 - 1  # the largest int64, which tensors can hold
 
 
 class InvalidInputError(ValueError):
-    """A value given by the user is invalid; the message is one line and names the argument."""
+    """Invalid value given by the user; the message is one line and names the argument."""
 
     def __init__(self, message: str = "") -> None:
         """Create the error; a message longer than `MAX_MESSAGE` characters is shortened in the middle."""
@@ -21,11 +21,11 @@ class InvalidInputError(ValueError):
 
 
 class InvalidTypeError(InvalidInputError, TypeError):
-    """A value given by the user has the wrong type; the message is one line and names the argument."""
+    """Wrong type of a value given by the user; the message is one line and names the argument."""
 
 
 class WrongScoresError(ValueError):
-    """A scorer returned scores of the wrong shape; the message is one line."""
+    """Wrong shape of the scores returned by a scorer; the message is one line."""
 
 
 def integer(name: str, value: Any, minimum: int) -> int:

@@ -55,18 +55,18 @@ class Behaviour(NamedTuple):
 
         Returns:
           Four estimates by measure name; None for an empty quarter and, in measures of clicks, for a quarter without
-            clicks.
+          clicks.
         """
         clicks = self.clicks
         over_clicks = {"mean_quality_consumed": self.quality, "share_positive_quality": self.positive}
-        found: dict[str, Optional[list[Optional[Estimate]]]] = {
+        by_measure: dict[str, Optional[list[Optional[Estimate]]]] = {
             "reward_per_step": self._per_step(self.reward),
             "click_rate": None if clicks is None else self._per_step(clicks),
         }
         for name, sums in over_clicks.items():
-            found[name] = None if sums is None or clicks is None else _ratios(sums, clicks)
-        found["interest_drift"] = None if self.drift is None else self._per_step(self.drift)
-        return found
+            by_measure[name] = None if sums is None or clicks is None else _ratios(sums, clicks)
+        by_measure["interest_drift"] = None if self.drift is None else self._per_step(self.drift)
+        return by_measure
 
     def _per_step(self, sums: np.ndarray) -> list[Optional[Estimate]]:
         return [
@@ -90,16 +90,16 @@ class Behaviour(NamedTuple):
 def means(estimates: Estimates) -> dict[str, Optional[PerQuarter]]:
     """Return the means of estimates, by measure and quarter, as in evaluation.json."""
     return {
-        name: None if of is None else [None if one is None else one.mean for one in of]
-        for name, of in estimates.items()
+        name: None if quarters is None else [None if estimate is None else estimate.mean for estimate in quarters]
+        for name, quarters in estimates.items()
     }
 
 
 def intervals(estimates: Estimates) -> dict[str, Any]:
     """Return the intervals of estimates, by measure and quarter, as in evaluation.json."""
     return {
-        name: None if of is None else [None if one is None else one.bounds for one in of]
-        for name, of in estimates.items()
+        name: None if quarters is None else [None if estimate is None else estimate.bounds for estimate in quarters]
+        for name, quarters in estimates.items()
     }
 
 
@@ -148,17 +148,21 @@ class Collector:
         interest = recorded(fields.USER_STATE, fields.INTEREST, 3)
         slate = next((of_slate for of_slate in (ids, topics, qualities) if of_slate is not None), None)
 
-        self._append("reward", [rewards[of].sum(axis=0, dtype=np.float64) for of in self._quarters])
+        self._append("reward", [rewards[quarter].sum(axis=0, dtype=np.float64) for quarter in self._quarters])
         if choice is not None and slate is not None:
             clicked = choice < slate.shape[-1]
-            self._append("clicks", [clicked[of].sum(axis=0, dtype=np.float64) for of in self._quarters])
+            self._append("clicks", [clicked[quarter].sum(axis=0, dtype=np.float64) for quarter in self._quarters])
             if qualities is not None:
                 consumed = np.minimum(choice, slate.shape[-1] - 1)[..., np.newaxis]
                 quality = np.where(clicked, np.take_along_axis(qualities, consumed, axis=-1)[..., 0], 0.0)
-                self._append("quality", [quality[of].sum(axis=0, dtype=np.float64) for of in self._quarters])
-                self._append("positive", [(quality[of] > 0).sum(axis=0, dtype=np.float64) for of in self._quarters])
+                self._append("quality", [quality[quarter].sum(axis=0, dtype=np.float64) for quarter in self._quarters])
+                self._append(
+                    "positive", [(quality[quarter] > 0).sum(axis=0, dtype=np.float64) for quarter in self._quarters]
+                )
         if interest is not None:
-            self._append("drift", [_distances(interest[of], interest[0]).sum(axis=0) for of in self._quarters])
+            self._append(
+                "drift", [_distances(interest[quarter], interest[0]).sum(axis=0) for quarter in self._quarters]
+            )
         if ids is not None:
             self._add_coverage(ids, trajectory)
         if topics is not None:
@@ -175,26 +179,30 @@ class Collector:
             return
         available = np.asarray(on_offer.get(fields.DOC_ID))
         always_the_same = bool((available[1:] == available[:-1]).all())
-        for quarter, of in enumerate(self._quarters):
-            self._shown[quarter] = [_distinct(*self._shown[quarter], ids[of, :counting])]
-            of_quarter = available[of][:1] if always_the_same else available[of]
-            self._available[quarter] = [_distinct(*self._available[quarter], of_quarter)]
+        for index, steps in enumerate(self._quarters):
+            self._shown[index] = [_distinct(*self._shown[index], ids[steps, :counting])]
+            of_quarter = available[steps][:1] if always_the_same else available[steps]
+            self._available[index] = [_distinct(*self._available[index], of_quarter)]
 
     def _add_diversity(self, topics: np.ndarray) -> None:
         size = topics.shape[-1]
-        for quarter, of in enumerate(self._quarters):
-            of_quarter = topics[of]
+        for index, steps in enumerate(self._quarters):
+            of_quarter = topics[steps]
             for apart in range(1, size):
-                self._different[quarter] += np.count_nonzero(of_quarter[..., apart:] != of_quarter[..., :-apart])
-            self._pairs[quarter] += of_quarter[..., 0].size * size * (size - 1) / 2
+                self._different[index] += np.count_nonzero(of_quarter[..., apart:] != of_quarter[..., :-apart])
+            self._pairs[index] += of_quarter[..., 0].size * size * (size - 1) / 2
 
     def result(self) -> Behaviour:
         """Return the measures of all batches added; requires at least one batch."""
         sums = {name: np.concatenate(batches) for name, batches in self._sums.items()}
-        coverage = [_share(len(shown[0]), len(there[0])) for shown, there in zip(self._shown, self._available) if there]
+        coverage = [
+            _share(len(shown[0]), len(available[0]))
+            for shown, available in zip(self._shown, self._available)
+            if available
+        ]
         diversity = [_share(*counts) for counts in zip(self._different, self._pairs)]
         return Behaviour(
-            steps=np.array([of.stop - of.start for of in self._quarters]),
+            steps=np.array([quarter.stop - quarter.start for quarter in self._quarters]),
             reward=sums["reward"],
             clicks=sums.get("clicks"),
             quality=sums.get("quality"),
@@ -219,7 +227,7 @@ def _distances(interest: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def _distinct(*ids: np.ndarray) -> np.ndarray:
-    return np.unique(np.concatenate([some.ravel() for some in ids]))
+    return np.unique(np.concatenate([array.ravel() for array in ids]))
 
 
 def _share(part: float, whole: float) -> Optional[float]:

@@ -118,8 +118,8 @@ def summary(outcome: Outcome, learned: Outcome) -> dict[str, Any]:
 
     Returns:
       mean, interval95 (t, over users), mean_upstream_count, num_users and minus_learned, the paired difference to the
-        learned policy, with mean and interval95. With behaviour also quarters and quarters_interval95: for each measure
-        four numbers and four intervals over users, None for undefined values (see `behaviour.Behaviour`).
+      learned policy, with mean and interval95. With behaviour also quarters and quarters_interval95: for each measure
+      four numbers and four intervals over users, None for undefined values (see `behaviour.Behaviour`).
     """
     total = statistics.mean_interval(outcome.total)
     difference = statistics.paired_difference(outcome.total, learned.total)
@@ -141,10 +141,10 @@ def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
       As `summary`, with t intervals over seeds, and num_seeds; interquartile_mean of the seeds' means, and
-        probability_of_improvement of the learned policy over this policy, both with mean, num_runs, coverage (nominal
-        coverage and the measured coverage of the bootstrap, None if not measured) and the bootstrap interval. The key
-        is interval95 from ten runs on, and interval below, because its coverage is then far below 95%. Infinite ends
-        are None.
+      probability_of_improvement of the learned policy over this policy, both with mean, num_runs, coverage (nominal
+      coverage and the measured coverage of the bootstrap, None if not measured) and the bootstrap interval. The key
+      is interval95 from ten runs on, and interval below, because its coverage is then far below 95%. Infinite ends
+      are None.
     """
     values = np.array([entry["mean"] for entry in per_seed])
     differences = np.array([entry["minus_learned"]["mean"] for entry in per_seed])

@@ -40,8 +40,8 @@ def taste(user: Any, docs: Value) -> Taste:
       user: an entity with `choice_logits`, see `InterestEvolutionUser`.
       docs: fields [D, ...] of all documents.
 
+    Returns:
       A function from interests float [N, K] to tastes float64 [N], in units of quality.
-      A function from interests float [N, K] to float64 [N], in units of quality.
     """
     features, quality = docs.get(fields.DOC_FEATURES), docs.get(fields.DOC_QUALITY)
     at_once = max(1, LARGEST_TENSOR // int(np.prod(features.shape)))
@@ -101,18 +101,18 @@ class Collector:
         self._add_slates(ids, topics, qualities, _clicked(trajectory, ids))
 
     def _add_slates(self, ids: np.ndarray, topics: np.ndarray, qualities: np.ndarray, clicked: np.ndarray) -> None:
-        for part, of in enumerate(self._parts):
-            for counts, slots in ((self._shown, topics[of]), (self._clicked, topics[of][clicked[of]])):
+        for part, steps in enumerate(self._parts):
+            for counts, slots in ((self._shown, topics[steps]), (self._clicked, topics[steps][clicked[steps]])):
                 known = slots[(slots >= 0) & (slots < self._num_topics)]
                 counts[part] += np.bincount(known.ravel(), minlength=self._num_topics)
-        for end, of in enumerate((self._parts[0], self._parts[-1])):
-            self._num_slates[end] += ids[of][..., 0].size
-            for counter, which in ((self._showings[end], ids[of]), (self._clicks[end], ids[of][clicked[of]])):
-                found, times = np.unique(which, return_counts=True)
-                counter.update(dict(zip(found.tolist(), times.tolist())))
-            found, first = np.unique(ids[of], return_index=True)
-            of_docs = topics[of].ravel()[first].tolist(), qualities[of].ravel()[first].tolist()
-            self._documents.update(dict(zip(found.tolist(), zip(*of_docs))))
+        for end, steps in enumerate((self._parts[0], self._parts[-1])):
+            self._num_slates[end] += ids[steps][..., 0].size
+            for counter, which in ((self._showings[end], ids[steps]), (self._clicks[end], ids[steps][clicked[steps]])):
+                unique_ids, times = np.unique(which, return_counts=True)
+                counter.update(dict(zip(unique_ids.tolist(), times.tolist())))
+            unique_ids, first = np.unique(ids[steps], return_index=True)
+            of_docs = topics[steps].ravel()[first].tolist(), qualities[steps].ravel()[first].tolist()
+            self._documents.update(dict(zip(unique_ids.tolist(), zip(*of_docs))))
 
     def result(self) -> dict[str, Any]:
         """Return the portrait of all batches added, as in portrait.json; requires at least one batch.
@@ -151,7 +151,10 @@ class Collector:
             return {ALL: (everyone, None)}
         tastes = self._taste_of(np.concatenate(self._first_interests))
         thirds = np.array_split(np.argsort(tastes, kind="stable"), len(SEGMENTS))
-        return {name: (of, float(tastes[of].mean())) for name, of in zip((ALL, *SEGMENTS), (everyone, *thirds))}
+        return {
+            name: (members, float(tastes[members].mean()))
+            for name, members in zip((ALL, *SEGMENTS), (everyone, *thirds))
+        }
 
     def _most_shown(self, end: int) -> list[dict[str, Any]]:
         showings, clicks, slates = self._showings[end], self._clicks[end], self._num_slates[end]
@@ -170,7 +173,7 @@ class Collector:
 
 def parts(horizon: int) -> list[list[int]]:
     """Return the first and last slate of each part, counted from 1."""
-    return [[of.start + 1, of.stop] for of in behaviour.parts_of(horizon, min(NUM_PARTS, horizon))]
+    return [[part.start + 1, part.stop] for part in behaviour.parts_of(horizon, min(NUM_PARTS, horizon))]
 
 
 def _clicked(trajectory: Mapping[str, Any], ids: np.ndarray) -> np.ndarray:
@@ -184,10 +187,10 @@ def _clicked(trajectory: Mapping[str, Any], ids: np.ndarray) -> np.ndarray:
 
 def _estimates(of_users: behaviour.Behaviour, members: np.ndarray) -> dict[str, Any]:
     arrays = {name: getattr(of_users, name) for name in ("reward", "clicks", "quality", "positive", "drift")}
-    some: dict[str, Any] = {name: None if array is None else array[members] for name, array in arrays.items()}
-    estimates = of_users._replace(**some).estimates()
+    selected: dict[str, Any] = {name: None if array is None else array[members] for name, array in arrays.items()}
+    estimates = of_users._replace(**selected).estimates()
     means, intervals = behaviour.means(estimates), behaviour.intervals(estimates)
-    return {name: {"mean": of, "interval95": intervals[name]} for name, of in means.items() if of is not None}
+    return {name: {"mean": mean, "interval95": intervals[name]} for name, mean in means.items() if mean is not None}
 
 
 def _shares(counts: np.ndarray) -> list[Optional[list[float]]]:

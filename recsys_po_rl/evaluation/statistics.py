@@ -139,7 +139,7 @@ def ratio_of_means(numerators: np.ndarray, denominators: np.ndarray, confidence:
 
     Returns:
       The estimate. Its interval is the whole line if there is one unit, or if the denominators' own interval contains 0
-        and the ratio is not the same in every unit.
+      and the ratio is not the same in every unit.
 
     Raises:
       ValueError: if the lengths differ or the denominators average 0, or as in `mean_interval`.

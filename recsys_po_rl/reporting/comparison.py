@@ -62,7 +62,7 @@ def compare(runs: Sequence[RunFiles], unpaired: bool = False) -> Comparison:
     if len(runs) < 2:
         raise validation.InvalidInputError(f"comparing needs at least two run folders, got {len(runs)}")
     measured = [_measured(run, name) for run, name in zip(runs, _names(runs))]
-    several = any(len(one.evaluations) > 1 for one in measured)
+    several = any(len(run.evaluations) > 1 for run in measured)
     if not unpaired:
         for other in measured[1:]:
             _raise_if_worlds_differ(measured[0], other)
@@ -173,23 +173,23 @@ def _raise_if_witnesses_differ(run: _Measured, other_run: _Measured, seed: int) 
 
 def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
     """Compare runs with one seed each: the unit is the user."""
-    evaluations = [next(iter(of.evaluations.values())) for of in measured]
+    evaluations = [next(iter(run.evaluations.values())) for run in measured]
     totals: list[Mapping[str, np.ndarray]] = []
     if not unpaired:
         for other in measured[1:]:
             _raise_if_witnesses_differ(measured[0], other, next(iter(other.evaluations)))
-        totals = [per_user.load(next(iter(of.folders.values()))) for of in measured]
+        totals = [per_user.load(next(iter(run.folders.values()))) for run in measured]
     rows = []
     for policy in _policies(evaluations):
-        means = [_estimate(of["policies"].get(policy)) for of in evaluations]
-        values = None if unpaired else [of.get(policy) for of in totals]
+        means = [_estimate(evaluation["policies"].get(policy)) for evaluation in evaluations]
+        values = None if unpaired else [by_policy.get(policy) for by_policy in totals]
         rows.append(Row(policy, means, _differences(means, values)))
     if unpaired:
-        num_units = [next(iter(of["policies"].values()))["num_users"] for of in evaluations]
+        num_units = [next(iter(evaluation["policies"].values()))["num_users"] for evaluation in evaluations]
     else:
-        num_users = [len(next(iter(of.values()))) for of in totals]
-        num_units = [num_users[0], *(min(num_users[0], of) for of in num_users[1:])]
-    return Comparison([of.name for of in measured], not unpaired, "users", num_units, _horizons(evaluations), rows)
+        num_users = [len(next(iter(by_policy.values()))) for by_policy in totals]
+        num_units = [num_users[0], *(min(num_users[0], number) for number in num_users[1:])]
+    return Comparison([run.name for run in measured], not unpaired, "users", num_units, _horizons(evaluations), rows)
 
 
 def _by_seed(measured: Sequence[_Measured], unpaired: bool) -> Comparison:

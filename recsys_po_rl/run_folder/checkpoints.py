@@ -107,11 +107,11 @@ class Checkpoints:
         self._folders: list[int] = []  # descriptors of `self._path` and of the best policy's folder, in this order
         self._kept: list[int] = []  # steps, latest last
 
-    def restore(self, found: Found) -> list[np.ndarray]:
+    def restore(self, checkpoint: Found) -> list[np.ndarray]:
         """Restore all variables from a checkpoint; files are only read.
 
         Args:
-          found: the checkpoint to restore.
+          checkpoint: the checkpoint to restore.
 
         Returns:
           The best policy's weights, in the order of the recommender's variables.
@@ -120,26 +120,26 @@ class Checkpoints:
           InvalidInputError: if the checkpoint belongs to another network or learner.
         """
         try:
-            with readable(found.path) as path:
+            with readable(checkpoint.path) as path:
                 self._checkpoint.restore(path).assert_existing_objects_matched().assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             why = " ".join(str(error).split())[:200]
             raise validation.InvalidInputError(
-                f"the checkpoint {found.path!r} does not fit this network: {why}"
+                f"the checkpoint {checkpoint.path!r} does not fit this network: {why}"
             ) from error
-        self._saved_step = found.step
+        self._saved_step = checkpoint.step
         return [copy.numpy() for copy in self._best_weights]
 
     def begin(self, keep: Sequence[Found] = (), best_step: Optional[int] = None) -> None:
         """Prepare the folder: remove all checkpoints except those to keep, and all incomplete files.
 
         Args:
-          keep: checkpoints to keep, of which the last `CHECKPOINTS_KEPT` stay; the restored checkpoint is the last.
+          keep: checkpoints to keep; only the last `CHECKPOINTS_KEPT` stay. The restored checkpoint is the last.
           best_step: step of the best policy so far, which is written again; None: no best policy yet.
         """
         self.close()
         # A run that was killed before removing its oldest checkpoint has one more.
-        self._kept = sorted(found.step for found in keep)[-CHECKPOINTS_KEPT:]
+        self._kept = sorted(checkpoint.step for checkpoint in keep)[-CHECKPOINTS_KEPT:]
         layout.make_subfolder(*os.path.split(self._path))
         best_path = layout.make_subfolder(self._path, layout.BEST)
         for path, steps in ((self._path, self._kept), (best_path, [])):
@@ -242,7 +242,7 @@ def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str,
 
 
 class _BrokenError(Exception):
-    """A checkpoint is incomplete or damaged; the message names the defect."""
+    """Incomplete or damaged checkpoint; the message names the defect."""
 
 
 def _sidecar(prefix: str) -> dict[str, Any]:

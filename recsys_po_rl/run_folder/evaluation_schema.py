@@ -21,7 +21,7 @@ def read(path: str) -> dict[str, Any]:
 
     Returns:
       The content: `policies` is present; entries that are present are valid (numbers are finite or None, intervals are
-        ordered pairs of such numbers).
+      ordered pairs of such numbers).
 
     Raises:
       FileNotFoundError: if the file does not exist.

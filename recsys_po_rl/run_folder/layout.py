@@ -51,7 +51,7 @@ Folder = Union[str, int]  # a path, or the descriptor of an open folder, which s
 
 
 class FolderMovedError(RuntimeError):
-    """A run folder was renamed, removed or replaced during a run; the message is one line."""
+    """Renaming, removal or replacement of a run folder during a run; the message is one line."""
 
 
 class Place:

@@ -27,7 +27,7 @@ _NAME = re.compile(r"[\w.\- ]{1,200}")
 
 
 class DamagedPolicyError(ValueError):
-    """A file is not a valid policy file; the message is one line."""
+    """Invalid policy file; the message is one line."""
 
 
 class PolicyFile(NamedTuple):

@@ -90,7 +90,7 @@ def load_policy(
         policy = recsys_po_rl.load_policy("runs/20310203-040506")
         network = create_interest_evolution_simulation_network(recommender_ctor=policy.recommender_ctor, ...)
 
-    Files from untrusted sources are safe: names in the file are never imported, resolved or executed. The architecture
+    The file may come from an untrusted source: names in it are never imported, resolved or executed. The architecture
     is rebuilt from this project's scorers, a fixed list of Keras layers, and the classes in `custom_objects`; weights
     are read as arrays.
 

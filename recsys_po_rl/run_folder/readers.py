@@ -162,7 +162,7 @@ def arrays(path: str, names: Sequence[str]) -> list[np.ndarray]:
 
 
 class _ContentError(ValueError):
-    """A value in a file cannot have been written by this project."""
+    """Value in a file that this project cannot have written."""
 
 
 def _integer(digits: str) -> int:

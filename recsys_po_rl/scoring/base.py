@@ -223,7 +223,7 @@ class HistoryScorer(tf.keras.Model):
             tf.debugging.Assert(tf.reduce_all(is_id), ids),
             tf.debugging.Assert(tf.reduce_all(is_time), [finite, tf.reduce_sum(times)]),
         ]
-        with tf.control_dependencies([one for one in refused if one is not None]):
+        with tf.control_dependencies([check for check in refused if check is not None]):
             return tf.constant(False)
 
     def _inputs(self, doc_id_history: Any, c_time_history: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -412,7 +412,7 @@ def build_tables(*tables: tf.keras.layers.Embedding) -> None:
 
 
 def _take_over(optimizer: Any, restored: Any, variables: list[tf.Variable]) -> None:
-    """Set an optimizer's state to that of a restored one of the same class and sizes; legacy optimizers stay new."""
+    """Copy a restored optimizer's state if class and sizes are the same; legacy optimizers keep a new state."""
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         return
     optimizer.build(variables)

@@ -26,7 +26,7 @@ class CollabFilteringModel(HistoryScorer):
         x = concat_t [ Q[id_t], time_t ],   e = W2 leaky_relu(W1 x + b1) + b2,   score[d] = <e, P[d]>,  d = 1..D.
 
     Inputs, output and errors: see `HistoryScorer`. By default the null document's row Q[0] and the times in null slots
-    contribute to the scores, as in recsim_ng's model of the same name; scores equal those of that model.
+    contribute to the scores, as in recsim_ng's model of the same name, whose scores this model reproduces.
 
     Weights (float32, in this order): P [D+1, E], Q [D+1, E], W1 [H(E+1), 32], b1 [32], W2 [32, E], b2 [E].
     """

@@ -22,11 +22,11 @@ Reader = Callable[[Any, str, Given], Any]  # (value, its location for messages, 
 
 
 class RefusedError(ValueError):
-    """An architecture contains a value that is not allowed; the message is one line."""
+    """Value in an architecture that is not allowed; the message is one line."""
 
 
 class UnknownClassError(RefusedError):
-    """An architecture names a class that is neither on the allow-list nor given by the user."""
+    """Class in an architecture that is neither on the allow-list nor given by the user."""
 
     def __init__(self, registered_name: str, class_name: str) -> None:
         """Create the error.

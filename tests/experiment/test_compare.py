@@ -66,7 +66,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compare.run_dir, "write_text", refuse)
+    monkeypatch.setattr(compare.layout, "write_text", refuse)
     folders = [str(write(tmp_path / name, mean)) for name, mean in (("one", 60.0), ("other", 62.0))]
     with pytest.raises(validation.InvalidInputError, match=r"compare\.html cannot be written: No space left on device"):
         compare.compare(folders, str(tmp_path / "out"), quiet=True)

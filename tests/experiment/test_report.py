@@ -17,18 +17,18 @@ def test_the_page_is_put_into_the_folder(tmp_path):
     folder = write_run(tmp_path / "run")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     path = pages.report(str(folder))
-    assert path == str(folder / "pages.html")
-    assert Page((folder / "pages.html").read_text()).text.startswith("Report of run")
+    assert path == str(folder / "report.html")
+    assert Page((folder / "report.html").read_text()).text.startswith("Report of run")
     assert {name: (folder / name).read_bytes() for name in before} == before
-    assert sorted(os.listdir(folder)) == sorted([*before, "pages.html"])
+    assert sorted(os.listdir(folder)) == sorted([*before, "report.html"])
 
 
 def test_the_seeds_have_theirs(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / f"seed_{seed}", seed)
     pages.report(str(tmp_path))
-    assert "Report of seed_1" in (tmp_path / "seed_1" / "pages.html").read_text()
-    assert "seed_0 alone" in (tmp_path / "pages.html").read_text()
+    assert "Report of seed_1" in (tmp_path / "seed_1" / "report.html").read_text()
+    assert "seed_0 alone" in (tmp_path / "report.html").read_text()
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
@@ -46,7 +46,7 @@ def test_from_the_command_line(tmp_path, capsys):
     folder = write_run(tmp_path / "run")
     flags = run_simulation.parse_flags(["--mode", "report", str(folder)])
     assert commands.run(flags) == commands.DONE
-    assert capsys.readouterr().out == f"report: {folder / 'pages.html'}\n"
+    assert capsys.readouterr().out == f"report: {folder / 'report.html'}\n"
     flags = run_simulation.parse_flags(["--mode", "report", str(tmp_path / "nowhere")])
     assert commands.run(flags) == commands.BAD_INPUT
     assert "nowhere' is no folder: a run folder is needed" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def real_run(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["", "seed_1"])
 def test_a_run_ends_with_a_report_that_shows_everything(real_run, part):
-    page = Page((real_run / part / "pages.html").read_text())
+    page = Page((real_run / part / "report.html").read_text())
     for missing in ("cannot be shown", "not finished", "nothing to draw", "There is no", "is no JSON", "unknown"):
         assert missing not in page.text, missing
     assert len(page.alternatives()) >= 18  # the curve, diagnostics, users by policy and by segment, topics

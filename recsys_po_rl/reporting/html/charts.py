@@ -111,7 +111,7 @@ def heat_map(
 
     Returns:
       A figure; each cell is labelled with row, column and share, and a text alternative gives the largest share at both
-        ends.
+      ends.
     """
     width = (WIDTH - CELL_LABELS - RIGHT) / max(1, len(rows[0][1]))
     bottom = len(rows) * CELL_HEIGHT

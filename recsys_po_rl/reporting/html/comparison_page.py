@@ -80,7 +80,10 @@ def page(comparison: Comparison, runs: Sequence[RunFiles]) -> str:
     def add(title: str, make: Callable[[], Any]) -> None:
         sections[title] = markup.section(title, markup.guarded(make))
 
-    add("In short", lambda: element("div", [element("p", of) for of in sentences(comparison)], class_="verdict"))
+    add(
+        "In short",
+        lambda: element("div", [element("p", sentence) for sentence in sentences(comparison)], class_="verdict"),
+    )
     add("Policies", lambda: _table(comparison))
     add("Learning curves", lambda: _curves(runs, names, styles))
     add("Users over the horizon, under the learned policies", lambda: _users(comparison, runs, styles))
@@ -120,14 +123,14 @@ def _table(comparison: Comparison) -> Html:
 
 def _curves(runs: Sequence[RunFiles], names: Sequence[str], styles: Sequence[int]) -> list[Html]:
     drawn = []
-    for title, rows in (
+    for title, tables in (
         ("Mean cumulative reward in training", [run.metrics for run in runs]),
         ("Mean cumulative reward of validation users", [run.validation for run in runs]),
     ):
         series = [
             line
-            for name, of, style in zip(names, rows, styles)
-            for line in training.as_series(name, curve(of, training.REWARD), style)
+            for name, rows, style in zip(names, tables, styles)
+            for line in training.as_series(name, curve(rows, training.REWARD), style)
         ]
         drawn.append(charts.line_chart(title, series, "training step"))
     return [charts.legend(list(zip(names, styles))), element("div", drawn, class_="charts")]

@@ -114,7 +114,7 @@ def page(title: str, lead: Any, sections: dict[str, Html]) -> str:
       lead: content below the title.
       sections: sections by title, created by `section`; the page links to each.
     """
-    links = [element("li", element("a", of, href=f"#{anchor(of)}")) for of in sections]
+    links = [element("li", element("a", heading, href=f"#{anchor(heading)}")) for heading in sections]
     head = element(
         "head",
         element("meta", charset="utf-8"),

@@ -121,13 +121,13 @@ def _what_was_run(run: RunFiles) -> list[Any]:
         tables = [
             markup.table(
                 ["part", "seconds"],
-                [[markup.name(what), fixed(seconds, 1)] for what, seconds in of.items()],
+                [[markup.name(what), fixed(seconds, 1)] for what, seconds in by_part.items()],
                 f"Time by part{f', {name}' if run.seeds else ''}",
                 "numbers",
             )
-            for name, of in timings
+            for name, by_part in timings
         ]
-        total = sum(seconds for _, of in timings for seconds in of.values() if is_number(seconds))
+        total = sum(seconds for _, by_part in timings for seconds in by_part.values() if is_number(seconds))
         parts.append(
             markup.section(
                 "Time", element("p", f"{total:.0f} seconds in all."),
@@ -140,13 +140,16 @@ def _what_was_run(run: RunFiles) -> list[Any]:
 def _moved(evaluation: Mapping[str, Any]) -> list[Any]:
     """Return the differences between the worlds of a policy's training and evaluation."""
     parts: list[Any] = []
-    for one in evaluation.get("per_seed", [evaluation]):
-        own = one.get("learned_where_it_was_trained")
+    for entry in evaluation.get("per_seed", [evaluation]):
+        own = entry.get("learned_where_it_was_trained")
         if own:
-            text = f"Where it was trained (seed {one['trained_seed']}), over {own['horizon']} slates, the policy brings"
+            text = (
+                f"Where it was trained (seed {entry['trained_seed']}), over {own['horizon']} slates, the policy brings"
+            )
             parts.append(element("p", f"{text} {estimate(own)}."))
     rows: list[list[Any]] = [
-        [markup.name(of["name"]), value_of(of["trained"]), value_of(of["evaluated"])] for of in evaluation["changed"]
+        [markup.name(change["name"]), value_of(change["trained"]), value_of(change["evaluated"])]
+        for change in evaluation["changed"]
     ]
     if not rows:
         return [*parts, element("p", "Nothing else is bound than in the training.")]

@@ -48,12 +48,16 @@ def marks(rows: Sequence[Row]) -> list[Mark]:
     return list(first.values())
 
 
-def as_series(label: str, of: Optional[Curve], style: int) -> list[Series]:
+def as_series(label: str, column: Optional[Curve], style: int) -> list[Series]:
     """Return a curve as a line, with a band for several seeds."""
-    if of is None:
+    if column is None:
         return []
-    several = of.num_seeds > 1
-    return [Series(label, of.steps, of.mean, of.low if several else None, of.high if several else None, style)]
+    several = column.num_seeds > 1
+    return [
+        Series(
+            label, column.steps, column.mean, column.low if several else None, column.high if several else None, style
+        )
+    ]
 
 
 def _curves(run: RunFiles, last: float) -> list[Html]:
@@ -74,7 +78,7 @@ def _curves(run: RunFiles, last: float) -> list[Html]:
         "Mean cumulative reward per user", series, "training step", band + kept, marks(run.alarms)
     )
     return [
-        charts.legend([(one.label, one.style) for one in series]),
+        charts.legend([(line.label, line.style) for line in series]),
         element("div", chart, class_="charts"),
     ]
 

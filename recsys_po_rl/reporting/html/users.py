@@ -73,7 +73,7 @@ def pooled(portraits: Sequence[Mapping[str, Any]], policy: str, segment: str, me
 def users(portraits: Sequence[Mapping[str, Any]]) -> list[Html]:
     """Return charts of users over the horizon: by policy, and for the learned policy by initial segment."""
     first = portraits[0]
-    names = [name for name in COMPARED if all(name in of["policies"] for of in portraits)]
+    names = [name for name in COMPARED if all(name in portrait["policies"] for portrait in portraits)]
     unit = _unit(portraits)
     by_policy = _charts(portraits, [(name, name, portrait_lib.ALL, COMPARED[name]) for name in names])
     parts = [
@@ -84,7 +84,9 @@ def users(portraits: Sequence[Mapping[str, Any]]) -> list[Html]:
         ),
         markup.section("By policy", charts.legend([(name, COMPARED[name]) for name in names]), by_policy, level=3),
     ]
-    segments = [name for name in SEGMENTS if all(name in of["policies"][LEARNED]["users"] for of in portraits)]
+    segments = [
+        name for name in SEGMENTS if all(name in portrait["policies"][LEARNED]["users"] for portrait in portraits)
+    ]
     if segments:
         shown = [(SEGMENTS[name][0], LEARNED, name, SEGMENTS[name][1]) for name in segments]
         parts.append(
@@ -190,11 +192,11 @@ def _topic_maps(portraits: Sequence[Mapping[str, Any]]) -> list[Any]:
         ("Shown by the learned policy, share of the slots", _mix(portraits, LEARNED, "topics_shown")),
         ("Clicked under the learned policy, share of the clicks", _mix(portraits, LEARNED, "topics_clicked")),
     ]
-    if all(price.CEILING in of["policies"] for of in portraits):
+    if all(price.CEILING in entry["policies"] for entry in portraits):
         maps.append(("Shown by the reference that sees the interest", _mix(portraits, price.CEILING, "topics_shown")))
     highest = max((share for _, mix in maps for of_part in mix if of_part for share in of_part), default=1.0) or 1.0
     topics = first.get("topics") or [{"topic": topic, "mean_quality": None} for topic in range(_num_topics(maps))]
-    qualities = {of["topic"]: of["mean_quality"] for of in topics}
+    qualities = {entry["topic"]: entry["mean_quality"] for entry in topics}
     order = sorted(
         range(len(topics)), key=lambda topic: -qualities[topic] if is_number(qualities[topic]) else float("inf")
     )
