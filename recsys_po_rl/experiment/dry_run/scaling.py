@@ -118,6 +118,6 @@ def _search_seconds(
         slates = math.comb(network_config["num_docs"], network_config["slate_size"])
         user_steps = GRID_USER_STEPS * given["grid_points"] ** network_config["num_topics"] * slates * config.horizon
         return training.seconds_per_user_step * user_steps
-    user_steps = max(0, calibration.search_users(given, config) * config.horizon - cost.search_user_steps)
+    user_steps = max(0, calibration.search_users(given, network_config) * config.horizon - cost.search_user_steps)
     fitted = FIT_USER_STEPS * user_steps if "users_per_iteration" in given else 0.0
     return cost.evaluation.seconds_per_user_step * user_steps + training.seconds_per_user_step * fitted
