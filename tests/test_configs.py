@@ -1,6 +1,7 @@
 """Every shipped gin file runs; experiments under the tiny overlay, fragments on top of the default."""
 
 import json
+import pathlib
 
 import gin
 import pytest
@@ -12,14 +13,23 @@ CONFIGS = gin_config.configs_dir()
 
 
 def shipped(folder):
-    import pathlib
-
     return sorted(str(path.relative_to(CONFIGS)) for path in pathlib.Path(CONFIGS).glob(folder))
 
 
 GRAPH = "runtime/graph.gin"  # compiles faster than XLA, which test processes never give back the memory of
 EXPERIMENTS = shipped("experiments/**/*.gin")
-FRAGMENTS = sorted(set(shipped("**/*.gin")) - set(EXPERIMENTS))
+ALONE = ["recsys_po_rl.experiment.policies = []"]  # the learned policy is enough to execute a file
+# Files that each run of the default under the tiny overlay, in graph mode, executes anyway.
+EXECUTED_BY_EXPERIMENTS = {
+    "base.gin",
+    "network/interest_evolution.gin",
+    "overlays/tiny.gin",
+    "runtime/graph.gin",
+    "runtime/xla.gin",
+    "scorer/averaged_history.gin",
+    "training/ppo.gin",
+}
+FRAGMENTS = sorted(set(shipped("**/*.gin")) - set(EXPERIMENTS) - EXECUTED_BY_EXPERIMENTS)
 
 
 def run(files, folder, bindings=()):
@@ -30,7 +40,8 @@ def run(files, folder, bindings=()):
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment_file", EXPERIMENTS)
 def test_every_experiment_runs_under_the_tiny_overlay(experiment_file, tmp_path):
-    result = run([experiment_file, *([GRAPH] if "ablations" in experiment_file else [])], tmp_path / "run")
+    ablation = "ablations" in experiment_file
+    result = run([experiment_file, *([GRAPH] if ablation else [])], tmp_path / "run", ALONE if ablation else [])
     assert len(result.history) == 3
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["policies"]["learned"]["num_users"] == 24
 
@@ -38,8 +49,14 @@ def test_every_experiment_runs_under_the_tiny_overlay(experiment_file, tmp_path)
 @pytest.mark.slow
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_every_fragment_runs_on_top_of_the_default(fragment, tmp_path):
-    result = run(["experiments/default.gin", GRAPH, fragment], tmp_path / "run")
+    result = run(["experiments/default.gin", GRAPH, fragment], tmp_path / "run", ALONE)
     assert result.evaluation["policies"]["learned"]["mean"] > 0.0
+
+
+def test_the_default_includes_the_files_that_are_not_run_apart():
+    included = (pathlib.Path(CONFIGS) / "experiments" / "default.gin").read_text()
+    for path in EXECUTED_BY_EXPERIMENTS - {"overlays/tiny.gin", GRAPH}:
+        assert f"include '{path}'" in included
 
 
 def test_all_folders_of_configs_are_shipped(root):
