@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.base import build_tables
+from recsys_po_rl.scoring.base import StatefulScorer
 from recsys_po_rl.scoring.collab_filtering import HIDDEN_UNITS, LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
+from recsys_po_rl.scoring.keras_surface import build_tables
 
 DECAYS = (0.5, 0.8, 0.95)  # weight of an average after one more click; memory of 2, 5 and 20 clicks
 TIME_OFFSET = 1.0  # subtracted from consumed times: half the default document length, so that averages are centred
@@ -17,7 +18,7 @@ TIME_OFFSET = 1.0  # subtracted from consumed times: half the default document l
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class AveragedHistoryModel(DotProductScorer):
+class AveragedHistoryModel(StatefulScorer, DotProductScorer):
     """Scorer of exponential averages over all clicks so far.
 
     With x_k = [Q[id_k], time_k - 1] of click k and the decays r,
@@ -30,8 +31,6 @@ class AveragedHistoryModel(DotProductScorer):
 
     State: averages, compute dtype [B, number of decays, E + 1]; clicks, compute dtype [B].
     """
-
-    carries_state = True
 
     def __init__(
         self,

@@ -1,21 +1,19 @@
 """Contract of scorers: sizes, forms of input, validation, configuration."""
 
-import functools
-import inspect
-import json
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
+from recsys_po_rl.scoring import keras_surface
 from recsys_po_rl.simulation import hoisting
 
 DOC_ID_HISTORY = "doc_id_history"
 C_TIME_HISTORY = "c_time_history"
 
 
-class HistoryScorer(tf.keras.Model):
+class HistoryScorer(keras_surface.KerasModel):
     """Base of Keras models that score every document for every user from the user's consumption history.
 
     Inputs (two tensors, a pair, or a dict with the argument names as keys), rows independent, any number of rows B:
@@ -27,12 +25,10 @@ class HistoryScorer(tf.keras.Model):
     of that row are NaN, and other rows are unaffected.
 
     A subclass creates its layers in the constructor, builds them in `build_layers` and computes scores in
-    `score_histories`. A scorer that remembers more than the last H documents sets `carries_state = True` and defines
-    `initial_state`, `read_click` and `score_state`; its recommender carries that state from step to step. For up to H
-    clicks, scores from the state must equal scores from the histories.
+    `score_histories`. A scorer that remembers more than the last H documents is a `StatefulScorer`.
     """
 
-    carries_state = False
+    carries_state = False  # see `StatefulScorer`
 
     def __init__(
         self,
@@ -64,7 +60,7 @@ class HistoryScorer(tf.keras.Model):
             "history_length": history_length,
         }
         checked = {key: validation.integer(f"{owner}: {key}", size, 1) for key, size in sizes.items()}
-        super().__init__(name=name or _unique_name(owner), **kwargs)
+        super().__init__(name=name or keras_surface.unique_name(owner), **kwargs)
         for key, size in checked.items():
             setattr(self, key, size)
         # For either input: Keras checks the first argument of a call against `input_spec`, `_inputs` checks both.
@@ -93,56 +89,6 @@ class HistoryScorer(tf.keras.Model):
           compute dtype [B, D].
         """
         raise NotImplementedError(f"{type(self).__name__} does not define score_histories")
-
-    def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
-        """Return the state before any click: tensors [num_rows, ...] by name; for scorers that carry a state."""
-        raise NotImplementedError(f"{type(self).__name__} carries no state")
-
-    def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the state after each row has consumed a document; for scorers that carry a state.
-
-        Args:
-          state: as `initial_state` returns it.
-          doc_ids: integer [B], between 0 and D.
-          times: compute dtype [B].
-        """
-        raise NotImplementedError(f"{type(self).__name__} carries no state")
-
-    def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Return the scores of all documents from the state, compute dtype [B, D]."""
-        raise NotImplementedError(f"{type(self).__name__} carries no state")
-
-    # Methods for recommenders.
-
-    def next_state(
-        self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor, clicked: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """Return the state after a response; for scorers that carry a state.
-
-        Args:
-          state: as `initial_state` returns it.
-          doc_ids: integer [B], consumed documents, 1 to D; arbitrary in rows without a click.
-          times: float [B], consumed times; arbitrary in rows without a click.
-          clicked: bool [B], whether a document was consumed; other rows stay unchanged.
-
-        Raises:
-          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA the row's state becomes NaN).
-        """
-        known = (doc_ids >= 1) & (doc_ids <= self.num_docs)
-        assertion = tf.debugging.Assert(
-            tf.reduce_all(known | ~clicked),
-            [f"{self.name}: doc_ids must be between 1 and {self.num_docs}, got", doc_ids],
-        )
-        with tf.control_dependencies([assertion] if assertion is not None else []):
-            doc_ids = tf.where(clicked & known, doc_ids, tf.zeros_like(doc_ids))
-        nan = tf.cast(float("nan"), self.compute_dtype)
-        consumed = tf.where(clicked, tf.cast(times, self.compute_dtype), tf.cast(0.0, self.compute_dtype))
-        read = self.read_click(state, doc_ids, tf.where(known | ~clicked, consumed, nan))
-
-        def chosen(after: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
-            return tf.where(tf.reshape(clicked, [-1] + [1] * (len(after.shape) - 1)), after, before)
-
-        return {key: chosen(read[key], before) for key, before in state.items()}
 
     # Keras interface.
 
@@ -258,33 +204,9 @@ class HistoryScorer(tf.keras.Model):
         shape = tensor.shape
         if shape.rank not in (None, 2) or (shape.rank == 2 and shape[-1] not in (None, self.history_length)):
             raise ValueError(f"{self.name}: {argument} must have shape (batch, {self.history_length}), got {shape}")
-        if (shape.rank is None or shape[-1] is None) and not _is_keras_tensor(tensor):
+        if (shape.rank is None or shape[-1] is None) and not keras_surface.is_keras_tensor(tensor):
             return tf.ensure_shape(tensor, (None, self.history_length), name=argument)  # otherwise rows could be merged
         return tensor
-
-    @property
-    def input(self) -> list[tf.Tensor]:
-        """Both symbolic inputs of the first symbolic call.
-
-        Raises:
-          AttributeError: if there was no symbolic call.
-        """
-        if not self.inbound_nodes:
-            raise AttributeError(f"{self.name} was not called with symbolic inputs, it has no input")
-        return list(self.inbound_nodes[0].keras_inputs)
-
-    @property
-    def name_scope(self) -> tf.name_scope:
-        """Name scope `<name>/`, which `with_name_scope` needs; Keras 2 overrides tf.Module's property by a method."""
-        return tf.name_scope(f"{self.name}/")
-
-    @functools.wraps(tf.keras.Model.fit)
-    def fit(self, *args: Any, **kwargs: Any) -> tf.keras.callbacks.History:  # noqa: D102  (Keras's)
-        # shuffle="batch" counts as True: Keras would shuffle ids, times and targets separately, and mix users in a row.
-        bound = inspect.signature(tf.keras.Model.fit).bind(self, *args, **kwargs)
-        if bound.arguments.get("shuffle") == "batch":
-            bound.arguments["shuffle"] = True
-        return super().fit(*bound.args[1:], **bound.kwargs)
 
     def export(self, filepath: Any) -> None:
         """Export the scorer as a SavedModel with the endpoint `serve(doc_id_history, c_time_history)`.
@@ -314,19 +236,6 @@ class HistoryScorer(tf.keras.Model):
             self.build(input_shape)
         return tf.TensorShape([_shapes(input_shape)[0][0], self.num_docs])
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return None: scores belong to documents, not to history slots, and carry no mask."""
-        del inputs, mask
-        return
-
-    def get_layer(self, name: Optional[str] = None, index: Optional[int] = None) -> tf.keras.layers.Layer:
-        """Return a layer by its name or index; the index takes precedence.
-
-        Raises:
-          ValueError: if neither is given, or the layer does not exist.
-        """
-        return super().get_layer(name=name if index is None else None, index=index)
-
     def get_config(self) -> dict[str, Any]:
         """Return JSON-serialisable arguments from which `from_config` creates an equal, unbuilt model."""
         return {
@@ -345,58 +254,64 @@ class HistoryScorer(tf.keras.Model):
         del custom_objects
         return cls(**config)
 
-    def to_json(self, **kwargs: Any) -> str:
-        """Return the configuration as JSON; `model_from_json` cannot resolve the name that Keras's own method writes.
 
-        Args:
-          **kwargs: passed to `json.dumps`.
-        """
-        document = json.loads(super().to_json())
-        document["class_name"] = tf.keras.utils.get_registered_name(type(self))
-        return json.dumps(document, **kwargs)
+class StatefulScorer(HistoryScorer):
+    """Base of scorers that remember more than the last H documents.
 
-    @functools.wraps(tf.keras.Model.compile)
-    def compile(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102  (Keras's)
-        # `load_model` restores a SavedModel's optimizer, then compiles with a new one: take over the restored state.
-        restored = getattr(self, "optimizer", None)
-        super().compile(*args, **kwargs)
-        if kwargs.get("from_serialized") and restored is not None:
-            _take_over(self.optimizer, restored, self.trainable_variables)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved model was compiled; Keras omits this if `compile` is overridden."""
-        if type(self).compile is not HistoryScorer.compile:
-            super().compile_from_config(config)
-            return
-        self.compile(**tf.keras.saving.deserialize_keras_object(config))
-        if isinstance(self.optimizer, tf.keras.optimizers.Optimizer) and self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    def __reduce__(self) -> Any:
-        """Pickle a built model as Keras does, and an unbuilt one, which Keras cannot pickle, as its configuration."""
-        return super().__reduce__() if self.built else (type(self).from_config, (self.get_config(),))
-
-
-@tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class Embedding(tf.keras.layers.Embedding):
-    """Embedding table with a dense gradient; named as Keras's class because `.weights.h5` files go by class names.
-
-    The gradient of Keras's layer has one slice per looked-up id, which replicas gather by collectives that remember
-    their sizes: a second `MirroredStrategy` of a process, with another batch, fails on them.
+    The recommender carries the scorer's state, tensors [B, ...] by name, from step to step. A subclass defines
+    `initial_state`, `read_click` and `score_state` besides the methods of `HistoryScorer`. For up to H clicks, scores
+    from the state must equal scores from the histories.
     """
 
-    def call(self, inputs: Any) -> tf.Tensor:
-        """Return rows of the table.
+    carries_state = True
+
+    def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
+        """Return the state before any click: tensors [num_rows, ...] by name."""
+        raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
+
+    def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the state after each row has consumed a document.
 
         Args:
-          inputs: integer [...], row numbers from 0.
-
-        Returns:
-          compute dtype [..., E].
+          state: as `initial_state` returns it.
+          doc_ids: integer [B], between 0 and D.
+          times: compute dtype [B].
         """
-        # The gradient of a reshape is dense. A custom gradient would keep the graph of each trace alive.
-        table = tf.reshape(tf.convert_to_tensor(self.embeddings), self.embeddings.shape)
-        return tf.cast(tf.gather(table, tf.cast(inputs, tf.int32)), self.compute_dtype)
+        raise NotImplementedError(f"{type(self).__name__} does not define read_click")
+
+    def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return the scores of all documents from the state, compute dtype [B, D]."""
+        raise NotImplementedError(f"{type(self).__name__} does not define score_state")
+
+    def next_state(
+        self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor, clicked: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Return the state after a response.
+
+        Args:
+          state: as `initial_state` returns it.
+          doc_ids: integer [B], consumed documents, 1 to D; arbitrary in rows without a click.
+          times: float [B], consumed times; arbitrary in rows without a click.
+          clicked: bool [B], whether a document was consumed; other rows stay unchanged.
+
+        Raises:
+          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA the row's state becomes NaN).
+        """
+        known = (doc_ids >= 1) & (doc_ids <= self.num_docs)
+        assertion = tf.debugging.Assert(
+            tf.reduce_all(known | ~clicked),
+            [f"{self.name}: doc_ids must be between 1 and {self.num_docs}, got", doc_ids],
+        )
+        with tf.control_dependencies([assertion] if assertion is not None else []):
+            doc_ids = tf.where(clicked & known, doc_ids, tf.zeros_like(doc_ids))
+        nan = tf.cast(float("nan"), self.compute_dtype)
+        consumed = tf.where(clicked, tf.cast(times, self.compute_dtype), tf.cast(0.0, self.compute_dtype))
+        read = self.read_click(state, doc_ids, tf.where(known | ~clicked, consumed, nan))
+
+        def chosen(after: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(clicked, [-1] + [1] * (len(after.shape) - 1)), after, before)
+
+        return {key: chosen(read[key], before) for key, before in state.items()}
 
 
 def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
@@ -404,35 +319,8 @@ def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
     return hoisting.loop_invariant((id(table), "proposals"), lambda: table(tf.range(1, num_docs + 1)))
 
 
-def build_tables(*tables: tf.keras.layers.Embedding) -> None:
-    """Create the weights of embedding layers, named under their layers."""
-    for table in tables:
-        with tf.name_scope(table.name):
-            table.build((None,))
-
-
-def _take_over(optimizer: Any, restored: Any, variables: list[tf.Variable]) -> None:
-    """Copy a restored optimizer's state if class and sizes are the same; legacy optimizers keep a new state."""
-    if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
-        return
-    optimizer.build(variables)
-    saved = [value for value in restored.variables if value is not None]
-    if [value.shape for value in saved] == [value.shape for value in optimizer.variables]:
-        for variable, value in zip(optimizer.variables, saved):
-            variable.assign(value)
-
-
 def _tensor(value: Any) -> tf.Tensor:
-    return value if _is_keras_tensor(value) else tf.convert_to_tensor(value)
-
-
-def _is_keras_tensor(value: Any) -> bool:
-    return isinstance(value, tf.keras.__internal__.KerasTensor)
-
-
-def _unique_name(class_name: str) -> str:
-    count = tf.keras.backend.get_uid(class_name)
-    return class_name if count == 1 else f"{class_name}_{count - 1}"
+    return value if keras_surface.is_keras_tensor(value) else tf.convert_to_tensor(value)
 
 
 def _shapes(input_shape: Any) -> list[tuple[Optional[int], ...]]:

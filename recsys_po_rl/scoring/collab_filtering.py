@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.base import Embedding, HistoryScorer, build_tables, proposal_rows
+from recsys_po_rl.scoring.base import HistoryScorer, proposal_rows
+from recsys_po_rl.scoring.keras_surface import Embedding, build_tables
 from recsys_po_rl.simulation import hoisting
 
 HIDDEN_UNITS = 32

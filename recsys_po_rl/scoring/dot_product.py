@@ -5,7 +5,8 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.base import Embedding, HistoryScorer, proposal_rows
+from recsys_po_rl.scoring.base import HistoryScorer, proposal_rows
+from recsys_po_rl.scoring.keras_surface import Embedding
 
 PROPOSAL_STDDEV = 0.1  # the initial policy is nearly uniform
 

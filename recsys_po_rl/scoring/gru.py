@@ -7,15 +7,16 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.base import build_tables
+from recsys_po_rl.scoring.base import StatefulScorer
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
+from recsys_po_rl.scoring.keras_surface import build_tables
 
 UNITS = 32  # size of the recurrent state
 
 
 @gin_config.configurable
 @tf.keras.utils.register_keras_serializable(package="recsys_po_rl")
-class GRUModel(DotProductScorer):
+class GRUModel(StatefulScorer, DotProductScorer):
     """Scorer with a gated recurrent unit that reads one click after another.
 
     Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based recommendations with recurrent neural networks" (ICLR
@@ -28,8 +29,6 @@ class GRUModel(DotProductScorer):
 
     State: hidden, compute dtype [B, units].
     """
-
-    carries_state = True
 
     def __init__(
         self,

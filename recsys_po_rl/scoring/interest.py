@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.base import Embedding, build_tables, proposal_rows
+from recsys_po_rl.scoring.base import proposal_rows
 from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias
+from recsys_po_rl.scoring.keras_surface import Embedding, build_tables
 
 HIDDEN_UNITS = 64
 TIME_SCALE = 100.0  # steps; scales the time to the order of 1

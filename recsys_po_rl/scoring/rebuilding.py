@@ -14,12 +14,13 @@ import tensorflow as tf
 from recsys_po_rl.scoring import calling
 from recsys_po_rl.scoring import keras_parts as parts
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
-from recsys_po_rl.scoring.base import Embedding, HistoryScorer
+from recsys_po_rl.scoring.base import HistoryScorer
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.dot_product import DocumentBias
 from recsys_po_rl.scoring.gru import GRUModel
 from recsys_po_rl.scoring.interest import InterestModel
 from recsys_po_rl.scoring.keras_parts import Given, Reader, Recipe, RefusedError
+from recsys_po_rl.scoring.keras_surface import Embedding
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
 
 MAX_DEPTH = 30  # maximum nesting of models and values

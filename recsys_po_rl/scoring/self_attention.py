@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.scoring.base import Embedding, build_tables
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias, DotProductScorer
+from recsys_po_rl.scoring.keras_surface import Embedding, build_tables
 
 NUM_BLOCKS = 2  # the paper's default
 NUM_HEADS = 1  # the paper's default

@@ -203,7 +203,7 @@ def test_errors_name_the_argument(scorer, options, message):
 
 
 def test_a_scorer_says_what_it_lacks():
-    class Incomplete(scoring.HistoryScorer):
+    class Incomplete(scoring.StatefulScorer):
         pass
 
     model = Incomplete(1, 2, 3, 4)
