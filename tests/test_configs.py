@@ -16,15 +16,19 @@ def shipped(folder):
     return sorted(str(path.relative_to(CONFIGS)) for path in pathlib.Path(CONFIGS).glob(folder))
 
 
-GRAPH = "runtime/graph.gin"  # compiles faster than XLA, which test processes never give back the memory of
+EAGER = "runtime/eager.gin"  # compiles nothing: a step takes seconds, a program minutes
 EXPERIMENTS = shipped("experiments/**/*.gin")
-ALONE = ["recsys_po_rl.experiment.policies = []"]  # the learned policy is enough to execute a file
-# Files that each run of the default under the tiny overlay, in graph mode, executes anyway.
+SHORT = [  # enough to execute a file
+    "recsys_po_rl.experiment.policies = []",
+    "recsys_po_rl.experiment.num_training_steps = 1",
+    "recsys_po_rl.experiment.horizon = 2",
+]
+# Files that each run of the default under the tiny overlay, in eager mode, executes anyway.
 EXECUTED_BY_EXPERIMENTS = {
     "base.gin",
     "network/interest_evolution.gin",
     "overlays/tiny.gin",
-    "runtime/graph.gin",
+    "runtime/eager.gin",
     "runtime/xla.gin",
     "scorer/averaged_history.gin",
     "training/ppo.gin",
@@ -41,21 +45,21 @@ def run(files, folder, bindings=()):
 @pytest.mark.parametrize("experiment_file", EXPERIMENTS)
 def test_every_experiment_runs_under_the_tiny_overlay(experiment_file, tmp_path):
     ablation = "ablations" in experiment_file
-    result = run([experiment_file, *([GRAPH] if ablation else [])], tmp_path / "run", ALONE if ablation else [])
-    assert len(result.history) == 3
+    result = run([experiment_file, *([EAGER] if ablation else [])], tmp_path / "run", SHORT if ablation else [])
+    assert len(result.history) == (1 if ablation else 3)
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["policies"]["learned"]["num_users"] == 24
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_every_fragment_runs_on_top_of_the_default(fragment, tmp_path):
-    result = run(["experiments/default.gin", GRAPH, fragment], tmp_path / "run", ALONE)
+    result = run(["experiments/default.gin", EAGER, fragment], tmp_path / "run", SHORT)
     assert result.evaluation["policies"]["learned"]["mean"] > 0.0
 
 
 def test_the_default_includes_the_files_that_are_not_run_apart():
     included = (pathlib.Path(CONFIGS) / "experiments" / "default.gin").read_text()
-    for path in EXECUTED_BY_EXPERIMENTS - {"overlays/tiny.gin", GRAPH}:
+    for path in EXECUTED_BY_EXPERIMENTS - {"overlays/tiny.gin", EAGER}:
         assert f"include '{path}'" in included
 
 

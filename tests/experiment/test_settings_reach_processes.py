@@ -88,13 +88,11 @@ def test_settings_reach_the_processes_and_the_files(fresh_python, root, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["script", "stdin"])
-def test_a_class_of_main_runs_with_several_seeds(fresh_python, tmp_path, how):
+def test_a_class_of_main_runs_with_several_seeds(fresh_python, tmp_path):
     (tmp_path / "own_users.py").write_text(OWN_USERS)
-    (tmp_path / "script.py").write_text(SCRIPT)
 
     # `-c` defines its classes in `__main__`, of which there is no file, as `python -` and a notebook do.
-    done = fresh_python(*(["script.py"] if how == "script" else ["-c", SCRIPT]), cwd=tmp_path)
+    done = fresh_python("-c", SCRIPT, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "seeds run one after another in this process: recsys_po_rl.Lazy is defined in no module" in done.stdout
