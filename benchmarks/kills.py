@@ -1,6 +1,6 @@
 """Kills runs with SIGKILL at many moments, resumes each, and compares with the run that nobody touched.
 
-    python benchmarks/kills.py [--moments 100] [--real_moments 100] [--output docs/KILLS.md]
+    python benchmarks/kills.py [--moments 100] [--real_moments 100] [--output benchmarks/results/KILLS.md]
 
 Two kinds of moments: a point of the run's own processor time, drawn evenly over an uninterrupted run; and a point
 within a write, after the first half of its bytes, or before the file system is asked to rename, remove or sync. Most
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=100, help="kills of the cheap run")
     parser.add_argument("--real_moments", type=int, default=100, help="kills of the real experiment")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--output", default=str(ROOT / "docs" / "KILLS.md"))
+    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "KILLS.md"))
     flags = parser.parse_args()
     import recsys_po_rl.experiment  # noqa: F401  (once for all that are forked; uses no TensorFlow operation)
 

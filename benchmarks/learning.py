@@ -2,10 +2,10 @@
 
     python benchmarks/learning.py run              # every study that has no result yet; about two hours on two cores
     python benchmarks/learning.py run default k2   # some of them
-    python benchmarks/learning.py page             # docs/LEARNING.md and its figures, from docs/learning/ alone
+    python benchmarks/learning.py page             # docs/LEARNING.md and its figures, from benchmarks/results alone
 
 A study is an experiment of configs/experiments/ with bindings. Its run folder goes to runs/learning/NAME; what the page
-needs of it is copied to docs/learning/NAME.
+needs of it is copied to benchmarks/results/learning/NAME.
 """
 
 import functools
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "learning"
-KEPT = ROOT / "docs" / "learning"
+KEPT = ROOT / "benchmarks" / "results" / "learning"
 EVERY_STEPS = 10  # of the training, in the curves that are kept
 
 ENTRY = "recsys_po_rl.experiment"
@@ -131,7 +131,7 @@ def run_on_fresh_users(name: str) -> None:
 
 
 def keep(name: str, run: pathlib.Path) -> None:
-    """Copies what the page needs of a run folder to docs/learning/NAME."""
+    """Copies what the page needs of a run folder to benchmarks/results/learning/NAME."""
     folder = KEPT / name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(run / "evaluation.json", folder)

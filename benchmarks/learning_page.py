@@ -1,4 +1,4 @@
-"""Writes docs/LEARNING.md and its figures from docs/learning/ alone; called by learning.py."""
+"""Writes docs/LEARNING.md and its figures from benchmarks/results/learning/ alone; called by learning.py."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.reporting import figures
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
-KEPT = DOCS / "learning"
+KEPT = DOCS.parent / "benchmarks" / "results" / "learning"
 RANDOM, REFERENCE, PAIR = "uniform_random", "full_information_reference", "best_fixed_slate"
 # By policy: its name in tables.
 POLICIES = {
@@ -210,7 +210,7 @@ def spread_lines() -> list[str]:
             + ", ".join(f"{mean:.1f}" for mean in means)
             + f" (lowest {min(means):.1f}, spread {max(means) - min(means):.1f}).",
             "",
-            "![Learning curves on corpus 0](learning/curves.png)",
+            "![Learning curves on corpus 0](../benchmarks/results/learning/curves.png)",
         ]
     headline = seeds_of("headline")
     if headline:
@@ -437,9 +437,12 @@ def write() -> None:
     picture: list[str] = []
     if default is not None:
         figures.save(figures.price_figure(default), str(KEPT / "price_of_partial_observability.png"))
-        picture = ["", "![The price of partial observability](learning/price_of_partial_observability.png)"]
-    intro = (DOCS / "learning" / "intro.md").read_text().rstrip()
-    outro = (DOCS / "learning" / "what_did_not_help.md").read_text().rstrip()
+        picture = [
+            "",
+            "![The price of partial observability](../benchmarks/results/learning/price_of_partial_observability.png)",
+        ]
+    intro = (KEPT / "intro.md").read_text().rstrip()
+    outro = (KEPT / "what_did_not_help.md").read_text().rstrip()
     lines = [intro, *worlds(), *picture, *spread_lines(), *fresh_users_lines(), *upstream_lines(), *ablation_lines()]
     lines += [*behaviour_lines(), *variance_lines(), *time_lines(), "", outro, *tried_lines()]
     (DOCS / "LEARNING.md").write_text("\n".join(lines) + "\n")

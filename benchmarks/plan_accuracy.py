@@ -1,6 +1,6 @@
 """How far `--dry_run` is off: estimates beside what is then measured, each in a fresh process.
 
-python benchmarks/plan_accuracy.py [NAME ...] writes benchmarks/PLAN_ACCURACY.md; with names only those configurations
+python benchmarks/plan_accuracy.py [NAME ...] writes results/PLAN_ACCURACY.md; with names only those configurations
 are measured anew, the other rows are kept.
 """
 
@@ -14,7 +14,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-PAGE = HERE / "PLAN_ACCURACY.md"
+PAGE = HERE / "results" / "PLAN_ACCURACY.md"
 EXPERIMENT = "recsys_po_rl.experiment"
 FEW = f"{EXPERIMENT}.policies = [@recsys_po_rl.uniform_random, @recsys_po_rl.popular_by_clicks]"
 # Name: gin files after the default, bindings.

@@ -57,9 +57,9 @@ def refusal(arguments):
     return err.strip()
 
 
-# The page docs/BAD_INPUTS.md
+# The page benchmarks/results/BAD_INPUTS.md
 
-PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs" / "BAD_INPUTS.md"
+PAGE = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "BAD_INPUTS.md"
 # Lines whose words are those of Python, gin, Keras or TensorFlow, which differ between versions.
 OF_OTHERS = re.compile(
     r"gin:|Keras|argument|\[Op:|Errno|No module named|can be read:|does not fit this network|cannot be made:|this is"
@@ -87,9 +87,9 @@ def check_page(shown, line, folder=None):
     expected = row(shown, line, folder)
     if OF_OTHERS.search(line):
         start = expected[: expected.index("` | ") + 4]
-        assert any(one.startswith(start) for one in rows_of_page()), f"python docs/make_bad_inputs.py: {expected}"
+        assert any(one.startswith(start) for one in rows_of_page()), f"python benchmarks/make_bad_inputs.py: {expected}"
     else:
-        assert expected in rows_of_page(), f"python docs/make_bad_inputs.py: {expected}"
+        assert expected in rows_of_page(), f"python benchmarks/make_bad_inputs.py: {expected}"
 
 
 def matching_line(says, message):

@@ -1,6 +1,6 @@
 """The table of bad library calls: an expression, and what the first line of its error must say.
 
-Expressions are evaluated where `names()` is defined. Read by test_bad_inputs.py and docs/make_bad_inputs.py.
+Expressions are evaluated where `names()` is defined. Read by test_bad_inputs.py and benchmarks/make_bad_inputs.py.
 """
 
 import math

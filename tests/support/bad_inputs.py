@@ -1,6 +1,6 @@
 """The table of bad inputs: what is handed in, and what the one line about it must say.
 
-Read by test_bad_inputs.py, which tries each, and by docs/make_bad_inputs.py, which writes docs/BAD_INPUTS.md.
+Read by test_bad_inputs.py, which tries each, and by benchmarks/make_bad_inputs.py, which writes the page of results.
 """
 
 import json

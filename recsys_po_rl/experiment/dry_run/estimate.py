@@ -51,7 +51,7 @@ def estimate(config: ExperimentConfig) -> Estimate:
 
     Returns:
       Estimates: memory to about a quarter, time to a factor of about 1.5 on a machine that is as busy then as now, see
-      benchmarks/PLAN_ACCURACY.md.
+      benchmarks/results/PLAN_ACCURACY.md.
 
     Raises:
       InvalidInputError: one line, if it cannot fit in memory; names the largest population that would.

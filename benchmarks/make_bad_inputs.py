@@ -1,6 +1,6 @@
-"""Writes docs/BAD_INPUTS.md: everything bad that the tests hand in, and the line that answers it.
+"""Writes benchmarks/results/BAD_INPUTS.md: everything bad that the tests hand in, and the line that answers it.
 
-PYTHONPATH=. python docs/make_bad_inputs.py
+PYTHONPATH=. python benchmarks/make_bad_inputs.py
 """
 
 import contextlib
@@ -18,7 +18,7 @@ INTRODUCTION = """# Bad inputs
 
 {count} inputs that a user could hand in by mistake, and what is said of each. On the command line that is one line on
 standard error and exit status 2, before anything is written; of a library call it is the line of an exception.
-Written by `PYTHONPATH=. python docs/make_bad_inputs.py` from the tables that `tests/test_bad_inputs.py` tries.
+Written by `PYTHONPATH=. python benchmarks/make_bad_inputs.py` from the tables that `tests/test_bad_inputs.py` tries.
 Bindings come on top of `experiments/default.gin` and `overlays/tiny.gin`.
 """
 
