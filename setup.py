@@ -37,6 +37,12 @@ TEST_REQUIRES = [
     "mypy>=1.11",
 ]
 
+DEV_REQUIRES = [
+    *TEST_REQUIRES,
+    "pre-commit>=3.5",
+    "coverage>=7",
+]
+
 setup(
     name="recsys-po-rl",
     version=VERSION["__version__"],
@@ -63,7 +69,7 @@ setup(
     py_modules=["recsys_po_rl_cli"],
     entry_points={"console_scripts": ["recsys-po-rl = recsys_po_rl_cli:main"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES},
+    extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES, "dev": DEV_REQUIRES},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",
