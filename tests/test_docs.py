@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from recsys_po_rl.experiment import experiment
+from recsys_po_rl.gin_config import parse
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted(
     str(path.relative_to(ROOT))
@@ -56,3 +59,36 @@ NAMES = [
 def test_names_on_the_architecture_page_exist(module, name):
     assert name in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.fixture(scope="module")
+def extending():
+    """Names that the examples of docs/extending.md define, each executed as it stands."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    return names
+
+
+def test_the_example_of_a_callback_is_called_at_each_step(extending):
+    assert [row.step for row in extending["rows"]] == [1, 2]
+
+
+def test_the_other_examples_run_in_an_experiment(extending, tmp_path):
+    parse(
+        ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"],
+        [
+            "recsys_po_rl.experiment.num_training_steps = 1",
+            "recsys_po_rl.experiment.horizon = 2",
+            "recsys_po_rl.experiment.policies = [@recsys_po_rl.newest_documents]",
+            "recsys_po_rl.create_interest_evolution_simulation_network.metrics_ctor = "
+            "@recsys_po_rl.ClicksAsRewardMetrics",
+            "recsys_po_rl.PolicyGradientLearner.algorithm = @recsys_po_rl.PenalisedPolicyOptimization",
+        ],
+    )
+    result = experiment(output_dir=str(tmp_path / "run"), quiet=True)
+    policies = result.evaluation["policies"]
+    assert {"learned", "newest_documents"} <= set(policies)
+    assert all(0.0 <= entry["mean"] <= 2.0 for entry in policies.values())  # clicks in two steps
+    assert "PenalisedPolicyOptimization" in (tmp_path / "run" / "operative_config.gin").read_text()
