@@ -28,6 +28,7 @@ MAX_LISTED = 16  # elements of an array that are listed; larger arrays are hashe
 _BOOKKEEPING_PREFIXES = ("_self_", "_tf_", "_keras_")
 _BOOKKEEPING = frozenset({"_config", "_name", "_name_scope", "_scope_name", "_obj_reference_counts_dict"})
 _REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: what users show does not change them
+_OWN_PACKAGE = __name__.partition(".")[0]
 # Objects of these packages are described by their type, parameters and variables; other attributes are caches.
 _LIBRARIES = frozenset({"builtins", "gin", "keras", "logging", "numpy", "tensorflow", "tensorflow_probability"})
 _LIBRARIES |= {"tf_keras", "threading"}
@@ -149,9 +150,13 @@ def _function_parts(function: Any) -> dict[str, Any]:
 
 
 def _type_of(value: Any) -> str:
-    """Return the qualified name of a class or function, or that of an object's class."""
+    """Return the qualified name of a class or function, or that of an object's class.
+
+    Names of this package omit the module: a class that moves within the package stays the same class of a world.
+    """
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    package, _, _ = named.__module__.partition(".")
+    return f"{package if package == _OWN_PACKAGE else named.__module__}.{named.__qualname__}"
 
 
 def _array(value: Any) -> Parameter:

@@ -150,3 +150,8 @@ def test_names_and_numbers_are_plain():
     assert found["nested.itself"].endswith(".MoodyUser")
     assert not any(key.startswith("_") or "._" in key for key in found)
     assert not any(key == "slate_size" for key in found)  # of the configuration
+
+
+def test_classes_of_the_package_are_named_without_their_module():
+    assert entity_parameters._type_of(SeededRuntime) == "recsys_po_rl.SeededRuntime"
+    assert entity_parameters._type_of(world) == f"{__name__}.world"

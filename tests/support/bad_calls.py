@@ -58,13 +58,13 @@ def names() -> dict[str, Any]:
         "GRUModel": GRUModel, "SelfAttentionModel": SelfAttentionModel, "AveragedHistoryModel": AveragedHistoryModel,
         "ids": np.ones((U, H), np.int32), "times": np.ones((U, H), np.float32),
         "slate_law": top_k_plackett_luce.TopKPlackettLuce, "logits": np.zeros((U, D), np.float32),
-        "SeededRuntime": SeededRuntime, "draws": seeding, "keys": seeding.make_keys(0),
+        "SeededRuntime": SeededRuntime, "seeding": seeding, "keys": seeding.make_keys(0),
         "Learner": PolicyGradientLearner, "learner": PolicyGradientLearner(network, T, runtime_ctor=_eager),
         "estimators": estimators, "algorithms": algorithms, "schedules": schedules, "diagnostics": diagnostics,
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
-        "fixed_slates": slate_search, "tuned_score": attraction, "value_iteration": fitted,
-        "dynamic_program": grid, "docs": state(), "run_dir": layout, "loggers": csv_tables,
-        "experiment": experiment, "policies": catalogue, "checks": validation,
+        "slate_search": slate_search, "attraction": attraction, "fitted": fitted,
+        "grid": grid, "docs": state(), "layout": layout, "csv_tables": csv_tables,
+        "experiment": experiment, "catalogue": catalogue, "validation": validation,
     }  # fmt: skip
 
 
