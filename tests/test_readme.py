@@ -89,7 +89,7 @@ def test_tables_of_results_are_those_of_the_committed_run(readme, root):
 
     from recsys_po_rl.experiment import console
 
-    evaluation = json.loads((root / "docs" / "learning" / "default" / "evaluation.json").read_text())
+    evaluation = json.loads((root / "benchmarks" / "results" / "learning" / "default" / "evaluation.json").read_text())
     of_seed = evaluation["per_seed"][0]
     table, price = (next(text for text in blocks(readme, "text") if sign in text) for sign in ("minus learned", "gap"))
     assert table.strip() == console.policy_table(of_seed, of_seed["horizon"])
