@@ -10,11 +10,27 @@ from recsys_po_rl.experiment import experiment
 from recsys_po_rl.gin_config import parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Parts that benchmarks/learning_page.py copies into docs/LEARNING.md: their links are relative to that page.
+PARTS_OF_LEARNING = ROOT / "benchmarks" / "results" / "learning"
+FOLDERS = ["docs", "benchmarks", "examples", "configs", "tests", "recsys_po_rl"]
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    for path in [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
 )
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
+ANCHORED_LINK = re.compile(r"\]\(([^)\s#:]*)#([^)\s]+)\)")
+
+
+def folder_of_links(path):
+    """Return the folder that the links of a page are relative to."""
+    return ROOT / "docs" if path.parent == PARTS_OF_LEARNING else path.parent
+
+
+def anchors(text):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", without_code, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -22,7 +38,24 @@ def test_relative_links_resolve(page):
     path = ROOT / page
     for link in LINK.findall(path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", link):
-            assert (path.parent / link).exists(), link
+            assert (folder_of_links(path) / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_anchors_of_links_are_headings(page):
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    for link, anchor in ANCHORED_LINK.findall(text):
+        target = text if not link else (folder_of_links(path) / link).read_text(encoding="utf-8")
+        assert anchor in anchors(target), f"{link}#{anchor}"
+
+
+def test_anchors_are_those_of_headings_outside_of_code():
+    assert anchors("# A Page\n```sh\n# a comment\n```\n## policy.keras\n") == {"a-page", "policykeras"}
+    assert ANCHORED_LINK.findall("[a](b.md#part), [c](#own), [d](https://example.org/#x)") == [
+        ("b.md", "part"),
+        ("", "own"),
+    ]
 
 
 def test_a_broken_link_is_found():
