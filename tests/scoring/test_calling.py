@@ -81,7 +81,7 @@ def test_a_real_model_of_keras_3_is_refused(fresh_python):
         "model = keras.Sequential([keras.layers.Dense(2)])\n"
         "config = {'num_users': 2, 'num_docs': 3, 'slate_size': 2, 'history_length': 4}\n"
         "try: r.CollabFilteringRecommender(config, model_ctor=lambda *sizes: model)\n"
-        "except r.checks.InvalidTypeError as error: print(error)\n"
+        "except r.validation.InvalidTypeError as error: print(error)\n"
     )
     answer = fresh_python("-c", code)
     assert "a Sequential made with Keras 3: use tf.keras of this process" in answer.stdout, answer.stderr
