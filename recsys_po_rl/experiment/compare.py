@@ -22,7 +22,7 @@ def compare(
     Args:
       run_dirs: run folders, at least two; they are only read.
       output_dir: folder of compare.html; a new, time-stamped folder under comparisons/ if None.
-      unpaired: whether to treat the runs as independent samples, even if worlds and users are equal.
+      unpaired: whether to treat the runs as independent samples, regardless of their worlds and users.
       quiet: whether to print nothing.
 
     Returns:

@@ -66,7 +66,7 @@ def _attributes(entity: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object without a library's bookkeeping; none for objects without `__dict__`."""
+    """Return the attributes of an object without a library's bookkeeping; empty for objects without `__dict__`."""
     return {
         key: part
         for key, part in getattr(value, "__dict__", {}).items()

@@ -101,7 +101,8 @@ class Recorder(Callback):
 
         Raises:
           signals.Stopped: if a signal was received; the step is saved.
-          layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
+          layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if the
+            folder still exists.
         """
         self._last_step = step
         variances = self._tables.get(layout.GRADIENT_VARIANCE)

@@ -258,7 +258,7 @@ def _train_into(
         with signals.deferred():
             try:
                 trained = train(config, study.seed, prepared, selector, [recorder, monitor], start=start)
-            except StoppedByAlarmError:  # --resume goes on after the step that raised the alarm
+            except StoppedByAlarmError:  # --resume continues after the step that raised the alarm
                 recorder.save_last_step()
                 raise
             recorder.save(config.num_training_steps)

@@ -5,7 +5,7 @@ Policies of one function under several gin scopes are named with their scopes as
 Each constructor takes a `Study` and returns a recommender constructor, called with the network's config alone, or a
 whole network of the study's batch size. The result may have an attribute `details`, a dict for evaluation.json. A
 policy that cannot be built in this world raises `LeftOutError`, whose message is the reason. Each constructor validates
-its arguments before it calls the study: `rehearsal` relies on that to report invalid arguments before training starts.
+its arguments before it calls the study: `rehearsal` uses this order to report invalid arguments before training starts.
 """
 
 import collections

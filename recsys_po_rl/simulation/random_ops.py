@@ -158,7 +158,7 @@ def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tens
         chances = numbers(shape, logits.dtype, None)
         return tf.cast(categorical(logits + tf.zeros_like(chances)[..., tf.newaxis], chances), distribution.dtype)
     shape = tf.concat([shape, distribution.event_shape_tensor()], axis=0)
-    # In float64: float32 cannot represent the centres of the cells.
+    # In float64: float32 cannot distinguish the 2^53 cells.
     standard = _standard_normal(numbers(shape, tf.float64, None), distribution.dtype)
     return distribution.mean() + distribution.stddev() * standard
 

@@ -57,8 +57,8 @@ class LearnedValue(tf.Module):
           max_gradient_norm: global norm to which the critic's gradient is clipped, above 0.
 
         Raises:
-          InvalidInputError: if an argument is out of bounds, or `sees_interest` and the users lack the field
-            interest.state.
+          InvalidInputError: if an argument is out of bounds, or `sees_interest` is True and the users lack the
+            field interest.state.
         """
         super().__init__(name="learned_value")
         owner = type(self).__name__

@@ -14,7 +14,7 @@ from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 
 INTEREST_SCALE = 3.0  # divisor of the interests at the network's input
-LEARNING_RATE_FALL = 0.98  # share by which the learning rate falls until after the last iteration
+LEARNING_RATE_FALL = 0.98  # share of the initial learning rate lost by the end of the last iteration
 _PATH = ("references", "value_iteration")
 
 
