@@ -1,4 +1,4 @@
-"""`python -m recsys_po_rl`: the command line `recsys-po-rl`, after the package and TensorFlow are imported."""
+"""Entry point of `python -m recsys_po_rl`: the command line `recsys-po-rl`, with the package imported beforehand."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The gin entry: experiments from configuration to files."""
+"""Experiments, from the gin configuration to the files of a run folder."""
 
 from recsys_po_rl.experiment.run import ExperimentResult, experiment
 from recsys_po_rl.experiment.single_seed import SeedResult

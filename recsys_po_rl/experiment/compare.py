@@ -1,4 +1,4 @@
-"""Mode compare: runs beside each other, on the terminal and as a page."""
+"""Mode compare: compares runs, on the terminal and as an HTML page."""
 
 import os
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from recsys_po_rl.reporting.html import comparison_page
 from recsys_po_rl.run_folder import layout, run_files
 
 PAGE = "compare.html"
-UNDER = "comparisons"  # where time-stamped folders go
+UNDER = "comparisons"  # parent of the time-stamped folders
 
 
 def compare(
     run_dirs: Sequence[str], output_dir: Optional[str] = None, unpaired: bool = False, quiet: bool = False
 ) -> Comparison:
-    """Compares finished runs with the first of them; prints a table and writes compare.html.
+    """Compare finished runs with the first one; print a table and write compare.html.
 
     Args:
-      run_dirs: run folders, at least two. Nothing in them is changed.
-      output_dir: where compare.html goes; a new, time-stamped folder under comparisons/ if None.
-      unpaired: whether to treat the runs as independent samples, whatever their worlds and users.
+      run_dirs: run folders, at least two; they are only read.
+      output_dir: folder of compare.html; a new, time-stamped folder under comparisons/ if None.
+      unpaired: whether to treat the runs as independent samples, regardless of their worlds and users.
       quiet: whether to print nothing.
 
     Returns:
       The comparison.
 
     Raises:
-      InvalidInputError: one line: a folder that holds no finished run; runs whose worlds, seeds or users differ,
-        with the keys that do; an output folder that holds a run or a comparison already or cannot be written.
+      InvalidInputError: one line, if a folder does not hold a finished run; if the runs' worlds, seeds or users differ,
+        with the keys that differ; or if the output folder already holds a run or a comparison, or cannot be written.
     """
     runs = [run_files.read(folder) for folder in run_dirs]
     comparison = compare_lib.compare(runs, unpaired)

@@ -21,7 +21,7 @@ MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference c
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """Validated arguments of an experiment; `run.experiment` documents them. `validated` makes it."""
+    """Validated arguments of an experiment, documented in `run.experiment`; constructed by `validated`."""
 
     seeds: Sequence[int]
     num_training_steps: int
@@ -63,13 +63,13 @@ _OF_ONE_CALL = ("seeds", "corpus_seed", "num_processes", "output_dir")
 
 @gin_config.wrong_calls_in_one_line
 def validated(**given: Any) -> ExperimentConfig:
-    """Validate arguments, as far as that is possible without a network.
+    """Validate arguments, as far as possible without a network.
 
     Args:
       **given: all arguments of `run.experiment`.
 
     Raises:
-      InvalidInputError: one line that names an impossible argument.
+      InvalidInputError: one line that names an invalid argument.
     """
     given = gin_state.plain(given)
     if tf.distribute.has_strategy():

@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar on a terminal, plain lines elsewhere, a table at the end."""
+"""Console output: a progress bar on a terminal, plain lines elsewhere, tables of results."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from recsys_po_rl.common.formatting import plain
 from recsys_po_rl.evaluation import price as price_lib
 from recsys_po_rl.training.rows import TrainingRow
 
-LINES_WITHOUT_TERMINAL = 10  # lines over a whole training, where there is no terminal
-SECONDS_BETWEEN_LINES = 30.0  # and at least one line in that time
-SEES_INTEREST = "*"  # behind the name of a policy with full information
-UNBOUNDED = "[unbounded]"  # an interval over too few units
+LINES_WITHOUT_TERMINAL = 10  # progress lines of a training without a terminal
+SECONDS_BETWEEN_LINES = 30.0  # longest time between two progress lines
+SEES_INTEREST = "*"  # suffix of the names of policies with full information
+UNBOUNDED = "[unbounded]"  # text of an interval over too few units
 GAP_ENDS = (price_lib.FLOOR, price_lib.CEILING)
 
 Bounds = Sequence[Optional[float]]  # an interval in evaluation.json; None: infinite
@@ -24,22 +24,22 @@ _SENTENCES = {
     (price_lib.CEILING, "belief_reference"): "Seeing the interest is worth {} to the reference.",
     ("belief_reference", "learned"): "Without seeing the interest, the belief reference gets {} more than the learner.",
 }
-_REVERSED = {  # where the difference is negative
+_REVERSED = {  # used if the difference is negative
     ("belief_reference", "learned"): "Without seeing the interest, the learner gets {} more than the belief reference.",
 }
 
 
 class TrainingProgress:
-    """Progress of one training: a bar on a terminal, else a line now and then."""
+    """Progress display of one training: a bar on a terminal, otherwise occasional lines."""
 
     def __init__(self, num_steps: int, seed: int, quiet: bool = False, done: int = 0) -> None:
-        """Shows the beginning.
+        """Open the progress bar, on a terminal.
 
         Args:
-          num_steps: training steps to come.
-          seed: seed of the run, shown.
+          num_steps: steps of the whole training.
+          seed: seed of the run, displayed.
           quiet: whether to show nothing.
-          done: steps of them that were done before.
+          done: steps completed before.
         """
         self._num_steps = num_steps
         self._done = done
@@ -58,7 +58,7 @@ class TrainingProgress:
             )
 
     def update(self, row: TrainingRow) -> None:
-        """Shows a step that is done."""
+        """Show a completed step."""
         if self._bar is not None:
             self._bar.set_postfix_str(
                 f"reward {plain(row.mean_reward, '.1f')}, gradient {row.gradient_norm:.2f}, entropy {row.entropy:.2f}, "
@@ -79,7 +79,7 @@ class TrainingProgress:
                 )
 
     def say(self, line: str) -> None:
-        """Shows a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.clear()
             output.say(line)
@@ -88,17 +88,17 @@ class TrainingProgress:
             output.say(line)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Close the bar and leave it on the terminal."""
         if self._bar is not None:
             self._bar.close()
 
 
 def policy_table(evaluation: Mapping[str, Any], horizon: int) -> str:
-    """The comparison of policies, best first.
+    """Format the comparison of policies, best first.
 
     Args:
-      evaluation: content of evaluation.json; policies named under full_information are marked, those under left_out
-        are listed with their reason, and over several seeds a second table has the measures across runs.
+      evaluation: content of evaluation.json. Policies named under full_information are marked, policies under left_out
+        are listed with their reason, and with several seeds a second table shows the measures across runs.
       horizon: T.
     """
     policies = evaluation["policies"]
@@ -152,11 +152,11 @@ def _across_runs(policies: Mapping[str, Any], names: Sequence[str]) -> list[str]
 
 
 def price_lines(evaluation: Mapping[str, Any]) -> str:
-    """What partial observability costs, in a few lines; nothing if there is nothing to compare.
+    """Format the price of partial observability in a few lines; empty with fewer than two policies to compare.
 
     Args:
-      evaluation: content of evaluation.json; price_of_partial_observability (see `evaluation.price`), horizon and
-        left_out are read.
+      evaluation: content of evaluation.json, of which price_of_partial_observability (see `evaluation.price`), horizon
+        and left_out are read.
     """
     price = evaluation.get("price_of_partial_observability")
     if not price or len(price["policies"]) < 2:

@@ -1,8 +1,8 @@
 """Parameters of constructed entities, read from the objects: entry `world` of evaluation.json.
 
-Text of a configuration does not say them: a value may come by macro, scope or reference, or from Python. An entity is
-described by its attributes; one whose attributes change while it runs can have a method `world_parameters` instead,
-which returns its parameters by name.
+The text of a configuration does not contain them: a value may come from a macro, a scope, a reference or Python. An
+entity is described by its attributes. An entity whose attributes change during a run can define the method
+`world_parameters` instead, which returns its parameters by name.
 """
 
 import functools
@@ -24,10 +24,10 @@ from recsys_po_rl import gin_config
 Parameter = Union[None, bool, int, float, str, list[Any]]
 
 MAX_LISTED = 16  # elements of an array that are listed; larger arrays are hashed
-# TensorFlow's bookkeeping, and the configuration, which is recorded by itself.
+# TensorFlow's bookkeeping, and the configuration, which is recorded separately.
 _BOOKKEEPING_PREFIXES = ("_self_", "_tf_", "_keras_")
 _BOOKKEEPING = frozenset({"_config", "_name", "_name_scope", "_scope_name", "_obj_reference_counts_dict"})
-_REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: what users show does not change them
+_REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: the observation does not change the users
 _OWN_PACKAGE = __name__.partition(".")[0]
 # Objects of these packages are described by their type, parameters and variables; other attributes are caches.
 _LIBRARIES = frozenset({"builtins", "gin", "keras", "logging", "numpy", "tensorflow", "tensorflow_probability"})
@@ -38,8 +38,8 @@ def parameters(entity: Any, config: Mapping[str, Any]) -> dict[str, Parameter]:
     """Describe an entity by its attributes, those of nested objects included.
 
     Args:
-      entity: the constructed object; its method `world_parameters`, if there is one, replaces its attributes.
-      config: the configuration it was made from; attributes that repeat an entry are left out.
+      entity: the constructed object; its method `world_parameters`, if defined, replaces its attributes.
+      config: configuration of the entity; attributes that repeat an entry are omitted.
 
     Returns:
       By dotted name, without leading underscores, a number, text, None or short list. Tensors, variables and arrays
@@ -66,7 +66,7 @@ def _attributes(entity: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object without a library's bookkeeping; none for objects without `__dict__`."""
+    """Return the attributes of an object without a library's bookkeeping; empty for objects without `__dict__`."""
     return {
         key: part
         for key, part in getattr(value, "__dict__", {}).items()
@@ -81,7 +81,7 @@ def _entries(name: str, value: Any, described: dict[int, Any]) -> Iterator[tuple
     if value is None or isinstance(value, (bool, str)):
         yield name, value
     elif tf.is_symbolic_tensor(value):
-        yield name, _type_of(value)  # of a graph: a value that a step left behind
+        yield name, _type_of(value)  # a graph tensor that a traced step left behind
     elif isinstance(value, (numbers.Number, np.ndarray, np.generic, tf.Tensor, tf.Variable)):
         yield name, _array(value)
     elif isinstance(value, (list, tuple)) and all(isinstance(part, (numbers.Real, np.generic)) for part in value):
@@ -98,7 +98,7 @@ def _entries(name: str, value: Any, described: dict[int, Any]) -> Iterator[tuple
 
 
 def _parts(value: Any) -> tuple[Optional[str], dict[str, Any]]:
-    """Return a name of what a value is (None for containers), and its parts by name."""
+    """Return the name of a value's type (None for containers), and its parts by name."""
     if isinstance(value, Value):
         return None, value.as_dict
     if isinstance(value, Mapping):
@@ -138,7 +138,7 @@ def _library_parts(value: Any) -> dict[str, Any]:
 
 
 def _function_parts(function: Any) -> dict[str, Any]:
-    """Return what a function computes with beside its code and globals."""
+    """Return the inputs of a function beside its code and globals: defaults, closure and gin bindings."""
     bindings = gin_config.bindings_of(function)
     function = inspect.unwrap(function)
     defaults = {
@@ -150,7 +150,7 @@ def _function_parts(function: Any) -> dict[str, Any]:
 
 
 def _type_of(value: Any) -> str:
-    """Return the qualified name of a class or function, or that of an object's class.
+    """Return the qualified name of a class or function, or of an object's class.
 
     Names of this package omit the module: a class that moves within the package stays the same class of a world.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside evaluation.json: portraits of the policies, and what each user brought."""
+"""Files of an evaluation beside evaluation.json: portraits of the policies and the total reward of each user."""
 
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -12,15 +12,15 @@ from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
-SIZES = ("num_topics", "num_docs", "slate_size")  # of the network; others are the recommender's business
+SIZES = ("num_topics", "num_docs", "slate_size")  # sizes of the world; other sizes belong to the recommender
 WORLD_FORM = 2  # 1, without this entry: text of gin's configuration, in which values of macros are missing
 
 
 class EvaluationFiles:
-    """Collects portraits while policies are evaluated, and writes them with the totals of each user."""
+    """Collector of portraits during the evaluation of policies; writes them with the total reward of each user."""
 
     def __init__(self, study: policies_lib.Study) -> None:
-        """Asks the world for its documents and for its users' taste, as far as it tells them."""
+        """Read the world's documents and the users' taste, if the world provides them."""
         self._horizon = study.horizon
         self._num_topics = study.config["num_topics"]
         self._taste: Optional[portrait.Taste] = None
@@ -31,19 +31,19 @@ class EvaluationFiles:
             self._topics = _topics(documents, self._num_topics)
             self._taste = portrait.taste(study.user_laws(), documents)
         except policies_lib.LeftOutError:
-            pass  # then there are no segments
+            pass  # the portrait then omits the segments of users
 
     def portrait_of(self, name: str) -> portrait.Collector:
-        """What reduces the evaluation of the policy called `name` to its portrait."""
+        """Return the reducer of the evaluation of the policy `name` to its portrait."""
         self._collectors[name] = portrait.Collector(self._horizon, self._num_topics, self._taste)
         return self._collectors[name]
 
     def write(self, folder: str, outcomes: Mapping[str, Outcome]) -> None:
-        """Writes portrait.json and per_user.npz.
+        """Write portrait.json and per_user.npz.
 
         Args:
           folder: the run folder.
-          outcomes: by policy, of the same users.
+          outcomes: outcome of each policy on the same users, by policy name.
         """
         content = {
             "horizon": self._horizon,
@@ -56,17 +56,17 @@ class EvaluationFiles:
 
 
 def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies_lib.Study) -> dict[str, Any]:
-    """What makes evaluated users and their luck the same in two runs: entry `world` of evaluation.json.
+    """Describe what determines the evaluated users and their random draws: entry `world` of evaluation.json.
 
     Args:
-      network: that of the learned policy.
-      runtime: over it; modes draw different users.
+      network: network of the learned policy.
+      runtime: runtime of `network`; runtimes of different modes draw different users.
       study: the world.
 
     Returns:
-      By name a number, text, None or list: sizes, entities and the parameters that they were made with (see
-      `entity_parameters.parameters`), batch size, horizon and mode, and `form`, the version of this description. The
-      seeds stand beside it in evaluation.json. The recommender and what it remembers do not belong to the world.
+      By name a number, text, None or list: sizes, entities and their parameters (see `entity_parameters.parameters`),
+      batch size, horizon and mode, and `form`, the version of this description. The seeds are separate entries of
+      evaluation.json. The recommender and its state do not belong to the world.
     """
     found: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
     for role in ("user", "corpus", "metrics"):

@@ -28,7 +28,7 @@ SCALARS = {
 
 
 class TrainingMonitor(Callback):
-    """Shows each row on the console and in TensorBoard, and raises alarms.
+    """Live monitor of a training: shows each row on the console and in TensorBoard, and raises alarms.
 
     Attributes:
       raised: all alarms so far.
@@ -50,11 +50,11 @@ class TrainingMonitor(Callback):
         Args:
           progress: console.
           alarms: rules of the alarms.
-          seed: of the run, for alarms.csv.
-          folder: the run folder; None: alarms show on the console alone, and there are no events.
-          history: rows of the part of the run that this one goes on from.
-          hyperparameters: for TensorBoard, written where the run begins.
-          learning_rate: returns the learning rate, called at each step; None if there is none.
+          seed: seed of the run, for alarms.csv.
+          folder: the run folder; None: alarms are shown on the console only, and no events are written.
+          history: rows of the steps completed before.
+          hyperparameters: hyperparameters for TensorBoard, written at the start of a run.
+          learning_rate: returns the learning rate, called at each step; returns None if the optimizer has none.
           training: name of the training, appended to "alarm at step 3".
         """
         self.raised: list[Alarm] = []
@@ -65,7 +65,7 @@ class TrainingMonitor(Callback):
         self._history = list(history)
         self._learning_rate = learning_rate
         self._training = training
-        self._raised: list[Alarm] = []  # those of the last step
+        self._raised: list[Alarm] = []  # alarms of the last step
         self._table: Optional[csv_tables.CsvLogger] = None
         self._events: Optional[tensorboard.EventWriter] = None
         self._place = None if folder is None else layout.Place(folder)
@@ -100,10 +100,10 @@ class TrainingMonitor(Callback):
         """Stop the training if the step raised an alarm that demands it.
 
         Args:
-          step: its number.
+          step: number of the step.
 
         Raises:
-          alarms.StoppedByAlarmError: if the step raised an alarm that the training is bound to stop on.
+          alarms.StoppedByAlarmError: if the step raised an alarm that stops the training.
         """
         self._alarms.stop([alarm for alarm in self._raised if alarm.step == step])
 
@@ -125,12 +125,12 @@ def validation_scalars(outcome: Outcome) -> dict[str, float]:
     """Return TensorBoard's scalars of an evaluation: means over all users and the whole horizon.
 
     Args:
-      outcome: of the evaluation.
+      outcome: outcome of the evaluation.
 
     Returns:
       users/reward (per user, cumulative), users/click_rate, users/mean_quality_consumed, users/share_positive_quality,
       users/interest_drift_at_the_end (of the last quarter), policy/catalogue_coverage and policy/slate_diversity
-      (means over quarters), as far as the network has the fields.
+      (means over quarters), as far as the network has the required fields.
     """
     scalars = {"users/reward": float(outcome.total.mean())}
     seen = outcome.behaviour
@@ -154,7 +154,7 @@ def validation_scalars(outcome: Outcome) -> dict[str, float]:
 
 
 def learning_rate_of(learner: Any) -> Optional[float]:
-    """Return the present learning rate of a learner's optimizer; None if the optimizer has none."""
+    """Return the current learning rate of a learner's optimizer; None without such an attribute."""
     rate = getattr(getattr(learner, "optimizer", None), "learning_rate", None)
     return None if rate is None else float(rate)
 
@@ -164,7 +164,7 @@ def hyperparameters_of(config: Any, seed: int, bound: Mapping[str, tensorboard.H
 
     Args:
       config: an `ExperimentConfig`.
-      seed: of the run.
-      bound: see `gin_config.bound_scalars`.
+      seed: seed of the run.
+      bound: gin's bindings, see `gin_config.bound_scalars`.
     """
     return {"seed": seed, **config.sizes(), **bound}

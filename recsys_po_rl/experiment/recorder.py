@@ -16,7 +16,7 @@ class Start(NamedTuple):
     """Position from which a training starts."""
 
     step: int = 0  # steps that are done
-    history: Sequence[TrainingRow] = ()  # of those steps
+    history: Sequence[TrainingRow] = ()  # rows of these steps
 
 
 def tables(config: Any) -> dict[str, Callable[[int], bool]]:
@@ -30,10 +30,9 @@ def tables(config: Any) -> dict[str, Callable[[int], bool]]:
 
 
 class Recorder(Callback):
-    """Writes one training's tables and checkpoints.
+    """Callback that writes the tables and checkpoints of one training.
 
-    A step counts as done, and can be resumed from, when its rows and its validation are on disk and its checkpoint
-    after them.
+    A run can be resumed from a step once the rows, the validation and then the checkpoint of the step are on disk.
     """
 
     def __init__(
@@ -49,14 +48,14 @@ class Recorder(Callback):
 
         Args:
           config: the `ExperimentConfig`.
-          seed: of the run.
+          seed: seed of the run.
           recommender: the recommender that is trained.
           learner: its learner.
           selector: owner of the best policy.
           folder: the run folder, with its environment.json.
 
         Raises:
-          checks.InvalidInputError: if the folder's checkpoints are of another run; nothing is changed then.
+          InvalidInputError: if the folder's checkpoints belong to another run; nothing is changed then.
         """
         self._config = config
         self._seed = seed
@@ -101,8 +100,9 @@ class Recorder(Callback):
         """Save a checkpoint if one is due.
 
         Raises:
-          signals.Stopped: if a signal has come; the step is saved.
-          layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if it exists.
+          signals.Stopped: if a signal was received; the step is saved.
+          layout.FolderMovedError: if the run folder was renamed, removed or replaced; the step is saved if the
+            folder still exists.
         """
         self._last_step = step
         variances = self._tables.get(layout.GRADIENT_VARIANCE)
@@ -132,7 +132,7 @@ class Recorder(Callback):
     def save(self, step: int) -> None:
         """Save a checkpoint after a step."""
         for table in self._tables.values():
-            table.sync()  # a checkpoint is of no use without the rows before it
+            table.sync()  # a run can resume from a checkpoint only if the rows before it are on disk
         state: Mapping[str, Any] = {}
         best = self._selector.best
         if best is not None:
@@ -140,7 +140,7 @@ class Recorder(Callback):
         self._saved.save(step, state)
 
     def save_last_step(self) -> None:
-        """Save a checkpoint after the last step that ended."""
+        """Save a checkpoint of the last completed step."""
         self.save(self._last_step)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether and where a run can go on: what was asked for is what it is, and its files are its own."""
+"""Validation that a run can be resumed, location of its checkpoint, and the lock of its folder."""
 
 import contextlib
 import fcntl
@@ -14,36 +14,36 @@ from recsys_po_rl.common import regular_files, validation
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers
 from recsys_po_rl.training import rows as rows_lib
 
-# Bindings that may differ: they change what is shown or when it is saved, not what a run gives.
+# Bindings that may differ: they change output and checkpoints, not the results of a run.
 FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
 SEEDS = "experiment.seeds"
 
 
 class Position(NamedTuple):
-    """Where a run goes on."""
+    """Position from which a run is resumed."""
 
-    keep: list[checkpoints.Found]  # whole checkpoints, the last first; it goes on from that
-    notes: list[str]  # a line for each thing that a person should know
+    keep: list[checkpoints.Found]  # whole checkpoints, the latest first; the run is resumed from the latest
+    notes: list[str]  # lines to print for the user
 
     @property
     def step(self) -> int:
-        """Training steps that are done."""
+        """Number of completed training steps."""
         return self.keep[0].step if self.keep else 0
 
 
 def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, str]) -> None:
-    """Makes sure that a folder holds nothing, or the run that was asked for.
+    """Validate that a folder is empty or holds the run to resume, with the same configuration.
+
+    Warns if versions of other packages have changed.
 
     Args:
       folder: the run folder; it need not exist.
-      seeds: those asked for.
-      arguments: what was asked for, see `described`.
+      seeds: seeds to resume.
+      arguments: arguments to resume with, as text, see `described`.
 
     Raises:
-      InvalidInputError: if its run has another configuration, of which each difference is named, or is by
-        another version of this project, or cannot be told.
-
-    Warns where other packages have changed.
+      InvalidInputError: if the folder's run has another configuration (each difference is named), was written by
+        another version of this project, or cannot be identified.
     """
     if not any(os.path.exists(os.path.join(folder, name)) for name in (layout.CONFIG, layout.ENVIRONMENT)):
         held = [name for name in layout.OF_A_RUN if os.path.exists(os.path.join(folder, name))]
@@ -81,23 +81,24 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
 
 
 def described(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Arguments as text that is equal for equal ones in every process.
+    """Convert arguments to text that is equal in every process for equal arguments.
 
     Args:
-      arguments: by name.
+      arguments: values by name.
     """
     return {name: _described(value) for name, value in arguments.items()}
 
 
 def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Position:
-    """Where the run in a folder goes on; files are only read.
+    """Locate the position from which the run in a folder is resumed; files are only read.
 
     Args:
       folder: the run folder; it need not exist.
-      tables: names of CSV files, and whether one has rows for a step. A checkpoint is of use only if they are there.
+      tables: by name of CSV file, a predicate of the steps that have rows. A checkpoint is usable only if all rows up
+        to its step exist.
 
     Raises:
-      InvalidInputError: if there is a checkpoint of another run, or a table is no regular file.
+      InvalidInputError: if a checkpoint belongs to another run, or a table is not a regular file.
     """
     environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
     search = checkpoints.find(folder, str(environment.get("run", "")))
@@ -123,13 +124,13 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
 
 @contextlib.contextmanager
 def alone_in(folder: str) -> Iterator[None]:
-    """Keeps other processes from writing the same run, while this block lasts.
+    """Lock a run folder against other processes within a `with` block.
 
     Args:
       folder: the run folder; it exists.
 
     Raises:
-      InvalidInputError: if one is at it.
+      InvalidInputError: if another process holds the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -141,7 +142,7 @@ def alone_in(folder: str) -> Iterator[None]:
             pass
         yield
     finally:
-        os.close(descriptor)  # which unlocks; so does the end of the process, however it ends
+        os.close(descriptor)  # releases the lock, as does any end of the process
 
 
 def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -150,14 +151,14 @@ def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _steps_in(path: str) -> set[int]:
-    """Steps that a table has rows of, up to the first row that cannot be read or is out of order."""
+    """Return the steps of a table's rows, up to the first row that cannot be read or is out of order."""
     steps: set[int] = set()
     for row in csv_tables.whole_rows(path):
         step = readers.step_in(row)
         if step is None:
             break
         if os.path.basename(path) == layout.METRICS and (step != len(steps) + 1 or not _is_training_row(row)):
-            break  # its rows are read again, as the first N for a checkpoint of step N
+            break  # on resuming, the first N rows are read as the history of a checkpoint of step N
         steps.add(step)
     return steps
 
@@ -177,7 +178,7 @@ def _holds_steps(folder: str) -> bool:
 def _differences(
     folder: str, environment: Mapping[str, Any], seeds: Sequence[int], arguments: Mapping[str, str]
 ) -> list[str]:
-    """One text for each key that differs, with both values."""
+    """Return one text for each key that differs, with both values."""
     try:
         theirs = _bindings(regular_files.text(os.path.join(folder, layout.CONFIG)))
     except FileNotFoundError as error:
@@ -193,7 +194,7 @@ def _differences(
         if list(seeds) != environment.get("seeds"):
             found[SEEDS] = (environment.get("seeds"), list(seeds))
         else:
-            found.pop(SEEDS, None)  # one seed of several has the configuration of all
+            found.pop(SEEDS, None)  # the folder of one seed of several has the configuration of all seeds
     return [
         f"{validation.one_line(name)} was {_shown(before)}, is {_shown(now)}"
         for name, (before, now) in sorted(found.items())
@@ -201,7 +202,7 @@ def _differences(
 
 
 def _bindings(text: str) -> dict[str, str]:
-    """By name without the project's prefix, as gin itself shortens names."""
+    """Return gin's bindings by name, without the project's prefix, as gin itself shortens names."""
     prefix = f"{gin_config.MODULE}."
     return {
         re.sub(rf"(^|/){re.escape(prefix)}", r"\1", name): value.replace(f"@{prefix}", "@").replace(f"/{prefix}", "/")
@@ -215,7 +216,7 @@ _MISSING = object()
 def _shown(value: Any) -> str:
     if value is _MISSING:
         return "not bound"
-    # A file can have been edited: control characters and line ends are escaped.
+    # The file may have been edited: control characters and line ends are escaped.
     return validation.cut(value) if isinstance(value, str) and value.isprintable() else validation.shown(value)
 
 

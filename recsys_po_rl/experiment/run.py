@@ -1,4 +1,4 @@
-"""Mode train_and_evaluate: trains a recommender, then compares it with others on fresh users."""
+"""Mode train_and_evaluate: trains a recommender, then compares it with other policies on fresh users."""
 
 import os
 import warnings
@@ -25,7 +25,7 @@ from recsys_po_rl.training.learner import PolicyGradientLearner
 
 
 class ExperimentResult(NamedTuple):
-    """What an experiment gave; for several seeds `history` is theirs in turn and `evaluation` pools them."""
+    """Result of an experiment; with several seeds `history` is concatenated and `evaluation` is pooled."""
 
     history: list[rows_lib.TrainingRow]
     evaluation: dict[str, Any]  # as in evaluation.json
@@ -62,52 +62,54 @@ def experiment(
     resume: bool = False,
     checkpoint_every_minutes: Optional[float] = None,
 ) -> ExperimentResult:
-    """Trains, evaluates on fresh users beside other policies, and writes a run folder.
+    """Train a recommender, compare it with other policies on fresh users, and write a run folder.
 
-    Weights are initialised through `tf.keras.utils.set_random_seed`: TensorFlow's global seed is changed; Python's and
-    NumPy's generators are left as they were.
+    Weights are initialised through `tf.keras.utils.set_random_seed`: TensorFlow's global seed changes; the states of
+    Python's and NumPy's generators are restored.
 
     Args:
       seeds: seeds of the runs, each 0 to 2**32 - 1.
       num_training_steps: updates of the weights, at least 0.
       horizon: T, slates shown to each user, at least 1.
       users_per_step: U, fresh users of each training step, at least 1.
-      num_shards: batches that the users of a step are split into; they run side by side, on two cores almost twice as
-        fast as one. Must divide users_per_step, and be a multiple of the algorithm's minibatches; None: two, or one if
-        the users are an odd number. Whatever has a number for each user has it for those of one batch.
+      num_shards: number of batches into which the users of a step are split. Batches run in parallel, on two cores
+        almost twice as fast as one. Must divide users_per_step, and be a multiple of the algorithm's minibatches; None:
+        two, or one if users_per_step is odd. Per-user tensors of the network have the size of one batch.
       num_evaluation_users: fresh users on whom policies are compared, at least 2.
       evaluation_batch_size: users simulated at once in evaluation, at least 1.
       corpus_seed: seed of the world's corpus; each run's own seed if None.
       checkpoint_every_steps: training steps between checkpoints, at least 1; there is always one at the end.
-      num_validation_users: users on whom the policy to keep is chosen, at least 2; neither training nor evaluation
-        meets them.
-      validate_every_steps: training steps between looks at them, at least 0; there is always one at the end. With 0
-        there is none, and the last policy is kept.
+      num_validation_users: held-out users on whom the best policy is selected, at least 2; neither training nor
+        evaluation uses them.
+      validate_every_steps: training steps between validations, at least 0; the last step is always validated. With 0
+        there is no validation, and the last policy is kept.
       gradient_variance_every_steps: training steps between measurements of the gradient's variance under several
         baselines, at least 0, see `training.diagnostics`; 0: never.
-      num_processes: seeds that run at once, each in a process of its own, at least 1; None: as many as there are cores.
-        What a seed gives does not depend on it.
-      policies: constructors of policies evaluated beside the learned one, see `experiment.policies`.
-      network_ctor: called with num_users, corpus_seed and, to replace the recommender, recommender_ctor.
-      learner_ctor: called with the network, horizon and runtime_ctor; has `step`, `trainable_variables`, `optimizer`.
-      runtime_ctor: called with a network's variables.
-      alarms_ctor: makes what says that a training goes wrong, see `training.alarms`.
+      num_processes: number of seeds that run at once, each in its own process, at least 1; None: the number of cores.
+        The results of a seed do not depend on this number.
+      policies: constructors of the policies that the learned one is compared with, see `policies.catalogue`.
+      network_ctor: constructor of the network, called with num_users, corpus_seed and, to replace the recommender,
+        recommender_ctor.
+      learner_ctor: constructor of the learner, called with the network, horizon and runtime_ctor; the learner has
+        `step`, `trainable_variables` and `optimizer`.
+      runtime_ctor: constructor of a runtime, called with a network's variables.
+      alarms_ctor: constructor of the training alarms, see `training.alarms`.
       output_dir: the run folder; a new, time-stamped one under runs/ if None.
       quiet: whether to print nothing.
-      resume: whether to go on with the run in output_dir from its last checkpoint, or from the start if it has none;
-        the arguments must be those that it began with. What it gives is what it would have given uninterrupted.
-      checkpoint_every_minutes: minutes after which there is a checkpoint whatever the step, above 0; None: none such.
+      resume: whether to resume the run in output_dir from its last checkpoint, or from the start if no checkpoint
+        exists; the arguments must be those of the original run. The results equal those of an uninterrupted run.
+      checkpoint_every_minutes: longest time between checkpoints in minutes, above 0; None: no limit.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
 
     Raises:
-      InvalidInputError: one line that names an impossible argument, or says why a run cannot be resumed, before
-        anything is written or compiled; or that the disk refuses a file.
+      InvalidInputError: one line, if an argument is invalid or a run cannot be resumed, raised before anything is
+        written or compiled; or if a file cannot be written.
       layout.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
         the folder exists.
-      signals.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM; the training step is finished and saved first, but
-        not at a second one.
+      signals.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM. At the first signal the training step is finished and
+        saved; a second signal stops at once.
     """
     gin_state.raise_if_not_writable()
     with signals.handled():
@@ -140,7 +142,7 @@ def experiment(
 
 
 def _run(config: ExperimentConfig) -> ExperimentResult:
-    """Run a validated experiment in a folder that is validated first."""
+    """Validate the run folder, and run a validated experiment in it."""
     seeds = config.seeds
     if config.resume:
         _raise_if_not_resumable(config)
@@ -162,7 +164,7 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
 
 
 def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) -> ExperimentResult:
-    """Write everything, environment.json's mark of a finished run last."""
+    """Run all seeds and write all files, the mark of a finished run in environment.json last."""
     place, seeds = layout.Place(folder), config.seeds
     world = {"corpus_seed": config.world_seed(seeds[0])} if len(seeds) == 1 else {}
     single_seed.describe(config, folder, seeds, **world)
@@ -170,7 +172,7 @@ def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) 
         results = [single_seed.run(config, seeds[0], config.world_seed(seeds[0]), folder, first)]
     else:
         folders = _seed_folders(folder, seeds)
-        for seed_folder in folders:  # all at once: later the folder might be another of the same name
+        for seed_folder in folders:  # created together: later, another folder might have taken the same name
             layout.make_subfolder(*os.path.split(seed_folder))
         results = workers.run_seeds(config, [(seed, config.world_seed(seed), of) for seed, of in zip(seeds, folders)])
     place.raise_if_moved()
@@ -184,10 +186,10 @@ def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) 
 
 
 def _report(folder: str) -> None:
-    """Writes report.html; without it the run is as good, and `--mode report` makes it at any time."""
+    """Write report.html, or warn if that fails: `--mode report` can write it later."""
     try:
         report_lib.report(folder)
-    except Exception as error:  # whatever it is, the results are on disk
+    except Exception as error:  # a failed report must not fail the run, whose results are on disk
         why = " ".join(str(error).split())[:200]
         path = os.path.join(folder, layout.REPORT)
         warnings.warn(f"{path!r} is left out: {type(error).__name__}: {why}", stacklevel=2)
@@ -205,7 +207,7 @@ def _raise_if_not_resumable(config: ExperimentConfig) -> None:
 
 
 def _seed_folders(folder: str, seeds: Sequence[int]) -> list[str]:
-    """Return the run folders of several seeds; none for one seed."""
+    """Return the run folders of several seeds; an empty list for one seed."""
     return [os.path.join(folder, f"seed_{seed}") for seed in seeds] if len(seeds) > 1 else []
 
 
@@ -228,7 +230,7 @@ def _show(config: ExperimentConfig, result: ExperimentResult) -> None:
 
 
 def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
-    """For several seeds, the top level's metrics.csv and evaluation.json."""
+    """Merge the results of seeds; with several, write the top level's metrics.csv and evaluation.json."""
     if len(results) == 1:
         only = results[0]
         return ExperimentResult(only.history, only.evaluation, folder, results)
@@ -243,10 +245,10 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
 
 
 def pooled(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What evaluation.json has for several seeds.
+    """Return the content of evaluation.json for several seeds.
 
     Args:
-      evaluations: that of each seed.
+      evaluations: content of evaluation.json of each seed.
     """
     names = [name for name in evaluations[0]["policies"] if all(name in one["policies"] for one in evaluations)]
     left_out = {name: reason for one in evaluations for name, reason in one["left_out"].items()}

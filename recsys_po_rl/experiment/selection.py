@@ -22,9 +22,9 @@ class BestPolicy(NamedTuple):
 
 
 class BestPolicySelector:
-    """Validates a policy during training and keeps the weights with the highest mean reward.
+    """Validator of the policy during training that keeps the weights with the highest mean reward.
 
-    The validation users are the same every time; neither training nor evaluation uses them.
+    Every validation uses the same held-out users; neither training nor evaluation uses them.
 
     Attributes:
       best: the best policy so far; None before the first validation.
@@ -37,10 +37,10 @@ class BestPolicySelector:
 
         Args:
           config: the `ExperimentConfig`.
-          seed: of the run.
+          seed: seed of the run.
           trained: the network that is trained.
-          network: the network of evaluation, which is given the weights of `trained`.
-          runtime: over `network`.
+          network: the network of evaluation, to which the weights of `trained` are copied.
+          runtime: runtime of `network`.
         """
         self.best: Optional[BestPolicy] = None
         self._config = config
@@ -81,7 +81,7 @@ class BestPolicySelector:
 
 
 def is_validated(config: Any, step: int) -> bool:
-    """Return whether the policy is validated after a step: every so many steps, and after the last one."""
+    """Return whether the policy is validated after a step: every `validate_every_steps`, and after the last step."""
     every = config.validate_every_steps
     return bool(every) and (step % every == 0 or step == config.num_training_steps)
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first lets a training step end and be saved, a second of its kind stops at once."""
+"""Handling of SIGINT and SIGTERM: the first stops after the training step is saved, a second of its kind at once."""
 
 import contextlib
 import signal
@@ -12,20 +12,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop, by signal `signum`."""
+    """Interruption of a run by signal `signum`."""
 
     def __init__(self, signum: int) -> None:
-        """Remembers the signal."""
+        """Store the signal."""
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
 
 
 class _State:
-    """Signals belong to the process, and so does this."""
+    """State of signal handling, global to the process as signals are."""
 
     deferring = False
-    asked: Optional[int] = None  # the first signal that is held back
-    seen: frozenset[int] = frozenset()  # while it is
+    asked: Optional[int] = None  # the first deferred signal
+    seen: frozenset[int] = frozenset()  # kinds of signals received since then
 
 
 _state = _State()
@@ -33,10 +33,10 @@ _state = _State()
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Has the signals raise `Stopped` in this block: at once, or within `deferred` once a step is done.
+    """Make the signals raise `Stopped` in this block: at once, or within `deferred` after the current step.
 
-    Handlers from before come back afterwards. In a thread other than the main one, where Python allows no handlers,
-    and within another such block nothing changes.
+    The previous handlers are restored afterwards. The block has no effect within another such block, or in a thread
+    other than the main one, where Python does not allow handlers.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is _on_signal:
         yield
@@ -53,7 +53,7 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Holds back the first signal of each kind, within `handled`, until `asked` is asked for it."""
+    """Defer the first signal of each kind, within `handled`; `asked` returns whether there is one."""
     _state.deferring = True
     try:
         yield
@@ -62,12 +62,12 @@ def deferred() -> Iterator[None]:
 
 
 def asked() -> bool:
-    """Whether a signal has come and is held back."""
+    """Return whether a signal was received and deferred."""
     return _state.asked is not None
 
 
 def stop() -> None:
-    """Stops for the signal that was held back.
+    """Stop because of the deferred signal.
 
     Raises:
       Stopped: always.
@@ -78,12 +78,12 @@ def stop() -> None:
 def _on_signal(signum: int, frame: Any) -> None:
     del frame
     if _state.deferring and signum not in _state.seen:
-        # A scheduler may signal all processes of a run: one of several seeds then gets its parent's signal besides.
+        # A scheduler may signal all processes of a run: the process of a seed then also gets its parent's signal.
         _state.seen |= {signum}
         if _state.asked is not None:
             return
         _state.asked = signum
-        with contextlib.suppress(RuntimeError):  # a line that was being written
+        with contextlib.suppress(RuntimeError):  # reentrant call: the signal interrupted the writing of a line
             output.complain("stopping after this training step (once more: at once)")
     else:
         raise Stopped(signum)

@@ -1,4 +1,4 @@
-"""One seed of an experiment: trains, keeps the policy that validation users like best, compares it with others."""
+"""One seed of an experiment: training, selection by validation users, and comparison with other policies."""
 
 import contextlib
 import functools
@@ -36,7 +36,7 @@ LEARNED_GREEDY = "learned_greedy"
 
 
 class SeedResult(NamedTuple):
-    """What one seed gave."""
+    """Result of one seed."""
 
     seed: int
     history: list[TrainingRow]
@@ -45,23 +45,23 @@ class SeedResult(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What is trained, and what trains it."""
+    """Network that is trained, and its learner."""
 
     network: SimulationNetwork
     learner: Any
 
 
 class Trained(NamedTuple):
-    """What a training left."""
+    """Result of a training."""
 
     history: list[TrainingRow]
-    best: Weights  # at the step that validation users liked best; the last, where there is no validation
+    best: Weights  # at the step with the highest validation reward; the last step without validation
     best_step: int
     last: Weights
 
 
 class Study(policies_lib.Study):
-    """One world at one seed, in which further policies can be trained as the learned one is."""
+    """World at one seed, in which further policies can be trained with the learned policy's configuration."""
 
     def __init__(self, config: ExperimentConfig, seed: int, world_seed: int, network_config: Mapping[str, Any]) -> None:
         """Store the arguments."""
@@ -73,7 +73,7 @@ class Study(policies_lib.Study):
         self._world_seed = world_seed
 
     def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> SimulationNetwork:
-        """A network of `batch_size` users that show their interest to a recommender trained as the learned one is."""
+        """Train a recommender that observes the interest, as the learned one is trained; return its network."""
         options = {"recommender_ctor": recommender_ctor, "full_information": True}
         prepared = prepare(self._config, self.seed, self._world_seed, **options)
         network = self.network(**options)
@@ -84,7 +84,7 @@ class Study(policies_lib.Study):
         )
         try:
             trained = train(self._config, self.seed, prepared, selector, [monitor], path="full information")
-        except StoppedByAlarmError as error:  # the run is worth finishing without it
+        except StoppedByAlarmError as error:  # the run continues without this policy
             raise policies_lib.LeftOutError(f"its training {error}") from error
         finally:
             monitor.close()
@@ -97,18 +97,18 @@ class Study(policies_lib.Study):
 def learned_full_information(
     study: Study, recommender_ctor: Callable[..., Any] = FullInformationRecommender
 ) -> SimulationNetwork:
-    """Learned in the same way, for the same number of steps, by a recommender that sees the interest and the time.
+    """Train a recommender that observes interest and time, with the learned policy's learner and number of steps.
 
     Args:
       study: the world.
-      recommender_ctor: the recommender that is trained, called with the config.
+      recommender_ctor: constructor of the recommender that is trained, called with the config.
     """
     return study.train_with_full_information(recommender_ctor)
 
 
 @gin_config.wrong_calls_in_one_line
 def prepare(config: ExperimentConfig, seed: int, world_seed: int, **network_options: Any) -> Prepared:
-    """Makes network and learner; every impossible number of theirs shows here, also of the network of evaluation."""
+    """Build network and learner, which validates their arguments and those of the network of evaluation."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=world_seed, **network_options)
@@ -141,13 +141,13 @@ def train(
     """Train, and keep the weights of the best validation.
 
     Args:
-      config: of the experiment.
-      seed: of the run.
+      config: configuration of the experiment.
+      seed: seed of the run.
       prepared: network and learner.
       selector: validates the policy and owns the best one.
       callbacks: called at each step, in their order.
-      path: name of the users that are trained on.
-      start: where to go on from.
+      path: name of the stream of training users.
+      start: steps completed before.
     """
     history = loop.train(
         prepared.learner,
@@ -169,14 +169,14 @@ def train(
 def run(
     config: ExperimentConfig, seed: int, world_seed: int, folder: str, prepared: Optional[Prepared] = None
 ) -> SeedResult:
-    """Trains, evaluates, and writes a complete run folder.
+    """Train, evaluate, and write a complete run folder.
 
     Args:
-      config: of the experiment.
-      seed: of the run.
-      world_seed: of the corpus.
-      folder: the run folder, which exists. With `config.resume` what it holds is gone on from.
-      prepared: network and learner, if they are made already.
+      config: configuration of the experiment.
+      seed: seed of the run.
+      world_seed: seed of the corpus.
+      folder: the run folder, which exists. With `config.resume` the run in the folder is resumed.
+      prepared: network and learner; None: they are built here.
 
     Raises:
       layout.FolderMovedError: if the folder was renamed, removed or replaced meanwhile.
@@ -204,7 +204,7 @@ def run(
 
 
 def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], **more: Any) -> None:
-    """Writes config.gin and environment.json, which tells this run from all others; those of a resumed run stay."""
+    """Write config.gin and environment.json, which identifies the run; a resumed run keeps its files."""
     layout.remove_leftovers(folder)
     if config.resume and layout.read_json(folder, layout.ENVIRONMENT) is not None:
         return
@@ -214,22 +214,22 @@ def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], **more
 
 
 def result_in(folder: str, seed: int) -> SeedResult:
-    """What a seed gave, as its run folder has it."""
+    """Read the result of a seed from its run folder."""
     rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))
     evaluation = layout.read_json(folder, layout.EVALUATION) or {}
     return SeedResult(seed, [row_from_text(row) for row in rows], evaluation, folder)
 
 
 class Timings:
-    """Seconds that the parts of a run took."""
+    """Wall-clock seconds of the parts of a run."""
 
     def __init__(self) -> None:
-        """Starts empty."""
+        """Start with no parts."""
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
     def of(self, part: str) -> Iterator[None]:
-        """Counts the block's time to a part."""
+        """Add the block's time to a part."""
         started = time.perf_counter()
         try:
             yield
@@ -258,7 +258,7 @@ def _train_into(
         with signals.deferred():
             try:
                 trained = train(config, study.seed, prepared, selector, [recorder, monitor], start=start)
-            except StoppedByAlarmError:  # --resume goes on after the step that raised the alarm
+            except StoppedByAlarmError:  # --resume continues after the step that raised the alarm
                 recorder.save_last_step()
                 raise
             recorder.save(config.num_training_steps)
@@ -277,15 +277,15 @@ def evaluate_policies(
     timings: Timings,
     folder: str,
 ) -> dict[str, Any]:
-    """Compares every policy on the same fresh users; writes their portraits and totals.
+    """Compare all policies on the same fresh users; write their portraits and totals.
 
     Args:
-      config: of the experiment.
+      config: configuration of the experiment.
       study: the world.
-      network: that of the learned policy; its weights are set.
-      runtime: over it.
-      trained: what is evaluated as learned and learned_last.
-      timings: to which the seconds of each policy are counted.
+      network: network of the learned policy; its weights are set.
+      runtime: runtime of `network`.
+      trained: training whose policies are evaluated as learned and learned_last.
+      timings: timings to which the seconds of each policy are added.
       folder: the run folder.
 
     Returns:
@@ -342,7 +342,7 @@ def evaluate_policies(
         policies[name]["details"] = more
     place.raise_if_moved()
     files.write(folder, outcomes)
-    # A learner that sees the interest has no price to pay.
+    # The price of partial observability is not defined for a learner that observes the interest.
     compared = {name: of for name, of in outcomes.items() if name != LEARNED or name not in full_information}
     return {
         "policies": policies,
@@ -357,7 +357,7 @@ def evaluate_policies(
 
 
 def _sees_interest(runtime: SeededRuntime) -> bool:
-    """Whether what is shown, or remembered, is computed from the interest that users show."""
+    """Return whether the slates or the recommender's state are computed from the observed interest."""
     there = {variable.name for variable in runtime.variables}
     return any(
         fields.OBSERVED_INTEREST in runtime.flow(name).reads.get(fields.USER_OBSERVATION, ())

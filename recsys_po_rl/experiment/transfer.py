@@ -1,4 +1,4 @@
-"""Mode evaluate: a policy that was trained meets other users, another horizon, or another world."""
+"""Mode evaluate: evaluates a trained policy on other users, another horizon, or another world."""
 
 import contextlib
 import os
@@ -21,22 +21,22 @@ from recsys_po_rl.experiment.single_seed import Trained
 from recsys_po_rl.reporting import figures
 from recsys_po_rl.run_folder import checkpoints, evaluation_schema, layout
 
-EVALUATIONS = "evaluations"  # folder under the run's, of time-stamped folders
-# Bindings that say nothing about where a policy is evaluated.
+EVALUATIONS = "evaluations"  # subfolder of the run folder that holds time-stamped folders
+# Parts of names of bindings that do not affect an evaluation.
 _ELSEWHERE = ("learner_ctor", "num_training_steps", "users_per_step", "num_shards", "checkpoint_every", "validat")
 
 
 class EvaluationResult(NamedTuple):
-    """What an evaluation gave."""
+    """Result of an evaluation."""
 
-    evaluation: dict[str, Any]  # as in its evaluation.json
+    evaluation: dict[str, Any]  # as in evaluation.json
     folder: str
 
 
 class _Source(NamedTuple):
-    """A policy that was trained."""
+    """Trained policy and its origin."""
 
-    folder: str  # the run folder, of one seed
+    folder: str  # run folder of one seed
     seed: int
     world_seed: int
     run: str  # identity, see `layout.environment`
@@ -49,31 +49,31 @@ def evaluate(
     output_dir: Optional[str] = None,
     quiet: bool = False,
 ) -> EvaluationResult:
-    """Evaluates what a run has learned, in its own configuration with something changed.
+    """Evaluate the policy of a run, in the run's configuration with changed bindings.
 
-    The users are those of the run's own evaluation as long as nothing changes that they depend on, so that without any
-    change its numbers come out again. A single seed bound in `experiment.seeds`, other than the run's, asks for that
-    seed's users; `experiment.corpus_seed` asks for another corpus. Policies that are compared are made anew, where the
-    evaluation takes place. Whatever gin had bound before is unbound, and the scope is the one that the run began in.
+    Without changes the evaluation uses the users of the run's own evaluation and reproduces its numbers. A single seed
+    bound in `experiment.seeds`, other than the run's, selects that seed's users; `experiment.corpus_seed` selects
+    another corpus. The policies for comparison are built again, in the world of the evaluation. All previous gin
+    bindings are cleared, and the run's gin scope is active.
 
-    A run folder may come from elsewhere: a module that its config.gin imports is not imported, unless it is there
-    already, or gin_files or gin_bindings import it too.
+    A run folder may come from an untrusted source: a module that its config.gin imports is not imported, unless it is
+    already loaded, or gin_files or gin_bindings import it too.
 
     Args:
-      run: the run folder, of one seed or of several; it is only read, but for `evaluations/`.
-      gin_files: read after the run's config.gin.
-      gin_bindings: after the files.
-      output_dir: where the files go; None: a time-stamped folder in the run's `evaluations/`.
+      run: run folder of one or several seeds; only `evaluations/` is written.
+      gin_files: gin files read after the run's config.gin.
+      gin_bindings: gin bindings applied after the files.
+      output_dir: folder of the results; None: a time-stamped folder in the run's `evaluations/`.
       quiet: whether to print nothing.
 
     Returns:
       Content of evaluation.json, with `trained_in` and `evaluated_in` (worlds, see `evaluation_files.world_of`) and
-      `changed`, a list of what was bound otherwise in the training, each with name, trained and evaluated (text; None:
-      not bound).
+      `changed`, a list of the bindings that differ from the training, each with name, trained and evaluated (text;
+      None: not bound).
 
     Raises:
-      InvalidInputError: one line, if there is no policy in the folder, or it does not fit the world, or a
-        binding is impossible, or config.gin needs a module that is not imported.
+      InvalidInputError: one line, if the folder does not hold a policy, the policy does not fit the world, a binding is
+        invalid, or config.gin needs a module that is not imported.
     """
     sources = _sources(run)
     trained_text = _read(run, layout.CONFIG)
@@ -94,7 +94,7 @@ def _evaluate(
     output_dir: Optional[str],
     quiet: bool,
 ) -> EvaluationResult:
-    """Evaluates in the scope of the run; no module that its config.gin names is imported by now but those wanted."""
+    """Evaluate in the scope of the run; requires that all modules its config.gin names are already imported."""
     try:
         gin_config.parse([os.path.join(run, layout.CONFIG)], [])
     except validation.InvalidInputError as error:
@@ -135,7 +135,7 @@ def _evaluate_all(
     trained_text: str,
     folder: str,
 ) -> dict[str, Any]:
-    """The content of evaluation.json, pooled where there are several policies; writes all files."""
+    """Evaluate all policies and write all files; return the content of evaluation.json, pooled over several seeds."""
     evaluations = []
     place = layout.Place(folder)
     for source, seed, world_seed, trained in jobs:
@@ -160,7 +160,7 @@ def _evaluate_all(
 
 
 def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
-    """Lines that say where the policy was trained and where it is evaluated.
+    """Format the worlds in which the policy was trained and is evaluated, in a few lines.
 
     Args:
       evaluation: content of an evaluation.json that `evaluate` wrote.
@@ -192,7 +192,7 @@ def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
 
 
 def _sources(run: str) -> list[_Source]:
-    """The policies in a run folder, in the order of its seeds."""
+    """Return the policies in a run folder, in the order of its seeds."""
     if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
         raise validation.InvalidInputError(f"there is no run folder {validation.shown(run, validation.MAX_PATH_SHOWN)}")
     environment = _environment(run)
@@ -201,7 +201,7 @@ def _sources(run: str) -> list[_Source]:
     found = []
     for folder, seed in zip(folders, seeds):
         own = environment if folder == run else _environment(folder)
-        _own_evaluation(folder)  # damaged, it is refused before anything is built
+        _own_evaluation(folder)  # raises for a damaged file before anything is built
         name = f"{folder!r}: {layout.ENVIRONMENT}: corpus_seed"
         world_seed = validation.integer(name, own.get("corpus_seed", seed), 0)
         found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
@@ -226,10 +226,10 @@ def _read(folder: str, name: str) -> str:
 
 
 def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> None:
-    """Imports what the user's own files and bindings import, so that the run's config.gin can refer to it."""
+    """Import the modules that the user's files and bindings import, so that the run's config.gin can refer to them."""
     modules: list[str] = []
     folders = ["", gin_config.configs_dir()]
-    with contextlib.suppress(ValueError, OSError):  # a missing or wrong file: gin reads it again, and says what it is
+    with contextlib.suppress(ValueError, OSError):  # gin reads a missing or invalid file again and reports the error
         for path in gin_files:
             modules.extend(gin_text.file_imports(path, folders))
         for binding in gin_bindings:
@@ -239,7 +239,7 @@ def _import_own_modules(gin_files: Sequence[str], gin_bindings: Sequence[str]) -
 
 
 def _raise_if_not_imported(run: str, text: str) -> None:
-    """Refuses a config.gin that would have gin import a module or read a file: it may come from somebody else."""
+    """Raise if config.gin would import a module or read a file: the folder may come from an untrusted source."""
     try:
         modules = gin_text.imports(text)
     except validation.InvalidInputError as error:
@@ -258,7 +258,7 @@ def _raise_if_not_imported(run: str, text: str) -> None:
 
 
 def _scope(run: str) -> list[str]:
-    """The names of the scope that was active when the run began."""
+    """Return the names of the gin scope that was active when the run began."""
     given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments")
     recorded = given.get("experiment.gin_scope", "''") if isinstance(given, dict) else "''"
     match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", str(recorded))
@@ -270,7 +270,7 @@ def _scope(run: str) -> list[str]:
 
 
 def _raise_if_not_bound(run: str) -> None:
-    """A run that was started from Python can have arguments that its config.gin lacks."""
+    """Raise if the run has arguments that its config.gin lacks, as a run started from Python can have."""
     given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
     if not isinstance(given, dict):
         raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
@@ -290,7 +290,7 @@ def _seeds_of_users(
     after: Mapping[str, str],
     num_sources: int,
 ) -> tuple[int, int]:
-    """Seeds of the users and of the corpus that a policy meets: its own, but for what is bound otherwise now."""
+    """Return the seeds of users and corpus of an evaluation: those of the training, unless bindings change them."""
     seeds, corpus_seed = (f"{gin_config.MODULE}.experiment.{name}" for name in ("seeds", "corpus_seed"))
     seed, world_seed = source.seed, source.world_seed
     if before.get(seeds) != after.get(seeds):
@@ -306,7 +306,7 @@ def _seeds_of_users(
 
 
 def _restored(config: ExperimentConfig, source: _Source) -> Trained:
-    """The weights of the last and of the best policy, on a network of the world of the evaluation."""
+    """Restore the weights of the last and the best policy, for a network of the world of the evaluation."""
     search = checkpoints.find(source.folder, source.run)
     if not search.whole:
         raise validation.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
@@ -331,7 +331,7 @@ def _restored(config: ExperimentConfig, source: _Source) -> Trained:
 
 
 def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
-    """The content of evaluation.json; writes the other files into an existing folder."""
+    """Evaluate one policy and return the content of evaluation.json; write the other files into an existing folder."""
     network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=world_seed)
     study = single_seed.Study(config, seed, world_seed, network.config)
     timings = single_seed.Timings()
@@ -347,7 +347,7 @@ def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Tr
 def _which_is_which(
     source: _Source, found: Mapping[str, Any], changed: Sequence[Mapping[str, Any]], trained: Trained
 ) -> dict[str, Any]:
-    """What evaluation.json has beyond that of a training."""
+    """Return the entries of evaluation.json that the one of a training lacks."""
     own = _own_evaluation(source.folder)
     known = {**own.get("policies", {}).get(single_seed.LEARNED, {}), "horizon": own.get("horizon")}
     keys = ("mean", "interval95", "num_users", "horizon")
@@ -363,7 +363,7 @@ def _which_is_which(
 
 
 def _own_evaluation(folder: str) -> dict[str, Any]:
-    """The evaluation at the end of the training; empty if that was not reached."""
+    """Return the evaluation at the end of the training; empty if the training did not reach its end."""
     try:
         return evaluation_schema.read(os.path.join(folder, layout.EVALUATION))
     except FileNotFoundError:
@@ -371,7 +371,7 @@ def _own_evaluation(folder: str) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What is bound otherwise than in the training, as far as it can matter to an evaluation."""
+    """Return the bindings that differ from the training and can affect an evaluation."""
     prefix = f"{gin_config.MODULE}."
     return [
         {"name": name.removeprefix(prefix), "trained": before.get(name), "evaluated": after.get(name)}

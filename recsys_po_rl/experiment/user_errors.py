@@ -1,4 +1,4 @@
-"""Reports errors of users' code in one line, followed by the frames of that code."""
+"""Reports of errors in users' code: one line, followed by the frames of that code."""
 
 import os
 import re
@@ -22,9 +22,9 @@ _OTHERS = tuple(
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     }
 )
-_GENERATED = "__autograph_generated_file"  # AutoGraph's rewritten code; the error's text has the user's own lines
+_GENERATED = "__autograph_generated_file"  # AutoGraph's rewritten code; the error's text contains the user's lines
 _FRAME_IN_TEXT = re.compile(r'^\s*File "(.+?)", line (\d+), in (\S+)', re.MULTILINE)
-# What TensorFlow puts around the message of an operation that failed in a compiled program.
+# Text that TensorFlow adds around the message of an operation that failed in a compiled program.
 _GRAPH_NODES = re.compile(r"\{\{function_node .*?\}\}\s*|\s*\[Op:.*?\]( name: .*)?|\s*\[\[\{\{node .*?\}\}\]\]")
 _GRAPH_LINES = re.compile(
     r'^\s*(File ".*|Detected at node .*|Graph execution error:?|\d+ successful operations.*|\(\d+\) .*'
@@ -41,7 +41,7 @@ def report(error: BaseException) -> Optional[str]:
 
     Returns:
       One line that names the entity, the network variable and the step, as far as they are known, and the error; then
-      the traceback from the first frame of the user's code on, frames of other packages left out. None if no frame is
+      the traceback from the first frame of the user's code on, without frames of other packages. None if no frame is
       the user's and the error does not name an entity or a scorer.
     """
     raised = _without_copies(error)
@@ -66,7 +66,7 @@ def _without_copies(error: BaseException) -> BaseException:
 
 
 def _is_copy(error: BaseException) -> bool:
-    # gin's copies have a class of their own, made within the function that adds to the message.
+    # gin raises copies of a class that it defines within the function that extends the message.
     of_gin = "augment_exception_message_and_reraise" in getattr(type(error).__init__, "__qualname__", "")
     return of_gin or _is_autograph_text(error)
 
@@ -95,6 +95,6 @@ def _message(error: BaseException) -> str:
 
 def _is_users(filename: str) -> bool:
     if filename.startswith("<") and not filename.startswith(("<stdin>", "<string>", "<ipython")):
-        return False  # frozen modules of Python's own
+        return False  # Python's frozen modules
     path = os.path.realpath(filename)
     return not path.startswith(_OTHERS) and "site-packages" not in path and _GENERATED not in path

@@ -1,4 +1,4 @@
-"""Several seeds at once, each in a process of its own."""
+"""Parallel execution of several seeds, each in its own process."""
 
 import base64
 import collections
@@ -37,26 +37,28 @@ class _Work(NamedTuple):
 
 
 class SeedFailedError(RuntimeError):
-    """A seed's process ended with an error; the message has its last line."""
+    """Failure of a seed's process; the message contains the last line of its error output."""
 
 
 def run_seeds(config: ExperimentConfig, jobs: Sequence[Job]) -> list[single_seed.SeedResult]:
     """Run seeds in processes; each seed gives the same results as alone.
 
+    The configuration is sent to the processes by cloudpickle, which supports functions defined in a script or a
+    notebook. If pickling fails, or gin refers to a class that no module defines, all seeds run in this process, one
+    after another, and a line is printed.
+
     Args:
-      config: of the experiment, `num_processes` at once (None: as many as there are cores; with 1 they run in this
-        process). Its functions are handed over by cloudpickle, so that functions defined in a script or a notebook
-        can be among them. Where that is impossible, or gin refers to a class that no module defines, all seeds run in
-        this process, in turn, and a line says so.
+      config: configuration of the experiment; `num_processes` seeds run at once (None: the number of cores; 1: in this
+        process).
       jobs: seeds, each with the seed of its world and its run folder.
 
     Returns:
-      A result for each, in order.
+      The result of each seed, in order.
 
     Raises:
-      InvalidInputError: if one says so, as for a full disk.
-      SeedFailedError: if one failed; the others are stopped, and keep their checkpoints.
-      KeyboardInterrupt: after interrupting all.
+      InvalidInputError: if a seed's process reports one, as for a full disk.
+      SeedFailedError: if a seed failed; the other seeds are stopped and keep their checkpoints.
+      KeyboardInterrupt: after interrupting all processes.
     """
     cores = os.cpu_count() or 1
     at_once = min(len(jobs), cores if config.num_processes is None else config.num_processes)
@@ -84,26 +86,26 @@ def run_seeds(config: ExperimentConfig, jobs: Sequence[Job]) -> list[single_seed
 
 
 class _StaysHereError(Exception):
-    """Something cannot be handed to another process; the message names it."""
+    """Object that cannot be sent to another process; the message names it."""
 
 
 def _packed(config: ExperimentConfig, job: Job) -> str:
-    """A line of text from which another process can run a seed."""
+    """Return a line of text from which another process can run a seed."""
     needed = gin_state.needed()
     if needed.not_importable:
         raise _StaysHereError(f"{needed.not_importable[0]} is defined in no module that another process can import")
     content = _Work(gin_config.config_text(), gin_state.scope(), needed.registrations, config, job)
     try:
         return base64.b64encode(cloudpickle.dumps(content)).decode()
-    except Exception as error:  # pickling calls code of whatever the user's objects are made of
+    except Exception as error:  # pickling calls code of the user's objects, which may raise any error
         raise _StaysHereError(f"an argument cannot be pickled ({' '.join(str(error).split())[:200]})") from error
 
 
 def work() -> None:
-    """What a seed's process does: reads its work from standard input, runs it, and exits.
+    """Run a seed's process: read the job from standard input, run it, and exit.
 
-    The pipe stays open: when it closes, the process that began this one is gone, and this one ends with it. It has
-    as many threads as a run alone: the last digits of products over many users depend on their number.
+    The pipe stays open: it closes when the parent process ends, and then this process ends too. The process uses as
+    many threads as a single run: the last digits of products over many users depend on the number of threads.
     """
     job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -120,7 +122,7 @@ def work() -> None:
     except (StoppedByAlarmError, layout.FolderMovedError) as error:
         output.complain(gin_config.first_line(error))
         sys.exit(FAILED)
-    except (Exception, SystemExit) as error:  # of whatever kind users' code raises
+    except (Exception, SystemExit) as error:  # users' code may raise any error
         report = user_errors.report(error)
         if report is None:
             traceback.print_exc()
@@ -130,10 +132,10 @@ def work() -> None:
 
 
 def _end_with_parent() -> None:
-    # Not through sys.stdin: a thread that waits with its lock held aborts Python when the process ends.
+    # os.read instead of sys.stdin: a thread that waits while it holds sys.stdin's lock aborts Python at exit.
     while os.read(sys.stdin.fileno(), 1):
         pass
-    os._exit(1)  # at once: the run folder is whole at every moment
+    os._exit(1)  # without cleanup: the run folder is consistent at every moment
 
 
 def _run(config: ExperimentConfig, job: Job) -> single_seed.SeedResult:
@@ -146,7 +148,7 @@ def _run(config: ExperimentConfig, job: Job) -> single_seed.SeedResult:
 
 
 class _Process:
-    """A seed's process; what it prints is passed on, each line with the seed before it."""
+    """Process of one seed; its output is forwarded, each line prefixed with the seed."""
 
     def __init__(self, seed: int, packed: str, quiet: bool) -> None:
         self.seed = seed
@@ -158,12 +160,12 @@ class _Process:
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever the terminal's: this process passes lines on
+                "PYTHONIOENCODING": "utf-8:backslashreplace",  # the parent decodes and forwards the lines
             },
             text=True,
             encoding="utf-8",
-            errors="backslashreplace",  # libraries write what they like
-            start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which passes it on
+            errors="backslashreplace",  # libraries may write invalid UTF-8
+            start_new_session=True,  # Ctrl-C in a terminal reaches the parent process only, which forwards it
         )
         assert self._process.stdin
         assert self._process.stdout
@@ -175,7 +177,7 @@ class _Process:
         ]
         for reader in self._readers:
             reader.start()
-        with contextlib.suppress(BrokenPipeError):  # it says itself what is wrong
+        with contextlib.suppress(BrokenPipeError):  # the process reports its own error
             self._process.stdin.write(packed + "\n")
             self._process.stdin.flush()
 
@@ -192,7 +194,7 @@ class _Process:
                 self._errors.append(line.rstrip())
 
     def wait(self, timeout: float) -> bool:
-        """Whether it ended within `timeout` seconds; raises if it failed."""
+        """Return whether the process ended within `timeout` seconds; raise if it failed."""
         try:
             status = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -212,17 +214,17 @@ class _Process:
         return self._errors[-1].strip() if self._errors else "it said nothing"
 
     def interrupt(self) -> None:
-        """Asks it to stop: once after its training step, once more at once."""
+        """Interrupt the process: the first call stops it after its training step, the second at once."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
     def wait_to_the_end(self) -> None:
-        """Waits until it has ended, however."""
+        """Wait until the process has ended, with any exit status."""
         self._process.wait()
 
 
 def _stop(running: list[_Process]) -> None:
-    """Stops all and waits for them; at a further signal, stops them at once."""
+    """Stop all processes and wait for them; a further signal stops them at once."""
     while True:
         try:
             for process in running:

@@ -1,1 +1,1 @@
-"""Policies that are evaluated beside the learned one."""
+"""Policies that the learned one is compared with."""

@@ -1,4 +1,4 @@
-"""Recommenders that do not learn: what a learned policy is compared with."""
+"""Baseline recommenders that do not learn, for comparison with a learned policy."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
@@ -10,9 +10,9 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 from recsys_po_rl import fields, gin_config, recommender
 from recsys_po_rl.common import validation
 
-MAX_DINKELBACH_ITERATIONS = 50  # three to eight are needed
-_RELATIVE_GAIN = 1e-6  # below it a ratio counts as reached; about ten units in float32's last place
-_OTHER_TOPIC_LOGIT = -40.0  # a document of another topic fills a slate only where the topic has too few
+MAX_DINKELBACH_ITERATIONS = 50  # three to eight suffice in practice
+_RELATIVE_GAIN = 1e-6  # convergence threshold of the ratio; about ten units in float32's last place
+_OTHER_TOPIC_LOGIT = -40.0  # documents of other topics fill a slate only if the topic has too few
 
 # Called with interests float32 [..., K] and steps left float32 [...], broadcastable; returns float32 [...].
 ValueFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -20,10 +20,10 @@ ValueFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @gin_config.configurable
 class UniformRandomRecommender(recommender.HistoryRecommender):
-    """Every slate of S different documents is equally likely. Fields as in `HistoryRecommender`."""
+    """Uniformly random recommender over all slates of S different documents; fields as in `HistoryRecommender`."""
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """A uniform draw; int32 [U, S]."""
+        """Draw slates uniformly; int32 [U, S]."""
         del previous_state, user_obs
         pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)).shape[0]
         return recommender.top_k_plackett_luce(logits=tf.zeros((self._num_users, pool)), slate_size=self._slate_size)
@@ -31,18 +31,18 @@ class UniformRandomRecommender(recommender.HistoryRecommender):
 
 @gin_config.configurable
 class FixedSlateRecommender(recommender.HistoryRecommender):
-    """Shows every user the same slate, always. Fields as in `HistoryRecommender`."""
+    """Recommender that shows all users the same slate at every step; fields as in `HistoryRecommender`."""
 
     def __init__(self, config: Config, doc_ids: Sequence[int] = (), name: str = "Recommender") -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: as in `HistoryRecommender`.
-          doc_ids: S different ids of documents that are always available, in slate order.
+          doc_ids: S different ids of documents that are available at every step, in slate order.
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if these are not S different integers from 1 to D.
+          InvalidInputError: if `doc_ids` are not S different integers from 1 to D.
         """
         super().__init__(config, name=name)
         ids = [validation.integer(f"{type(self).__name__}: doc_ids", doc_id, 1) for doc_id in doc_ids]
@@ -57,10 +57,10 @@ class FixedSlateRecommender(recommender.HistoryRecommender):
         self._doc_ids = np.array(ids, np.int32)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """The places of the fixed documents; int32 [U, S].
+        """Return the places of the fixed documents; int32 [U, S].
 
         Raises:
-          tf.errors.InvalidArgumentError: if one of them is not available (not under XLA).
+          tf.errors.InvalidArgumentError: if a document is not available (not checked under XLA).
         """
         del previous_state, user_obs
         pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
@@ -74,14 +74,14 @@ class FixedSlateRecommender(recommender.HistoryRecommender):
 
 @gin_config.configurable
 class SlateOfEachUserRecommender(recommender.HistoryRecommender):
-    """Shows each user one slate, always; the slates can be changed between runs. Fields as in `HistoryRecommender`.
+    """Recommender that shows each user one fixed slate, assignable between runs; fields as in `HistoryRecommender`.
 
     Attributes:
       places: int32 variable [U, S], places among the available documents, from 0, different within a row.
     """
 
     def __init__(self, config: Config, name: str = "Recommender") -> None:
-        """Makes the entity; every slate holds the first S documents until `places` is assigned to.
+        """Create the entity; every slate holds the first S documents until `places` is assigned.
 
         Args:
           config: as in `HistoryRecommender`.
@@ -92,23 +92,24 @@ class SlateOfEachUserRecommender(recommender.HistoryRecommender):
         self.places = tf.Variable(first, trainable=False, name="places")
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """The users' places; int32 [U, S]."""
+        """Return the users' places; int32 [U, S]."""
         del previous_state, user_obs, available_docs
         return tf.convert_to_tensor(self.places)
 
 
 @gin_config.configurable
 class TopicRecommender(recommender.HistoryRecommender):
-    """Shows S documents of one topic, drawn uniformly without replacement at each step.
+    """Recommender that shows S documents of one topic, drawn uniformly without replacement at each step.
 
-    Where the topic has fewer than S documents, all of them and others at random. Fields as in `HistoryRecommender`.
+    If the topic has fewer than S documents, random documents of other topics fill the slate. Fields as in
+    `HistoryRecommender`.
 
     Attributes:
-      topic: int32 variable, 0 to K - 1; can be changed between runs.
+      topic: int32 variable, 0 to K - 1; assignable between runs.
     """
 
     def __init__(self, config: Config, topic: int = 0, name: str = "Recommender") -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: as in `HistoryRecommender`.
@@ -116,7 +117,7 @@ class TopicRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the topic is no integer from 0 to K - 1.
+          InvalidInputError: if `topic` is not an integer from 0 to K - 1.
         """
         super().__init__(config, name=name)
         topic = validation.integer(f"{type(self).__name__}: topic", topic, 0)
@@ -127,7 +128,7 @@ class TopicRecommender(recommender.HistoryRecommender):
         self.topic = tf.Variable(topic, trainable=False, dtype=tf.int32, name="topic")
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """A uniform draw from the topic; int32 [U, S]."""
+        """Draw slates uniformly from the topic; int32 [U, S]."""
         del previous_state, user_obs
         of_topic = tf.equal(tf.convert_to_tensor(available_docs.get(fields.DOC_TOPIC)), self.topic)
         logits = tf.where(of_topic, 0.0, _OTHER_TOPIC_LOGIT) + tf.zeros((self._num_users, 1))
@@ -138,20 +139,21 @@ class BestSlates(NamedTuple):
     """Best slates, one per row of the arguments of `best_slates`."""
 
     ranks: tf.Tensor  # int32 [..., S], different places among the D documents
-    value: tf.Tensor  # float32 [...], what the slates are worth
+    value: tf.Tensor  # float32 [...], values of the slates
 
 
 def best_slates(
     logits: tf.Tensor, values: tf.Tensor, slate_size: int, max_iterations: int = MAX_DINKELBACH_ITERATIONS
 ) -> BestSlates:
-    """The slate A of S documents that maximises sum_A w v / (w0 + sum_A w): the worth of one multinomial-logit choice.
+    """Find the slate A of S documents with the largest expected value of one multinomial-logit choice.
 
-    Dinkelbach 1967, "On nonlinear fractional programming": if the largest ratio were x, the best slate would have the S
-    largest w (v - x); the ratio of that slate is the next x. Every iteration raises the ratio until it is the largest.
+    The slate maximises sum_A w v / (w0 + sum_A w) with weights w = exp(logit). Dinkelbach 1967, "On nonlinear
+    fractional programming": if the largest ratio were x, the best slate would have the S largest w (v - x); the ratio
+    of that slate is the next x. Every iteration raises the ratio until it is the largest.
 
     Args:
       logits: float32 [..., D + 1], of choosing each of all documents and, last, nothing (may be -inf).
-      values: float32 [..., D], worth of choosing each document, of any sign, less that of choosing nothing.
+      values: float32 [..., D], value of choosing each document minus the value of choosing nothing, of any sign.
       slate_size: S, 1 to D.
       max_iterations: at least 1.
 
@@ -199,17 +201,17 @@ def plan(
     slate_size: int,
     value: Optional[ValueFunction] = None,
 ) -> BestSlates:
-    """The slate of largest expected consumed time now plus value of the interest that follows.
+    """Find the slate with the largest expected consumed time now plus value of the next interest.
 
-    Exact for users who choose by a multinomial logit and move without noise.
+    Exact for users who choose by a multinomial logit and whose interests move without noise.
 
     Args:
       user: an entity with `choice_logits`, `consumed_time` and `next_interest`, see `InterestEvolutionUser`.
       docs: the D documents, fields as in `fields.DOC_FIELDS`.
       interest: float32 [U, K].
-      steps_left: float32 [U], responses that follow this one; a value counts only where there are some.
+      steps_left: float32 [U], number of responses after this one; the value is 0 at 0 steps.
       slate_size: S.
-      value: worth of an interest, in units of time, by interest and steps left; None: nothing.
+      value: value of an interest, in units of time, as a function of interest and steps left; None: 0.
 
     Returns:
       Slates [U, S] and their values [U], in units of time.
@@ -227,14 +229,15 @@ def plan(
 
 
 class PlanningRecommender(recommender.HistoryRecommender):
-    """Sees the interest, knows the users' laws, and shows the slate that `plan` finds for a given value of interests.
+    """Recommender that observes the interest, knows the users' dynamics and shows the slate found by `plan`.
 
-    Without a value: myopic. Needs users who show their interest (`full_information` of the network's constructor).
+    Myopic without a value function. Requires users whose observation contains the interest (`full_information` of the
+    network's constructor).
 
-    State fields, beside those of `HistoryRecommender`:
+    State fields, in addition to those of `HistoryRecommender`:
       step: int32 [U], slates shown before this one.
-    Slate fields, beside those of `HistoryRecommender`:
-      planned_value: float32 [U], what the plan is worth, in units of time.
+    Slate fields, in addition to those of `HistoryRecommender`:
+      planned_value: float32 [U], expected consumed time plus value of the next interest, in units of time.
     """
 
     def __init__(
@@ -245,17 +248,17 @@ class PlanningRecommender(recommender.HistoryRecommender):
         value: Optional[ValueFunction] = None,
         name: str = "Recommender",
     ) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: as in `HistoryRecommender`.
-          user: a user entity that says its laws, see `plan`.
+          user: a user entity that defines its dynamics, see `plan`.
           horizon: T, responses in an episode, at least 1.
-          value: worth of an interest, see `plan`; None: nothing.
+          value: value of an interest, see `plan`; None: 0.
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the user entity lacks a law, or the horizon is out of bounds.
+          InvalidInputError: if the user entity does not define all of its dynamics, or the horizon is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
@@ -268,11 +271,11 @@ class PlanningRecommender(recommender.HistoryRecommender):
         self._planned: Optional[BestSlates] = None  # within `slate_docs`
 
     def initial_state(self) -> Value:
-        """Empty histories, no step done."""
+        """Return empty histories and step 0."""
         return super().initial_state().union(Value(**{fields.STEP: tf.zeros((self._num_users,), tf.int32)}))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Appends what was consumed; counts the step."""
+        """Append the consumed documents to the histories and count the step."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
 
@@ -287,17 +290,17 @@ class PlanningRecommender(recommender.HistoryRecommender):
         return plan(self._user, docs, interest, steps_left, self._slate_size, self._value)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """The best slate; int32 [U, S].
+        """Return the best slates; int32 [U, S].
 
         Raises:
-          InvalidInputError: if the users do not show their interest.
+          InvalidInputError: if the users' observation does not contain the interest.
         """
         if self._planned is not None:
             return self._planned.ranks
         return self._plan(previous_state, user_obs, available_docs).ranks
 
     def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
-        """The best slate's documents and what it is worth; see the class for the fields."""
+        """Return the documents of the best slates and the planned values; see the class for the fields."""
         planned = self._planned = self._plan(previous_state, user_obs, available_docs)
         try:
             shown = super().slate_docs(previous_state, user_obs, available_docs)
@@ -306,7 +309,7 @@ class PlanningRecommender(recommender.HistoryRecommender):
         return shown.union(Value(**{fields.PLANNED_VALUE: planned.value}))
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `slate`."""
+        """Return the specs of `state` and `slate`."""
         shape = (self._num_users,)
         step = fields.tensor_spec(shape, 0, tf.int32.max, tf.int32)
         further = ValueSpec(**{fields.STEP: step}).prefixed_with("state")
@@ -314,7 +317,7 @@ class PlanningRecommender(recommender.HistoryRecommender):
         return super().specs().union(further).union(planned)
 
 
-# The laws that planners ask for, and the methods of a user's story that they tell of.
+# Methods of the dynamics that planners call, each with the methods of the user's story that it describes.
 _LAWS = {
     "choice_logits": ("next_response", "response_from_logits"),
     "consumed_time": ("next_response", "response_from_logits"),
@@ -323,16 +326,16 @@ _LAWS = {
 
 
 def missing_laws(user: Any) -> list[str]:
-    """The laws that planners ask for and a user entity does not say.
+    """Return the dynamics methods that planners need and a user entity does not define.
 
-    A class that tells a story of its own has to say the laws of that story; those that it inherits are of another.
-    What the entity lists in an attribute `untold` is missing too.
+    A class that overrides a method of the story must override the dynamics of that method as well: the inherited
+    dynamics describe the inherited story. Effects that the entity lists in its attribute `untold` are missing too.
 
     Args:
       user: a user entity.
 
     Returns:
-      A description of each, which begins with the law's name.
+      A description of each missing method, which begins with the method's name.
     """
     missing = []
     for law, story in _LAWS.items():
@@ -345,7 +348,7 @@ def missing_laws(user: Any) -> list[str]:
 
 
 def _depth(user: Any, name: str) -> int:
-    """How far down its classes the attribute called `name` is defined; larger is more derived."""
+    """Return the depth in the class hierarchy at which an attribute is defined; larger is more derived."""
     if name in getattr(user, "__dict__", {}):
         return len(type(user).__mro__)
     depths = [depth for depth, of in enumerate(reversed(type(user).__mro__)) if name in vars(of)]

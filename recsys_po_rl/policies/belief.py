@@ -1,4 +1,4 @@
-"""A belief about the hidden interest, by particles, and a recommender that acts on it (QMDP)."""
+"""Particle belief over the latent interest, and a recommender that acts on the belief (QMDP)."""
 
 from typing import Any, NamedTuple, Optional
 
@@ -15,23 +15,23 @@ _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a be
 
 
 class Belief(NamedTuple):
-    """Weighted interests of each user."""
+    """Weighted particles of each user's interest."""
 
     particles: tf.Tensor  # float32 [U, P, K]
     log_weights: tf.Tensor  # float32 [U, P], normalised
 
 
 def update(user: Any, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> Belief:
-    """Bayes' rule for a response, then a step of the known dynamics, without noise.
+    """Condition a belief on a response by Bayes' rule, then move the particles by the known dynamics, without noise.
 
     Args:
-      user: an entity that says its laws, see `baselines.plan`.
-      belief: before the response.
+      user: an entity that defines its dynamics, see `baselines.plan`.
+      belief: belief before the response.
       choice: int32 [U], place in the slate, S for nothing.
       slate_docs: the slate, fields [U, S, ...].
 
     Returns:
-      The belief after it.
+      The belief after the response.
     """
     docs = slate_docs.at(fields.DOC_FEATURES, fields.DOC_QUALITY).map(tf.convert_to_tensor)
     logits = user.choice_logits(belief.particles, docs.map(lambda field: field[:, tf.newaxis]))
@@ -46,20 +46,20 @@ def update(user: Any, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> B
 
 
 def resample(belief: Belief, uniform: tf.Tensor, normal: tf.Tensor, shrinkage: float) -> Belief:
-    """Systematic resampling with kernel smoothing, of users whose effective number of particles is below P / 2.
+    """Resample users whose effective number of particles is below P / 2: systematic, with kernel smoothing.
 
     Resampled particles z become a z + (1 - a) mean + sqrt(1 - a^2) stddev * normal, componentwise, which keeps the
     belief's mean and variances (Liu and West 2001, "Combined Parameter and State Estimation in Simulation-Based
     Filtering").
 
     Args:
-      belief: before.
-      uniform: float32 [U], in [0, 1), places of the comb.
+      belief: belief before resampling.
+      uniform: float32 [U], in [0, 1), offsets of the systematic comb.
       normal: float32 [U, P, K], standard normal.
-      shrinkage: a, 0 to 1; 1: particles stay where they are.
+      shrinkage: a, 0 to 1; 1: resampled particles are not moved.
 
     Returns:
-      The belief, with equal weights where it was resampled.
+      The belief, with equal weights for resampled users.
     """
     num_particles = belief.log_weights.shape[-1]
     weights = tf.exp(belief.log_weights)
@@ -79,19 +79,20 @@ def resample(belief: Belief, uniform: tf.Tensor, normal: tf.Tensor, shrinkage: f
 
 
 def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_size: int) -> baselines.BestSlates:
-    """Slates A of large sum_p weight_p (sum_A w_p v_p / (w0_p + sum_A w_p)): the belief's mean worth of one choice.
+    """Find slates with a large expected value of one choice under the belief.
 
-    Built greedily, document by document; then each document in turn is exchanged for the best in its place. Exact for
-    S = 1; a local optimum otherwise.
+    The value of a slate A is sum_p weight_p (sum_A w_p v_p / (w0_p + sum_A w_p)). Slates are built greedily, document
+    by document; then each document in turn is exchanged for the best in its place. Exact for S = 1; a local optimum
+    otherwise.
 
     Args:
-      weights: float32 [U, P], of the particles, adding up to 1.
+      weights: float32 [U, P], of the particles, summing to 1.
       logits: float32 [U, P, D + 1], of choosing each of all documents and, last, nothing.
-      values: float32 [U, P, D], worth of choosing each document less that of choosing nothing.
+      values: float32 [U, P, D], value of choosing each document minus the value of choosing nothing.
       slate_size: S.
 
     Returns:
-      Slates [U, S] and the mean worth of each [U].
+      Slates [U, S] and their mean values [U].
     """
     mass = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
     documents, nothing = mass[..., :-1], mass[..., -1]
@@ -99,7 +100,7 @@ def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_s
     num_docs = documents.shape[-1]
 
     def one_more(places: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """The document that is best added to those in `places`, and the mean worth with it."""
+        """Return the best document to add to those in `places`, and the mean value with it."""
         taken = tf.zeros((tf.shape(weights)[0], num_docs), tf.float32)
         for place in places:
             taken += tf.one_hot(place, num_docs)
@@ -123,14 +124,15 @@ def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_s
 
 @gin_config.configurable
 class BeliefRecommender(recommender.HistoryRecommender):
-    """Infers the hidden interest from choices, under the known laws, and acts on the belief's mean of a known value.
+    """Recommender that infers the latent interest from choices and maximises a known value averaged over the belief.
 
-    QMDP (Littman et al. 1995, "Learning policies for partially observable environments: Scaling up"): it acts as if
-    the interest were seen from the next step on, and so never explores to learn. The value of the interest after a step
-    is taken to be linear over the step: its gradient, at the interest after nothing was consumed, times the move.
+    QMDP (Littman et al. 1995, "Learning policies for partially observable environments: Scaling up"): the policy acts
+    as if the interest were observed from the next step on, and therefore never explores to gain information. The value
+    of the next interest is linearised over the step: its gradient, at the interest after nothing was consumed, times
+    the move.
 
-    State fields, beside those of `HistoryRecommender`:
-      particles: float32 [U, P, K], interests; as users draw them at first.
+    State fields, in addition to those of `HistoryRecommender`:
+      particles: float32 [U, P, K], interests; initially drawn as the users' first interests.
       log_weights: float32 [U, P], normalised.
       step: int32 [U], slates shown before this one.
     """
@@ -145,20 +147,21 @@ class BeliefRecommender(recommender.HistoryRecommender):
         shrinkage: float = 0.9,
         name: str = "Recommender",
     ) -> None:
-        """Makes the entity.
+        """Create the entity.
 
         Args:
           config: as in `HistoryRecommender`.
-          user: a user entity of U users that says its laws, see `baselines.plan`, and whose `initial_state` draws first
-            interests.
+          user: a user entity of U users that defines its dynamics, see `baselines.plan`, and whose `initial_state`
+            draws first interests.
           horizon: T, responses in an episode, at least 1.
-          value: worth of an interest, see `baselines.plan`; None: nothing.
-          num_particles: P, at least 1; work grows with users times particles times documents.
-          shrinkage: of resampled particles, 0 to 1, see `resample`; of 0.9, 0.98 and 1 the best at K = 2, corpus 0.
+          value: value of an interest, see `baselines.plan`; None: 0.
+          num_particles: P, at least 1; the work is proportional to users times particles times documents.
+          shrinkage: shrinkage of resampled particles, 0 to 1, see `resample`; 0.9 was the best of 0.9, 0.98 and 1 at
+            K = 2, corpus 0.
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the user entity lacks a law, or a number is out of bounds.
+          InvalidInputError: if the user entity does not define all of its dynamics, or a number is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
@@ -173,18 +176,18 @@ class BeliefRecommender(recommender.HistoryRecommender):
         self._shrinkage = validation.number(f"{owner}: shrinkage", shrinkage, 0.0, 1.0)
 
     def initial_state(self) -> Value:
-        """Particles as users draw first interests, with equal weights."""
+        """Return empty histories and particles drawn as the users' first interests, with equal weights."""
         drawn = [self._user.initial_state().get(fields.INTEREST) for _ in range(self._num_particles)]
         particles = tf.stack([tf.convert_to_tensor(interest) for interest in drawn], axis=1)
         weights = tf.zeros((self._num_users, self._num_particles)) - tf.math.log(float(self._num_particles))
         return self._with_belief(super().initial_state(), Belief(particles, weights), tf.zeros((), tf.int32))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Appends what was consumed and updates the belief."""
+        """Append the consumed documents to the histories and update the belief."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
         belief = update(self._user, self._belief(previous_state), choice, slate_docs)
-        # A uniform number by way of a normal one: those are the same in every mode of the runtime.
+        # A uniform number computed from a normal one, which is the same in every mode of the runtime.
         drawn = tf.convert_to_tensor(ed.Normal(loc=tf.zeros((self._num_users,)), scale=1.0))
         uniform = 0.5 * tf.math.erfc(-drawn / 2.0**0.5)
         normal = tf.convert_to_tensor(ed.Normal(loc=tf.zeros(belief.particles.shape), scale=1.0))
@@ -192,7 +195,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         return self._with_belief(histories, belief, tf.convert_to_tensor(previous_state.get(fields.STEP)) + 1)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """A slate that is good on average over the belief; int32 [U, S]."""
+        """Return slates with a large expected value under the belief; int32 [U, S]."""
         del user_obs
         docs = available_docs.map(tf.convert_to_tensor)
         belief = self._belief(previous_state)
@@ -204,7 +207,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         return slates_for(tf.exp(belief.log_weights), logits, values, self._slate_size).ranks
 
     def specs(self) -> ValueSpec:
-        """Specs of `state` and `slate`."""
+        """Return the specs of `state` and `slate`."""
         shape = (self._num_users, self._num_particles)
         further = ValueSpec(
             **{
@@ -216,7 +219,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         return super().specs().union(further.prefixed_with("state"))
 
     def _worth_of_moves(self, particles: tf.Tensor, docs: Value, steps_left: tf.Tensor) -> tf.Tensor:
-        """float32 [U, P, D]: worth of the interest after each document less that after none."""
+        """Return the value of the interest after each document minus that after no document; float32 [U, P, D]."""
         assert self._value is not None
         stay = self._user.next_interest(particles, None)
         with tf.GradientTape() as tape:

@@ -1,11 +1,11 @@
-"""Constructors of the policies that are evaluated beside the learned one; the function's name is the policy's.
+"""Constructors of the policies that the learned one is compared with; a policy has the name of its function.
 
-Policies of one function under several gin scopes have their scopes in front of their names, see `named_apart`.
+Policies of one function under several gin scopes are named with their scopes as a prefix, see `named_apart`.
 
-Each takes a `Study` and returns a recommender constructor, called with the network's config alone, or a whole network
-of the study's batch size. What it returns may have an attribute `details`, a dict for evaluation.json. A policy that
-cannot be made in this world raises `LeftOutError`, whose message is the reason. Each checks its arguments before it
-asks the study for anything: `rehearsal` finds impossible ones thereby before a training begins.
+Each constructor takes a `Study` and returns a recommender constructor, called with the network's config alone, or a
+whole network of the study's batch size. The result may have an attribute `details`, a dict for evaluation.json. A
+policy that cannot be built in this world raises `LeftOutError`, whose message is the reason. Each constructor validates
+its arguments before it calls the study: `rehearsal` uses this order to report invalid arguments before training starts.
 """
 
 import collections
@@ -28,24 +28,24 @@ from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 
-GRID_USERS = 2000  # whose first interests the value of a dynamic program is averaged over
+GRID_USERS = 2000  # users over whose first interests the value of a dynamic program is averaged
 
 RecommenderCtor = Callable[..., Any]
 Policy = Union[RecommenderCtor, SimulationNetwork]
 
 
 class LeftOutError(Exception):
-    """A policy cannot be made in this world; the message is one line that says why."""
+    """Policy that cannot be built in this world; the message is the reason in one line."""
 
 
 def named_apart(policies: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """Return the policies, those of one name with their gin scopes in front of it, as in `few/popular_by_clicks`.
+    """Return the policies, with gin scopes as a prefix of equal names, as in `few/popular_by_clicks`.
 
     Args:
-      policies: functions of a study, see above.
+      policies: functions of a study, see the module's docstring.
 
     Returns:
-      The same policies in order. Names remain equal where scopes are.
+      The same policies in order. Policies with equal names and equal scopes keep equal names.
     """
     counts = collections.Counter(policy.__name__ for policy in policies)
     return [
@@ -74,7 +74,7 @@ _Result = TypeVar("_Result")
 
 
 def _once_a_study(method: Callable[..., _Result]) -> Callable[..., _Result]:
-    """What `functools.cache` does, but for one study: its results go when it goes."""
+    """Memoise a method per study, as `functools.cache` does; the results are freed with the study."""
 
     @functools.wraps(method)
     def remembered(study: Any, *arguments: Any) -> _Result:
@@ -88,13 +88,13 @@ def _once_a_study(method: Callable[..., _Result]) -> Callable[..., _Result]:
 
 
 class Study:
-    """One world at one seed, as the policies' constructors see it.
+    """World at one seed: the argument of the policies' constructors.
 
     Attributes:
       config: the network's configuration, see `create_interest_evolution_simulation_network`.
       seed: seed of the run.
       horizon: T.
-      batch_size: users of the networks that it makes.
+      batch_size: number of users of the study's networks.
     """
 
     def __init__(
@@ -106,15 +106,16 @@ class Study:
         horizon: int,
         batch_size: int,
     ) -> None:
-        """Keeps its arguments.
+        """Store the arguments.
 
         Args:
-          network_ctor: called with num_users and, to replace the recommender, recommender_ctor.
-          runtime_ctor: called with a network's variables.
+          network_ctor: constructor of a network, called with num_users and, to replace the recommender,
+            recommender_ctor.
+          runtime_ctor: constructor of a runtime, called with a network's variables.
           config: the network's configuration.
           seed: seed of the run.
           horizon: T.
-          batch_size: users of the networks that it makes.
+          batch_size: number of users of the study's networks.
         """
         self._network_ctor = network_ctor
         self._runtime_ctor = runtime_ctor
@@ -124,11 +125,11 @@ class Study:
         self.batch_size = batch_size
 
     def network(self, **options: Any) -> SimulationNetwork:
-        """A network of `batch_size` users in this world; options as of the network's constructor."""
+        """Return a network of `batch_size` users in this world; options as of the network's constructor."""
         return self._network_ctor(**{"num_users": self.batch_size, **options})
 
     def runtime(self, network: SimulationNetwork) -> SeededRuntime:
-        """A runtime over a network."""
+        """Return a runtime of a network."""
         return self._runtime_ctor(network.variables)
 
     @functools.cached_property
@@ -136,10 +137,10 @@ class Study:
         return self.network(recommender_ctor=UniformRandomRecommender)
 
     def user_laws(self) -> Any:
-        """A user entity that planners may ask for its laws.
+        """Return a user entity that defines its dynamics, for planners.
 
         Raises:
-          LeftOutError: if the entity does not say them.
+          LeftOutError: if the entity does not define its dynamics.
         """
         user = self._entities.user
         missing = baselines.missing_laws(user)
@@ -148,10 +149,10 @@ class Study:
         return user
 
     def documents(self) -> Value:
-        """The D documents of this world, tensors by `fields.DOC_FIELDS`.
+        """Return the D documents of this world, tensors by `fields.DOC_FIELDS`.
 
         Raises:
-          LeftOutError: if the corpus is not the same in every run.
+          LeftOutError: if the corpus is not static.
         """
         corpus = self._entities.corpus
         if not isinstance(corpus, StaticCorpus):
@@ -159,13 +160,13 @@ class Study:
         return corpus.initial_state().map(tf.convert_to_tensor)
 
     def planning_network(self, value: Any = None) -> SimulationNetwork:
-        """A network of users who show their interest, and of a recommender that plans with a value of interests.
+        """Return a network with observed interests and a recommender that plans with a value function.
 
         Args:
-          value: see `baselines.plan`.
+          value: value of an interest, see `baselines.plan`.
 
         Raises:
-          LeftOutError: if the user entity does not say its laws.
+          LeftOutError: if the user entity does not define its dynamics.
         """
         planner = functools.partial(
             baselines.PlanningRecommender, user=self.user_laws(), horizon=self.horizon, value=value
@@ -173,7 +174,7 @@ class Study:
         return self.network(recommender_ctor=planner, full_information=True)
 
     def first_interests(self, num_users: int) -> np.ndarray:
-        """Float32 [N, K], interests of at least `num_users` users at the start, not those of the evaluation."""
+        """Draw initial interests of at least `num_users` users, not those of the evaluation; float32 [N, K]."""
         runtime = self.runtime(self._entities)
         return np.concatenate(
             [
@@ -188,7 +189,7 @@ class Study:
 
     @_once_a_study
     def fitted_value(self, num_iterations: int, users_per_iteration: int, hidden: int) -> fitted_lib.FittedValue:
-        """The value of `fitted_lib.fit` in this world; arguments as there, users rounded up to whole batches."""
+        """Return the result of `fitted_lib.fit` in this world; the users are rounded up to whole batches."""
         validation.integer("users_per_iteration", users_per_iteration, 1)
         return fitted_lib.fit(
             lambda value: self.runtime(self.planning_network(value)),
@@ -202,10 +203,10 @@ class Study:
 
     @_once_a_study
     def grid_value(self, points: int) -> grid.RefinedSolution:
-        """The dynamic program of `grid.solve_refined` in this world.
+        """Solve the dynamic program of `grid.solve_refined` in this world.
 
         Raises:
-          LeftOutError: if it cannot be solved there.
+          LeftOutError: if the dynamic program cannot be solved in this world.
         """
         user, docs = self.user_laws(), self.documents()
         interests = self.first_interests(GRID_USERS)
@@ -217,7 +218,7 @@ class Study:
 
     @_once_a_study
     def popularity(self, num_log_users: int) -> popularity.Popularity:
-        """Consumption of each document by at least `num_log_users` users of the uniformly random policy."""
+        """Count the consumption of each document by at least `num_log_users` users of the uniformly random policy."""
         network = self.network(recommender_ctor=UniformRandomRecommender)
         return popularity.popularity_from_logs(
             self.runtime(network),
@@ -228,7 +229,7 @@ class Study:
         )
 
     def most_popular(self, num_log_users: int, measure: str) -> RecommenderCtor:
-        """A recommender that always shows the S documents of largest `measure`, a field of `Popularity`."""
+        """Return a recommender that always shows the S documents of largest `measure`, a field of `Popularity`."""
         validation.integer("num_log_users", num_log_users, 1)
         weights = getattr(self.popularity(num_log_users), measure)
         doc_ids = popularity.top_documents(weights, self.config["slate_size"])
@@ -242,14 +243,14 @@ class Study:
 
 @gin_config.configurable
 def uniform_random(study: Study) -> RecommenderCtor:
-    """Every slate is equally likely."""
+    """Build the policy that draws every slate uniformly at random."""
     del study
     return UniformRandomRecommender
 
 
 @gin_config.configurable
 def popular_by_clicks(study: Study, num_log_users: int = 1000) -> RecommenderCtor:
-    """Always the S documents that users of the random policy clicked most.
+    """Build the policy that always shows the S documents that users of the random policy clicked most.
 
     Args:
       study: the world.
@@ -260,7 +261,7 @@ def popular_by_clicks(study: Study, num_log_users: int = 1000) -> RecommenderCto
 
 @gin_config.configurable
 def popular_by_time(study: Study, num_log_users: int = 1000) -> RecommenderCtor:
-    """Always the S documents that users of the random policy consumed longest in sum.
+    """Build the policy that always shows the S documents with the most total consumed time under the random policy.
 
     Args:
       study: the world.
@@ -270,21 +271,21 @@ def popular_by_time(study: Study, num_log_users: int = 1000) -> RecommenderCtor:
 
 
 def _with_details(policy: Any, **details: Any) -> Any:
-    """Lets a policy carry what is known of how it came about."""
+    """Set a policy's attribute `details`, the dict for evaluation.json, and return the policy."""
     policy.details = details
     return policy
 
 
 @gin_config.configurable
 def best_fixed_topic(study: Study, num_search_users: int = 1000) -> RecommenderCtor:
-    """Always S documents of one topic, drawn at random at each step; the topic that did best in simulation.
+    """Build the policy that shows random documents of one topic, the topic with the best mean in simulation.
 
-    Every topic is tried on the same users; the evaluation has others. At 1000 users means have standard errors of 0.2
-    to 0.5 time units on the corpora of the project's table.
+    Every topic is simulated on the same users, which are not those of the evaluation. At 1000 users means have standard
+    errors of 0.2 to 0.5 time units on the corpora of the project's table.
 
     Args:
       study: the world.
-      num_search_users: users on whom each topic is tried.
+      num_search_users: number of users on whom each topic is simulated.
 
     Raises:
       LeftOutError: if the corpus is not static.
@@ -308,14 +309,14 @@ def best_fixed_topic(study: Study, num_search_users: int = 1000) -> RecommenderC
 
 @gin_config.configurable
 def best_fixed_slate(study: Study, rounds: Sequence[tuple[int, int]] = slate_search.ROUNDS) -> RecommenderCtor:
-    """Always the same S documents: those that did best in a halving search, `references.fixed_slates`.
+    """Build the policy that always shows the same S documents, the winner of the halving search in `slate_search`.
 
-    By default 80000 + 60000 + 10000 users are simulated, and every slate is tried where there are 5000 or fewer. The
-    evaluation has other users, so its mean is not that of a maximum.
+    By default 80000 + 60000 + 10000 users are simulated, and every slate is tried if there are at most 5000 slates. The
+    evaluation uses other users, so that its mean is not biased by the maximisation.
 
     Args:
       study: the world.
-      rounds: the budget: for each round the number of slates at most and of users of each.
+      rounds: the budget: for each round the largest number of slates and the number of users of each slate.
 
     Raises:
       LeftOutError: if the corpus is not static.
@@ -339,13 +340,13 @@ def best_fixed_slate(study: Study, rounds: Sequence[tuple[int, int]] = slate_sea
 
 @gin_config.configurable
 def myopic_full_information(study: Study) -> SimulationNetwork:
-    """Sees the interest and shows the slate of largest expected consumed time now: exact, but for later.
+    """Build the policy that observes the interest and maximises the expected consumed time of the current step.
 
     Args:
       study: the world.
 
     Raises:
-      LeftOutError: if the user entity does not say its laws.
+      LeftOutError: if the user entity does not define its dynamics.
     """
     return study.planning_network()
 
@@ -354,17 +355,18 @@ def myopic_full_information(study: Study) -> SimulationNetwork:
 def tuned_full_information(
     study: Study, coefficients: Sequence[float] = attraction.COEFFICIENTS, num_search_users: int = 500
 ) -> SimulationNetwork:
-    """Sees the interest and shows the slate of largest expected time now plus c times `attraction.Attraction` after.
+    """Build the policy that observes the interest and plans with the tuned score `attraction.Attraction`.
 
-    One coefficient c, the best of those given on `num_search_users` users; the evaluation has others.
+    The slate maximises the expected consumed time of the current step plus the score of the next interest. Its
+    coefficient is the best of `coefficients` on `num_search_users` users, which are not those of the evaluation.
 
     Args:
       study: the world.
-      coefficients: values of c that are tried, in units of time.
-      num_search_users: users on whom each is tried.
+      coefficients: candidate coefficients, in units of time.
+      num_search_users: number of users on whom each coefficient is simulated.
 
     Raises:
-      LeftOutError: if the user entity does not say its laws, or the corpus is not static.
+      LeftOutError: if the user entity does not define its dynamics, or the corpus is not static.
     """
     validation.integer("tuned_full_information: num_search_users", num_search_users, 1)
     coefficients = attraction.checked_coefficients(coefficients)
@@ -387,25 +389,26 @@ def full_information_reference(
     users_per_iteration: int = 1000,
     hidden: int = 64,
 ) -> SimulationNetwork:
-    """Sees the interest and plans with a computed value of interests. The optimum is at least what this policy reaches.
+    """Build the policy that observes the interest and plans with a computed value function.
 
-    At K <= 2 the value is that of a dynamic program on a grid (10 to 20 s on one core for 121 x 121 points, 100
-    documents, 100 steps), else that of fitted value iteration (30 to 40 s for 10 iterations of 1000 users).
+    The policy's mean reward is a lower bound on the optimum. At K <= 2 the value is computed by a dynamic program on a
+    grid (10 to 20 s on one core for 121 x 121 points, 100 documents, 100 steps), otherwise by fitted value iteration
+    (30 to 40 s for 10 iterations of 1000 users).
 
-    Details: `method`; of a grid also `grid_points`, `grid_value` (of its own table, all T responses, units of time) and
-    `grid_change` (what the finer grid adds to that of half as many intervals); of a fit `num_search_users`,
-    `mean_rewards` (of each iteration's policy).
+    Details: `method`; for a grid also `grid_points`, `grid_value` (mean value in the grid's table, all T responses,
+    units of time) and `grid_change` (`grid_value` minus that of a grid with half as many intervals); for a fit
+    `num_search_users` and `mean_rewards` (of each iteration's policy).
 
     Args:
       study: the world.
-      use_grid: whether to solve on a grid where K <= 2.
+      use_grid: whether to solve on a grid if K <= 2.
       grid_points: grid lines of each component, at least 3.
-      num_iterations: of value iteration, at least 1.
-      users_per_iteration: rolled out in each, rounded up to whole batches.
+      num_iterations: number of iterations of value iteration, at least 1.
+      users_per_iteration: number of users rolled out in each iteration, rounded up to whole batches.
       hidden: units of each hidden layer of the fitted value.
 
     Raises:
-      LeftOutError: if the user entity does not say its laws.
+      LeftOutError: if the user entity does not define its dynamics.
     """
     _check_value_options(
         "full_information_reference", use_grid, grid_points, num_iterations, users_per_iteration, hidden
@@ -439,24 +442,24 @@ def belief_reference(
     users_per_iteration: int = 1000,
     hidden: int = 64,
 ) -> RecommenderCtor:
-    """Sees histories, knows the users' laws: a particle filter, and the value of `full_information_reference` (QMDP).
+    """Build the QMDP policy: a particle filter over histories, and the value of `full_information_reference`.
 
-    It shows what a history can tell under known laws; it is no bound, since it never explores to learn. The value is
-    computed once where both references are asked for with equal options. Cost: about as many times the work of
-    full information as there are particles.
+    The policy knows the users' dynamics and shows how much a history reveals of the interest. Its mean reward is not an
+    upper bound, since the policy never explores to gain information. The value is computed once if both references have
+    equal options. The work is about `num_particles` times that of full information.
 
     Args:
       study: the world.
-      num_particles: interests held for each user.
-      shrinkage: of resampled particles, see `references.belief.resample`.
+      num_particles: number of particles for each user.
+      shrinkage: shrinkage of resampled particles, see `belief.resample`.
       use_grid: as in `full_information_reference`.
-      grid_points: as there.
-      num_iterations: as there.
-      users_per_iteration: as there.
-      hidden: as there.
+      grid_points: as in `full_information_reference`.
+      num_iterations: as in `full_information_reference`.
+      users_per_iteration: as in `full_information_reference`.
+      hidden: as in `full_information_reference`.
 
     Raises:
-      LeftOutError: if the user entity does not say its laws.
+      LeftOutError: if the user entity does not define its dynamics.
     """
     _check_value_options("belief_reference", use_grid, grid_points, num_iterations, users_per_iteration, hidden)
     validation.integer("belief_reference: num_particles", num_particles, 1)

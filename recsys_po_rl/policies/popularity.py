@@ -1,4 +1,4 @@
-"""Popularity of documents, from what users of a random policy consumed."""
+"""Popularity of documents, counted from the consumption of users under a random policy."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ class Popularity(NamedTuple):
 
 
 def popularity_from_logs(runtime: Any, num_docs: int, horizon: int, num_batches: int, seed: int) -> Popularity:
-    """Rolls a network out on users of its own and counts what they consumed.
+    """Roll out a network on a separate stream of users and count the consumption of each document.
 
     Args:
-      runtime: a `SeededRuntime` over a network whose recommender explores, for instance at random.
+      runtime: a `SeededRuntime` of a network whose recommender explores, for instance at random.
       num_docs: D; document ids are 1..D.
       horizon: T, slates shown to each user.
       num_batches: batches of users in the log.
@@ -48,6 +48,6 @@ def popularity_from_logs(runtime: Any, num_docs: int, horizon: int, num_batches:
 
 
 def top_documents(weights: Iterable[float], slate_size: int) -> list[int]:
-    """Ids of the S documents of largest weight, largest first; ties go to the lower id."""
+    """Return the ids of the S documents of largest weight, largest first; ties go to the lower id."""
     order = np.argsort(-np.asarray(list(weights)), kind="stable")
     return [int(place) + 1 for place in order[:slate_size]]

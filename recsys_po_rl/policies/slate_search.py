@@ -1,4 +1,4 @@
-"""Searches, by simulation with a stated budget, for what is best shown to everybody always."""
+"""Searches for the best fixed slate and the best fixed topic, by simulation with a stated budget."""
 
 import itertools
 import math
@@ -13,24 +13,24 @@ from recsys_po_rl.simulation import seeding
 
 # (candidates, users of each): all 4950 pairs of 100 documents on 16 users, the best 200 on 300, the best 5 on 2000.
 ROUNDS = ((5000, 16), (200, 300), (5, 2000))
-_EXCHANGED = 10  # slates whose neighbours are tried where not every slate can be
+_EXCHANGED = 10  # number of slates whose neighbours are tried if the search is not exhaustive
 
 
 class SlateSearch(NamedTuple):
-    """The slate that won a search."""
+    """Best slate of a search."""
 
     places: tuple[int, ...]  # S places among the documents, from 0, ascending
-    mean_reward: float  # units of time per user, all T responses, in the last round: biased upwards, as a maximum is
+    mean_reward: float  # units of time per user, all T responses, in the last round: a maximum, so biased upwards
     num_candidates: int  # different slates tried
-    num_users: int  # simulated, over all rounds
-    exhaustive: bool  # whether every slate of S documents was a candidate
+    num_users: int  # simulated users, over all rounds
+    exhaustive: bool  # True if every slate of S documents was a candidate
 
 
 def checked_rounds(rounds: Any) -> Sequence[tuple[int, int]]:
-    """Returns the rounds of `search_slates`.
+    """Validate and return the rounds of `search_slates`.
 
     Raises:
-      InvalidInputError: if they are no pairs, or out of bounds.
+      InvalidInputError: if the rounds are not pairs, or a number is out of bounds.
     """
     listed = isinstance(rounds, Sequence) and not isinstance(rounds, (str, bytes))
     if not listed or not rounds or any(not isinstance(one, Sequence) or len(one) != 2 for one in rounds):
@@ -51,23 +51,24 @@ def search_slates(
     seed: int,
     rounds: Sequence[tuple[int, int]] = ROUNDS,
 ) -> SlateSearch:
-    """A halving search: many slates on few users, the better ones on more.
+    """Run a halving search: many slates on few users, then the best of them on more users.
 
-    Karnin et al. 2013, "Almost Optimal Exploration in Multi-Armed Bandits", with the rounds stated instead of halves.
-    Where there are more slates than the first round allows, it takes that many at random, without repetition, and a
-    round of the same size follows on the slates that differ in one document from one of the best ten: a local search.
-    The order within a slate is taken not to matter, as in a multinomial logit.
+    Karnin et al. 2013, "Almost Optimal Exploration in Multi-Armed Bandits", with the given rounds instead of halves. If
+    there are more slates than the first round allows, the first round draws that many at random, without repetition.
+    A round of the same size follows on the slates that differ in one document from one of the best ten: a local search.
+    The order within a slate is assumed not to matter, as in a multinomial logit.
 
     Args:
-      runtime: a `SeededRuntime` over a network with `recommender`.
+      runtime: a `SeededRuntime` of a network with `recommender`.
       recommender: a `SlateOfEachUserRecommender` of U users; its slates are changed.
       num_docs: D.
       horizon: T, at least 1.
-      seed: seed of the run; its users are not those of an evaluation.
-      rounds: for each round the number of candidates at most, falling, and of users of each, each at least 1.
+      seed: seed of the run; the search uses other users than an evaluation.
+      rounds: for each round the largest number of candidates, decreasing, and the number of users of each candidate;
+        both at least 1.
 
     Returns:
-      The winner.
+      The best slate.
 
     Raises:
       InvalidInputError: if the rounds are out of bounds.
@@ -101,7 +102,7 @@ def search_slates(
 
 
 def _random_slates(num_docs: int, slate_size: int, count: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Different slates, int [count, S], each ascending; there are more than `count`."""
+    """Draw `count` different slates, int [count, S], each ascending; requires that more than `count` exist."""
     found: dict[tuple[int, ...], None] = {}
     while len(found) < count:
         drawn = np.argpartition(random_state.rand(count, num_docs), slate_size - 1, axis=1)[:, :slate_size]
@@ -110,7 +111,7 @@ def _random_slates(num_docs: int, slate_size: int, count: int, random_state: np.
 
 
 def _neighbours(slates: np.ndarray, num_docs: int, known: np.ndarray) -> np.ndarray:
-    """The slates, int [N, S], that differ in one document from one of `slates`, without those in `known`."""
+    """Return the slates, int [N, S], that differ in one document from one of `slates`, without those in `known`."""
     found: dict[tuple[int, ...], None] = {}
     for slate in slates.tolist():
         for left_out in slate:
@@ -123,7 +124,7 @@ def _neighbours(slates: np.ndarray, num_docs: int, known: np.ndarray) -> np.ndar
 
 
 class _Search:
-    """Runs slates on users that no other call has met."""
+    """Simulation of slates, with fresh users in each call."""
 
     def __init__(self, runtime: Any, recommender: Any, horizon: int, seed: int) -> None:
         self._runtime = runtime
@@ -134,7 +135,7 @@ class _Search:
         self.num_users = 0
 
     def means(self, slates: np.ndarray, users_of_each: int) -> np.ndarray:
-        """float64 [N]: mean reward of each slate, in units of time, all T responses."""
+        """Return the mean reward of each slate, in units of time, all T responses; float64 [N]."""
         batch_size = int(self._recommender.places.shape[0])
         of_row = np.repeat(np.arange(len(slates)), users_of_each)
         totals = []
@@ -153,16 +154,16 @@ class _Search:
 def topic_means(
     runtime: Any, recommender: Any, num_topics: int, horizon: int, seed: int, num_users: int, batch_size: int
 ) -> np.ndarray:
-    """Mean reward of showing everybody documents of one topic, drawn at random, for each topic on the same users.
+    """Compute the mean reward of random documents of one topic, for each topic on the same users.
 
     Args:
-      runtime: a `SeededRuntime` over a network with `recommender`.
+      runtime: a `SeededRuntime` of a network with `recommender`.
       recommender: a `TopicRecommender`; its topic is changed.
       num_topics: K.
       horizon: T, at least 1.
-      seed: seed of the run; its users are not those of an evaluation.
-      num_users: users of each topic, at least 1.
-      batch_size: users of the network.
+      seed: seed of the run; the search uses other users than an evaluation.
+      num_users: number of users for each topic, at least 1.
+      batch_size: number of users of the network.
 
     Returns:
       float64 [K], units of time per user, all T responses.

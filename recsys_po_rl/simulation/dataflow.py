@@ -1,7 +1,7 @@
-"""Data flow of a network: which fields each field is computed from, found by tracing one step.
+"""Data flow of a network: the fields from which each field is computed, determined by tracing one step.
 
-A variable's declared dependencies name whole variables. Tracing its value function shows which of their fields it
-reads, which of its own fields are random, and whether it depends on weights.
+The declared dependencies of a variable name whole variables. Tracing the variable's value function shows which fields
+of the dependencies it reads, which fields of the variable are random, and whether it depends on weights.
 """
 
 import functools
@@ -15,48 +15,48 @@ from recsys_po_rl.simulation.step import Fields, SeededNetwork, StepContext, val
 
 
 class Read(NamedTuple):
-    """One field of one variable, as another is computed from it."""
+    """Field of a variable that is an input of another field."""
 
     variable: str
     field: str
-    previous: bool  # whether the value of the step before is read
+    previous: bool  # True if the value of the previous step is read
 
 
 class VariableFlow(NamedTuple):
-    """How the step's value of one network variable is computed."""
+    """Data flow of the step's value of one network variable."""
 
-    field_reads: Mapping[str, frozenset[Read]]  # for each of its fields, what that field is computed from
-    draw_reads: Mapping[str, Sequence[str]]  # for each variable, its fields that the parameters of the draws read
-    reads_weights: bool  # whether its fields depend on a tf.Variable
-    random_fields: Sequence[Optional[str]]  # its draws in order: the field that holds each, or None
-    field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of its own fields
+    field_reads: Mapping[str, frozenset[Read]]  # inputs of each field of the variable
+    draw_reads: Mapping[str, Sequence[str]]  # by dependency, the fields that the parameters of the draws read
+    reads_weights: bool  # True if the variable's fields depend on a tf.Variable
+    random_fields: Sequence[Optional[str]]  # for each draw in order, the field that holds it, or None
+    field_specs: Mapping[str, tf.TensorSpec]  # shape and dtype of the variable's fields
     invariants: hoisting.Computations  # weight-only computations, see `hoisting`
     nan_witnesses: Sequence[tf.TensorSpec]  # see `seeding.Draws.nan_witnesses`
 
     @property
     def reads(self) -> dict[str, list[str]]:
-        """For each variable it depends on, the fields that reach its own fields."""
+        """Fields of each dependency from which the variable's fields are computed."""
         found: dict[str, set[str]] = {}
         for read in frozenset[Read]().union(*self.field_reads.values()):
             found.setdefault(read.variable, set()).add(read.field)
         return {name: sorted(names) for name, names in found.items()}
 
 
-Field = tuple[str, str]  # of the variable called first, the field called second
+Field = tuple[str, str]  # name of the variable, name of the field
 
 
 class Needed(NamedTuple):
-    """What a loop has to compute so that certain fields come out right."""
+    """Fields that a loop must compute and carry to obtain certain fields."""
 
     computed: frozenset[Field]  # at each step
     carried: frozenset[Field]  # from step to step
 
 
 def needed(flows: Mapping[str, VariableFlow], wanted: Iterable[Field]) -> Needed:
-    """The fields from which the wanted ones are computed, over any number of steps.
+    """Return the fields from which the wanted fields are computed, over any number of steps.
 
     Args:
-      flows: of all variables, by name.
+      flows: data flow of all variables, by name.
       wanted: the fields that are read after a step.
     """
     computed: set[Field] = set()
@@ -75,7 +75,7 @@ def needed(flows: Mapping[str, VariableFlow], wanted: Iterable[Field]) -> Needed
 
 
 def reads_of(outputs: Iterable[tf.Tensor], sources: Mapping[Any, Read]) -> frozenset[Read]:
-    """Which of the sources (by tensor reference) the outputs are computed from."""
+    """Return the sources (by tensor reference) from which the outputs are computed."""
     return frozenset(sources[tensor.ref()] for tensor in seeding.reached(outputs, sources) if tensor.ref() in sources)
 
 
@@ -98,7 +98,7 @@ def trace(network: SeededNetwork, first: Callable[[], Fields]) -> dict[str, Vari
         context = StepContext(seeding.make_keys(0), tf.constant(1))
         initial = values_of(first())
         for var in network.variables:
-            # Identities of the initial values are where the search backwards ends.
+            # The backward search ends at these identities of the initial values.
             inputs = [initial[dependency.variable_name].map(tf.identity) for dependency in var.value.dependencies]
             sources = {
                 tensor.ref(): Read(dependency.variable_name, field, not dependency.on_current_value)
@@ -124,6 +124,6 @@ def trace(network: SeededNetwork, first: Callable[[], Fields]) -> dict[str, Vari
                 nan_witnesses=[tf.TensorSpec(witness.shape, witness.dtype) for witness in drawn.nan_witnesses],
             )
 
-    # TensorFlow counts traces by code object and warns of many; a partial has none.
+    # TensorFlow counts traces by code object and warns of many; a partial has no code object.
     tf.function(functools.partial(one_step), autograph=False).get_concrete_function()
     return flows

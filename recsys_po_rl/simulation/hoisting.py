@@ -1,7 +1,7 @@
-"""Computed once before a loop instead of at each of its steps: what depends on weights alone.
+"""Hoisting of weight-only computations out of the rollout loop.
 
-XLA does not move such work out of a loop on CPU. A scorer names it, `loop_invariant(key, compute)`, and whoever runs
-the loop opens a `scope` around it; without a scope it is computed on the spot.
+XLA does not move such computations out of a loop on CPU. A scorer marks them with `loop_invariant(key, compute)`, and
+the code that runs the loop opens a `scope` around it. Without a scope they are computed at each call.
 """
 
 import contextlib
@@ -15,20 +15,20 @@ Computations = Mapping[Hashable, Callable[[], tf.Tensor]]
 
 
 class Scope:
-    """The invariants of one loop.
+    """Invariants of one loop.
 
     Attributes:
-      computations: how each invariant that was asked for is computed, by key.
+      computations: function that computes each requested invariant, by key.
     """
 
     def __init__(self, values: Optional[Mapping[Hashable, tf.Tensor]] = None) -> None:
-        """Opens with values that are known already; others are computed in the graph that is the default now."""
+        """Store known values; other invariants are computed in the graph that is the default at construction."""
         self.computations: dict[Hashable, Callable[[], tf.Tensor]] = {}
         self._values: dict[Hashable, tf.Tensor] = dict(values or {})
         self._graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
     def value(self, key: Hashable, compute: Callable[[], tf.Tensor]) -> tf.Tensor:
-        """The value of an invariant, computed at the first call."""
+        """Return the value of an invariant, computed at the first call."""
         self.computations.setdefault(key, compute)
         if key not in self._values:
             outside = contextlib.nullcontext() if self._graph is None else self._graph.as_default()
@@ -47,10 +47,10 @@ _open = _Open()
 
 @contextlib.contextmanager
 def scope(values: Optional[Mapping[Hashable, tf.Tensor]] = None) -> Iterator[Scope]:
-    """While the block runs, invariants are computed at most once, in the graph in which the block was entered.
+    """Compute each invariant at most once within the block, in the graph in which the block is entered.
 
     Args:
-      values: of invariants that are known already, by key.
+      values: values of known invariants, by key.
     """
     opened = Scope(values)
     _open.scopes.append(opened)
@@ -61,15 +61,15 @@ def scope(values: Optional[Mapping[Hashable, tf.Tensor]] = None) -> Iterator[Sco
 
 
 def in_loop() -> bool:
-    """Whether a loop is being run that computes its invariants once."""
+    """Return whether a scope is open."""
     return bool(_open.scopes)
 
 
 def loop_invariant(key: Hashable, compute: Callable[[], Any]) -> Any:
-    """The value of `compute()`, computed once per loop.
+    """Return the value of `compute()`, computed once per loop.
 
     Args:
-      key: what is computed; for instance the identity of a layer and a name.
-      compute: takes nothing, reads weights alone, returns a tensor.
+      key: identifies the computation; for instance the identity of a layer and a name.
+      compute: function without arguments that reads only weights and returns a tensor.
     """
     return _open.scopes[-1].value(key, compute) if _open.scopes else compute()

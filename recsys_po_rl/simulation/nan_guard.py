@@ -1,8 +1,8 @@
 """NaN detection in rollouts: finds the first step at which a variable has a NaN.
 
-`FieldGuard` looks at every computed field and every parameter of a random draw; graph and eager mode use it. Under XLA
-those checks would be a third of the compiled program, so `WitnessGuard` looks at one small tensor per draw and at the
-recorded fields; it finds that there was a NaN, not where. `SeededRuntime` then repeats the run in graph mode.
+`FieldGuard` checks every computed field and every parameter of a random draw; graph and eager mode use it. Under XLA
+these checks would be a third of the compiled program. `WitnessGuard` therefore checks one small tensor per draw and the
+recorded fields: it detects a NaN without locating it, and `SeededRuntime` then repeats the run in graph mode.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +24,13 @@ class NanGuard(Protocol):
         """Return the state after the initial value; `first_steps` is `nan_steps` of that value."""
 
     def update(self, state: Any, value: StepValue, computed: Fields, step: tf.Tensor) -> Any:
-        """Return the state after a step, whose fields `computed` count."""
+        """Return the state after a step; only the fields `computed` are checked."""
 
 
 class FieldGuard(NamedTuple):
-    """Names the variable and the step of a NaN. State: int32 [variables], see `nan_steps`."""
+    """Guard that locates the variable and the step of a NaN; state: int32 [variables], see `nan_steps`."""
 
-    names: Sequence[str]  # of the network's variables
+    names: Sequence[str]  # names of the network's variables
 
     def start(self, first_steps: tf.Tensor) -> tf.Tensor:
         """Return the state after the initial value."""
@@ -42,7 +42,7 @@ class FieldGuard(NamedTuple):
 
 
 class WitnessGuard(NamedTuple):
-    """Finds out whether there was a NaN. State: by variable, a bool tensor for each witness of its draws."""
+    """Guard that detects a NaN; state: by variable, a bool tensor for each witness of the variable's draws."""
 
     witnesses: Mapping[str, Sequence[tf.TensorSpec]]  # by variable, see `seeding.Draws.nan_witnesses`
 
@@ -78,7 +78,7 @@ def nan_steps(names: Sequence[str], value: StepValue, computed: Fields, step: tf
     Args:
       names: names of the network's variables.
       value: all variables at the step.
-      computed: the fields that count.
+      computed: the fields that are checked.
       step: int32 scalar.
     """
     flags = [
@@ -94,7 +94,7 @@ def any_nan(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
 
 
 def nan_anywhere(state: Any, tensors: Iterable[tf.Tensor]) -> tf.Tensor:
-    """Return a bool scalar: whether a `WitnessGuard` has seen a NaN or a tensor has one."""
+    """Return a bool scalar: whether a `WitnessGuard` has detected a NaN or a tensor has one."""
     flags = [tf.math.is_nan(tensor) for tensor in tensors if tensor.dtype.is_floating]
     return _any([*tf.nest.flatten(state), *flags])
 

@@ -1,7 +1,7 @@
-"""Draws that are the same numbers in graph, XLA and eager mode: inverse CDFs of uniform numbers from Philox bits.
+"""Random draws that are equal in graph, XLA and eager mode: inverse CDFs of uniform numbers from Philox bits.
 
 TensorFlow's own samplers turn equal bits into different floats under XLA, and XLA's default generator on CPU takes
-130 ns a number where Philox takes 18 (benchmarks/RESULTS.md).
+130 ns per number, Philox 18 ns (benchmarks/RESULTS.md).
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import tensorflow_probability as tfp
 
 _PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
 _LARGEST_TRIANGLE = 256
-_ANY_SEED = np.zeros(2, np.int32)  # for draws that use none
+_ANY_SEED = np.zeros(2, np.int32)  # for deterministic distributions, which ignore the seed
 _MANTISSA_BITS = {tf.float32: 24, tf.float64: 53}
 
 
 def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
-    """A seed that depends on a seed and a number: Philox with the seed as key and the number as counter.
+    """Derive a seed from a seed and a number: Philox with the seed as key and the number as counter.
 
     Args:
       seed: int32 [2].
@@ -31,10 +31,10 @@ def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
 
 
 def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Multiples of 2^-24 (float64: 2^-53) in [0, 1), all equally likely.
+    """Draw uniformly from the multiples of 2^-24 (float64: 2^-53) in [0, 1).
 
     Args:
-      shape: of the result.
+      shape: shape of the result.
       seed: int32 [2].
       dtype: float32 or float64.
     """
@@ -47,12 +47,12 @@ def uniform(shape: Any, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Ten
 
 
 def salted(seed: tf.Tensor, salt: Optional[str]) -> tf.Tensor:
-    """The seed that a TFP distribution makes of one for its own use; int32 [2]."""
+    """Return the seed that a TFP distribution derives from `seed` with its salt; int32 [2]."""
     return seed if salt is None else tfp.random.sanitize_seed(seed, salt=salt)
 
 
 def _bits(shape: Any, seed: tf.Tensor, dtype: tf.DType, counter: Any = 0) -> tf.Tensor:
-    # The op itself: tf.random.stateless_uniform hashes each seed first, in fifty operations; these seeds are hashes.
+    # The raw op, because tf.random.stateless_uniform first hashes the seed in fifty operations. These seeds are hashes.
     key = tf.bitcast(seed, tf.uint64)[tf.newaxis]
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=tf.cast(shape, tf.int32), key=key, counter=_counter(counter), alg=_PHILOX, dtype=dtype
@@ -66,20 +66,20 @@ def _counter(number: Any) -> tf.Tensor:
 
 
 def row_sums(mass: tf.Tensor) -> tf.Tensor:
-    """Sums over the last axis, as a product with ones.
+    """Sum over the last axis, as a product with ones.
 
-    XLA on CPU fuses exponentials into a sum, where they are computed one by one; before a product it computes them in
-    vectors, which takes an eighth of the time.
+    XLA on CPU fuses exponentials into a sum and then computes them one by one. Before a matrix product it vectorises
+    them, which takes an eighth of the time.
     """
     size = int(mass.shape[-1])
     return tf.reshape(tf.matmul(tf.reshape(mass, (-1, size)), tf.ones((size, 1), mass.dtype)), tf.shape(mass)[:-1])
 
 
 def cumulative(mass: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sums of `mass` [..., N] over the places before each, and over those up to it; both [..., N].
+    """Return the exclusive and the inclusive cumulative sums of `mass` [..., N]; both [..., N].
 
-    By a product with a triangular matrix up to `_LARGEST_TRIANGLE`: XLA's cumulative sum on CPU takes about ten times
-    as long for N near 10; but the matrix grows with the square of N.
+    Computed by a product with a triangular matrix for N up to `_LARGEST_TRIANGLE`: XLA's cumulative sum on CPU takes
+    about ten times as long for N near 10, but the matrix grows with the square of N.
     """
     size = int(mass.shape[-1])
     if size > _LARGEST_TRIANGLE:
@@ -92,17 +92,17 @@ def cumulative(mass: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def pick(mass: tf.Tensor, threshold: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first place whose mass carries the cumulative sum above a threshold.
+    """Find the first place at which the cumulative sum exceeds a threshold.
 
-    Rounding may carry the threshold to the total, and a place without mass is never to be picked: then it is the last
-    place that has some.
+    A place without mass is never picked. If the threshold reaches the total by rounding, the result is the last place
+    with mass.
 
     Args:
       mass: float [..., N], at least 0.
       threshold: float [...].
 
     Returns:
-      The place, int32 [...], in 0..N-1 whatever the mass; and the sum of the mass before it, [...].
+      The place, int32 [...], in 0..N-1 for any mass; and the sum of the mass before the place, [...].
     """
     size = int(mass.shape[-1])
     exclusive, inclusive = cumulative(mass)
@@ -116,10 +116,10 @@ def pick(mass: tf.Tensor, threshold: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def categorical(logits: tf.Tensor, uniform_number: tf.Tensor) -> tf.Tensor:
-    """Inverse CDF of a softmax.
+    """Evaluate the inverse CDF of a softmax.
 
     Args:
-      logits: float [..., N]; -inf: never.
+      logits: float [..., N]; -inf: probability 0.
       uniform_number: [...], in [0, 1).
 
     Returns:
@@ -131,10 +131,10 @@ def categorical(logits: tf.Tensor, uniform_number: tf.Tensor) -> tf.Tensor:
 
 
 def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """Draw from a TFP distribution: categorical and normal by inverse CDF, others by TFP's own sampler.
+    """Draw from a TFP distribution: categorical and normal by inverse CDF, others by TFP's sampler.
 
-    A distribution that turns uniform numbers into samples itself has the methods `numbers_needed` and `of_numbers`, as
-    `TopKPlackettLuce`.
+    A distribution with its own transformation of uniform numbers defines `numbers_needed` and `of_numbers`, as
+    `TopKPlackettLuce` does.
 
     Args:
       distribution: TFP distribution.
@@ -158,18 +158,18 @@ def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tens
         chances = numbers(shape, logits.dtype, None)
         return tf.cast(categorical(logits + tf.zeros_like(chances)[..., tf.newaxis], chances), distribution.dtype)
     shape = tf.concat([shape, distribution.event_shape_tensor()], axis=0)
-    # float64, whose cells float32 could not tell apart.
+    # In float64: float32 cannot distinguish the 2^53 cells.
     standard = _standard_normal(numbers(shape, tf.float64, None), distribution.dtype)
     return distribution.mean() + distribution.stddev() * standard
 
 
 def is_deterministic(distribution: Any) -> bool:
-    """Whether a distribution has one value only."""
+    """Return whether a distribution has only one value."""
     while isinstance(distribution, tfp.distributions.Independent):
         distribution = distribution.distribution
     return isinstance(distribution, (tfp.distributions.Deterministic, tfp.distributions.VectorDeterministic))
 
 
 def _standard_normal(numbers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # In the middle of its cell a uniform number is never 0 or 1.
+    # Uniform numbers are moved to the centres of their cells, where they are never 0 or 1.
     return tf.cast(tf.math.ndtri(numbers + 2.0**-54), dtype)

@@ -1,4 +1,4 @@
-"""The rollout loop: steps a seeded network and stacks the recorded fields."""
+"""Rollout loop: steps a seeded network and stacks the recorded fields."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,9 +14,9 @@ Record = Mapping[str, Sequence[str]]  # names of fields by variable
 
 
 class Run(NamedTuple):
-    """Result of a rollout; tensors, so that compiled functions can return it."""
+    """Result of a rollout; all tensors, so that compiled functions can return it."""
 
-    last: Fields  # all fields of the last value; empty unless asked for
+    last: Fields  # all fields of the last value; empty unless requested
     stacked: Fields  # recorded fields, each [T, ...]
     nan_steps: tf.Tensor  # int32 [variables], first step with a NaN; see `nan_guard`
 
@@ -37,12 +37,12 @@ def compiled_loop(
     Args:
       network: the network.
       flows: data flow of all variables, for shapes of fields that are not needed.
-      length: T, values to stack, the first of them `first`.
+      length: T, number of values to stack, the first of which is `first`.
       record: fields to stack.
       needed: fields to carry from step to step, and fields that are checked for NaN.
       guard: tracks NaNs.
       keys: seeds.
-      first: the initial value, at least the carried and recorded fields.
+      first: the initial value, with at least the carried and recorded fields.
       guard_state: the guard's state after the initial value.
 
     Returns:
@@ -81,7 +81,7 @@ def compiled_loop(
 
 
 def python_loop(network: SeededNetwork, length: int, record: Record, keys: Keys, start: Any = None) -> Run:
-    """Roll out `length` values op by op, as a debugger wants it; arguments as of `compiled_loop`."""
+    """Roll out `length` values op by op, for debugging; arguments as of `compiled_loop`."""
     guard = FieldGuard(network.names)
     with hoisting.scope():
         fields, guard_state = first_value(network, keys, start)
@@ -98,7 +98,7 @@ def python_loop(network: SeededNetwork, length: int, record: Record, keys: Keys,
 
 
 def first_value(network: SeededNetwork, keys: Keys, start: Any = None) -> tuple[Fields, tf.Tensor]:
-    """Return the value to start from, drawn unless `start` is given, and `nan_guard.nan_steps` of it."""
+    """Return the first value, drawn unless `start` is given, and its `nan_guard.nan_steps`."""
     if start is not None:
         return start, tf.fill([len(network.names)], -1)
     value = network.initial(StepContext(keys, tf.constant(0)))
@@ -106,7 +106,7 @@ def first_value(network: SeededNetwork, keys: Keys, start: Any = None) -> tuple[
 
 
 def only(fields: Fields, wanted: Iterable[dataflow.Field]) -> Fields:
-    """Return the wanted fields; variables without any are left out."""
+    """Return the wanted fields, without variables that have no wanted field."""
     names = frozenset(wanted)
     kept = {
         name: {field: tensor for field, tensor in of_variable.items() if (name, field) in names}
@@ -116,7 +116,7 @@ def only(fields: Fields, wanted: Iterable[dataflow.Field]) -> Fields:
 
 
 def _completed(carried: Fields, flows: Mapping[str, dataflow.VariableFlow]) -> Fields:
-    """Return all fields; zeros stand in for those that no needed field reads."""
+    """Return all fields; fields that no needed field reads are zeros."""
     return {
         name: {
             field: carried.get(name, {}).get(field, tf.zeros(spec.shape, spec.dtype))

@@ -24,7 +24,7 @@ MODES = ("graph", "xla", "eager")
 POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
 WORLD_VARIABLES = (fields.CORPUS_STATE, fields.AVAILABLE_DOCS)
 
-# Errors of an operation of a compiled program that the same run, op by op, can locate.
+# Errors of an operation of a compiled program, which repeating the run op by op can locate.
 _ERRORS_OF_OPERATIONS = (
     tf.errors.FailedPreconditionError,
     tf.errors.InternalError,
@@ -35,11 +35,10 @@ _ERRORS_OF_OPERATIONS = (
 
 @gin_config.configurable
 class SeededRuntime(runtime.Runtime):
-    """Runs a network for a batch of users from explicit seeds.
+    """Runtime that executes a network for a batch of users from explicit seeds.
 
-    `execute(n)` returns the value n steps after the initial one; `trajectory(T)` returns T values stacked on a new
-    first axis, the first of them the initial one. Fields that are neither recorded nor reach a recorded one are not
-    computed.
+    `execute(n)` returns the value n steps after the initial value; `trajectory(T)` returns T values, the initial value
+    first, stacked on a new first axis. Fields that no recorded field depends on are not computed.
     """
 
     def __init__(
@@ -49,17 +48,17 @@ class SeededRuntime(runtime.Runtime):
         policy_variables: Sequence[str] = POLICY_VARIABLES,
         world_variables: Sequence[str] = WORLD_VARIABLES,
     ) -> None:
-        """Create the runtime; nothing is traced yet.
+        """Store the network without tracing it.
 
         Args:
           variables: the network's variables.
-          mode: "graph" (one TensorFlow program), "xla" (the same, compiled by XLA) or "eager" (op by op, to debug).
-            All draw the same integers and, but for rounding, the same normal numbers; see `random_ops`.
+          mode: "graph" (one TensorFlow program), "xla" (the same program, compiled by XLA) or "eager" (op by op, for
+            debugging). All modes draw the same integers and, up to rounding, the same normal numbers; see `random_ops`.
           policy_variables: names of variables that draw from the policy's key.
           world_variables: names of variables that all batches share, as long as no user influences them.
 
         Raises:
-          InvalidInputError: if the mode is unknown, or a variable is neither in the network nor usual.
+          InvalidInputError: if the mode is unknown, or a name is neither in the network nor among the defaults.
         """
         self._mode = validation.one_of("SeededRuntime: mode", mode, MODES)
         self._variables = tuple(variables)
@@ -68,7 +67,7 @@ class SeededRuntime(runtime.Runtime):
         self._network = SeededNetwork(self._variables, self._policy_variables, self._world_variables)
         self._flows: Optional[dict[str, VariableFlow]] = None
         self._compiled: dict[Any, Callable[..., Any]] = {}
-        # Never under XLA: the first value is computed once, and would double the program to compile.
+        # Never under XLA: the first value is computed once, and would double the size of the compiled program.
         self._first_value = tf.function(functools.partial(rollout.first_value, self._network), autograph=False)
         self.trace_count = 0
 
@@ -81,12 +80,12 @@ class SeededRuntime(runtime.Runtime):
 
     @property
     def variables(self) -> Sequence[variable.Variable]:
-        """The network's variables, dependencies before dependants."""
+        """Variables of the network, dependencies before dependants."""
         return self._network.variables
 
     @property
     def mode(self) -> str:
-        """One of `MODES`."""
+        """Mode of execution, one of `MODES`."""
         return self._mode
 
     def execute(
@@ -95,12 +94,12 @@ class SeededRuntime(runtime.Runtime):
         starting_value: Optional[NetworkValue] = None,
         keys: Optional[Keys] = None,
     ) -> dict[str, Value]:
-        """Return the network's value `num_steps` steps after the starting one.
+        """Return the network's value `num_steps` steps after the starting value.
 
         Args:
           num_steps: at least 0.
           starting_value: value to start from; None: the initial value, drawn from the keys.
-          keys: seeds; None: those of seed 0.
+          keys: seeds; None: the keys of seed 0.
 
         Returns:
           A `Value` of tensors for each variable.
@@ -124,10 +123,10 @@ class SeededRuntime(runtime.Runtime):
         """Return the values of every step, stacked.
 
         Args:
-          length: T, at least 1, values to stack.
+          length: T, number of values to stack, at least 1.
           starting_value: value to start from; None: the initial value, drawn from the keys.
-          keys: seeds; None: those of seed 0.
-          record: for each variable's name the fields to stack; None: all fields of all variables.
+          keys: seeds; None: the keys of seed 0.
+          record: fields to stack, by variable name; None: all fields of all variables.
 
         Returns:
           For each recorded variable a `Value` of tensors [T, ...].
@@ -146,7 +145,7 @@ class SeededRuntime(runtime.Runtime):
     ) -> list[dict[str, Value]]:
         """Return trajectories of several batches of users, computed in parallel.
 
-        Each is bit for bit what `trajectory` returns for its keys.
+        Each trajectory is bit for bit equal to the result of `trajectory` for its keys.
 
         Args:
           length: T, at least 1.
@@ -170,7 +169,8 @@ class SeededRuntime(runtime.Runtime):
             def side_by_side(keys: list[Keys]) -> list[Run]:
                 return [self.run(length, batch_keys, record) for batch_keys in keys]
 
-            # TensorFlow counts traces by code object, over all runtimes, and warns of many; a partial has none.
+            # TensorFlow counts traces by code object, over all runtimes, and warns of many; a partial has no code
+            # object.
             compiled = tf.function(functools.partial(side_by_side), autograph=False)
             self._compiled[signature] = side_by_side if self._mode == "eager" else compiled
         with self.failures_located(length, batches):
@@ -180,21 +180,21 @@ class SeededRuntime(runtime.Runtime):
         return [values_of(run.stacked) for run in runs]
 
     def run(self, length: int, keys: Keys, record: Record, with_last: bool = False, start: Any = None) -> Run:
-        """Run once, for functions that are compiled around it; a compiled runtime computes several in parallel.
+        """Run once, within functions that are compiled; several runs in one compiled function execute in parallel.
 
         Args:
           length: T, at least 1.
           keys: seeds.
-          record: for each variable's name the fields to stack.
+          record: fields to stack, by variable name.
           with_last: whether to return the last value too.
           start: fields to start from, by variable and name; None: the initial value.
 
         Returns:
-          Tensors; the caller passes `nan_steps` to `raise_on_nan`.
+          The run; the caller passes `nan_steps` to `raise_on_nan`.
         """
         starts = () if start is None else (start,)
         if self._mode == "eager":
-            self._all_flows()  # refuses stateful draws
+            self._all_flows()  # raises for stateful draws
             return rollout.python_loop(self._network, length, record, self._resolved(keys), *starts)
         return self._program(length, record, with_last)(keys, *starts)
 
@@ -226,13 +226,13 @@ class SeededRuntime(runtime.Runtime):
                         guard_state=guard_state,
                     )
 
-            # Partials: see `trajectories`.
+            # Partials avoid TensorFlow's warnings of many traces, see `trajectories`.
             compiled_loop = tf.function(functools.partial(loop), jit_compile=True if in_xla else None, autograph=False)
 
             def run(keys: Keys, start: Optional[Fields] = None) -> Run:
                 keys = self._resolved(keys)
                 first, nan_steps = self._first_value(keys, start)
-                # Outside of XLA, which has less to compile then.
+                # Computed outside of XLA, so that XLA compiles a smaller program.
                 known = [compute() for compute in invariants.values()]
                 last, stacked, guard_state = compiled_loop(
                     keys, rollout.only(first, kept), guard.start(nan_steps), known
@@ -248,20 +248,20 @@ class SeededRuntime(runtime.Runtime):
     def raise_on_nan(
         self, nan_steps: tf.Tensor, length: int, keys: Keys, record: Record, start: Optional[Fields] = None
     ) -> None:
-        """Raise an error that names the variables that were the first to have a NaN in a run.
+        """Raise an error that names the first variables with a NaN in a run.
 
-        Under XLA a run only finds out that there was one, in a recorded field or a parameter of a draw: the run is then
-        repeated in graph mode, which draws the same numbers.
+        Under XLA a run only detects a NaN in a recorded field or in a parameter of a draw. The run is then repeated in
+        graph mode, which draws the same numbers, to locate the NaN.
 
         Args:
-          nan_steps: of a `Run`; while a graph is traced, nothing is checked.
-          length: as of the run.
-          keys: as of the run.
-          record: as of the run.
-          start: as of the run.
+          nan_steps: `nan_steps` of a `Run`; not checked while a graph is traced.
+          length: length of the run.
+          keys: keys of the run.
+          record: recorded fields of the run.
+          start: start of the run.
 
         Raises:
-          FloatingPointError: if there was a NaN.
+          FloatingPointError: if the run has a NaN.
         """
         steps = nan_steps.numpy() if hasattr(nan_steps, "numpy") else None
         if steps is None or (steps < 0).all():
@@ -279,7 +279,7 @@ class SeededRuntime(runtime.Runtime):
         )
 
     def _nan_described(self, name: str, step: int, keys: Keys, start: Optional[Fields]) -> str:
-        """Repeat a run to describe a variable, its entity and those of its fields that have a NaN at a step."""
+        """Repeat a run, and describe a variable, its entity and its fields that have a NaN at a step."""
         var = {var.name: var for var in self._variables}[name]
         entity = entity_name(var.value)
         described = f"{name!r} (entity {entity})" if entity else repr(name)
@@ -302,16 +302,16 @@ class SeededRuntime(runtime.Runtime):
     def failures_located(self, length: int, batches: Sequence[Keys], start: Optional[Fields] = None) -> Iterator[None]:
         """Repeat the runs of the block op by op if an operation of a compiled program fails.
 
-        A compiled program knows the operation alone. Op by op, which draws the same numbers, the operation fails in
-        Python, where entity, step and line are known.
+        The error of a compiled program names only the operation. The repeated run draws the same numbers, and its
+        operation fails in Python, where entity, step and line are known.
 
         Args:
           length: T of the runs within the block.
-          batches: their keys.
-          start: where they start, as of `run`.
+          batches: keys of the runs.
+          start: start of the runs, as of `run`.
 
         Raises:
-          Exception: the error of the repeated run; the block's own if the repeated run succeeds.
+          Exception: the error of the repeated run; the error of the block if the repeated run succeeds.
         """
         try:
             yield
@@ -324,7 +324,7 @@ class SeededRuntime(runtime.Runtime):
         raise failed
 
     def _resolved(self, keys: Keys) -> Keys:
-        """Return keys under which a corpus that reacts to its users belongs to its batch."""
+        """Return the keys, with the batch's own key for a corpus that reacts to its users."""
         return keys._replace(shared=keys.world) if self.worlds_differ_by_batch else keys
 
     def _start(self, starting_value: Optional[NetworkValue]) -> Optional[Fields]:
@@ -367,7 +367,7 @@ class SeededRuntime(runtime.Runtime):
 
     @property
     def worlds_differ_by_batch(self) -> bool:
-        """Whether the corpus reacts to its users, so that each batch of users lives in a world of its own."""
+        """True if the corpus reacts to its users, so that each batch of users has a separate world."""
         flows = self._all_flows()
         world = self._world_variables & flows.keys()
         return any(source not in world for name in world for source in flows[name].reads)
@@ -376,7 +376,7 @@ class SeededRuntime(runtime.Runtime):
         """Return the data flow of a step's value of the variable called `name`.
 
         Raises:
-          InvalidInputError: if there is no such variable.
+          InvalidInputError: if no variable has this name.
         """
         validation.one_of("variable", name, [var.name for var in self._variables])
         return self._all_flows()[name]

@@ -1,8 +1,8 @@
-"""Where random numbers come from: explicit stateless seeds for whatever draws through Edward2.
+"""Explicit stateless seeds for all draws through Edward2.
 
-Entities keep writing `ed.Normal(...)`. Inside `seeded_draws` every Edward2 random variable is rebuilt with a value
-drawn from a key, the name of the network variable that is being evaluated and the place of the draw within it. Inside
-`replayed_draws` it takes a recorded value instead.
+Entities draw with Edward2 as usual, for instance `ed.Normal(...)`. Inside `seeded_draws` every Edward2 random variable
+is rebuilt with a value drawn from a key, the name of the network variable that is evaluated and the index of the draw
+within its value function. Inside `replayed_draws` it takes a recorded value instead.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from recsim_ng.lib.tensorflow import entity
 from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import random_ops
 
-# Ops that draw from hidden state: XLA and re-runs would not repeat their numbers.
+# Ops that draw from hidden state: their numbers would differ under XLA and in repeated runs.
 _STATEFUL_RANDOM_OP = re.compile(
     r"^(Random(?!Dataset|GammaGrad)\w*|TruncatedNormal|ParameterizedTruncatedNormal|Multinomial|\w*CandidateSampler"
     r"|Stateful(Uniform|StandardNormal|TruncatedNormal|RandomBinomial)\w*|RngSkip|RngReadAndSkip)$"
@@ -29,35 +29,35 @@ _STATEFUL_RANDOM_OP = re.compile(
 
 
 class Keys(NamedTuple):
-    """Seeds of one batch of users; each int32 [2]. Equal keys, equal draws."""
+    """Seeds of one batch of users, each int32 [2]; equal keys give equal draws."""
 
     shared: tf.Tensor  # variables of the corpus that no user influences: one world for all batches
-    world: tf.Tensor  # users, and everything else that is not the policy
+    world: tf.Tensor  # users and all other variables except the policy's
     policy: tf.Tensor  # the recommender and its slates
 
 
 def stateless_seed(*path: Union[int, str]) -> np.ndarray:
-    """An int32 [2] seed that depends on every element of `path`, the same on every machine.
+    """Return an int32 [2] seed that depends on every element of `path` and is the same on every machine.
 
     Args:
       *path: integers of at least 0, and names.
     """
-    # With the length first: a seed sequence cannot tell trailing zeros from nothing.
+    # The length comes first because a seed sequence ignores trailing zeros.
     entropy = [len(path)] + [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
     return np.random.SeedSequence(entropy).generate_state(2).view(np.int32)
 
 
 def make_keys(seed: int, *path: Union[int, str], batch: int = 0, policy_seed: Optional[int] = None) -> Keys:
-    """The keys of a batch of users.
+    """Return the keys of a batch of users.
 
     Args:
       seed: seed of the run, at least 0.
-      *path: what the run is for, for instance ("training", 17): other paths, other users.
+      *path: purpose of the users, for instance ("training", 17); different paths give different users.
       batch: number of the batch in its population.
       policy_seed: seed of the policy's draws; `seed` if None.
 
     Raises:
-      InvalidInputError: if a seed is no integer of at least 0.
+      InvalidInputError: if a seed is not an integer of at least 0.
     """
     validation.integer("seed", seed, 0)
     policy = seed if policy_seed is None else validation.integer("policy_seed", policy_seed, 0)
@@ -70,13 +70,13 @@ def make_keys(seed: int, *path: Union[int, str], batch: int = 0, policy_seed: Op
 
 @dataclasses.dataclass
 class Draws:
-    """The random variables that a block has made, in order."""
+    """Random variables drawn within a block, in order."""
 
     random_variables: list[ed.RandomVariable] = dataclasses.field(default_factory=list)
 
     @property
     def parameters(self) -> list[tf.Tensor]:
-        """The tensors that define their distributions."""
+        """Tensors that define the distributions."""
         found: list[tf.Tensor] = []
         for drawn in self.random_variables:
             found.extend(_parameter_tensors(drawn.distribution))
@@ -84,14 +84,14 @@ class Draws:
 
     @property
     def random_parameters(self) -> list[tf.Tensor]:
-        """Those of distributions that can take more than one value, and witnesses of values that are no draws."""
+        """Parameters of non-deterministic distributions, and witnesses of invalid values of draws."""
         drawn = [one for one in self.random_variables if not random_ops.is_deterministic(one.distribution)]
         witnesses = [one.distribution.nan_witness(one.value) for one in drawn if _has_witness(one.distribution)]
         return [*Draws(drawn).parameters, *witnesses]
 
     @property
     def nan_witnesses(self) -> list[tf.Tensor]:
-        """Tensors that hold a NaN under XLA if a parameter does; fewer and smaller where a distribution names some."""
+        """Tensors with a NaN under XLA if a parameter has one; small ones if the distribution defines `nan_witness`."""
         found: list[tf.Tensor] = []
         for drawn in self.random_variables:
             if _has_witness(drawn.distribution):
@@ -101,13 +101,13 @@ class Draws:
         return found
 
     def field_names(self, result: Value) -> list[Optional[str]]:
-        """For each random variable the field of `result` that holds it, None where none does."""
+        """Return, for each random variable, the field of `result` that holds it; None if no field does."""
         holder = {id(field): name for name, field in result.as_dict.items()}
         return [holder.get(id(drawn)) for drawn in self.random_variables]
 
 
 def seed_of_draw(key: tf.Tensor, name: str, place: int) -> tf.Tensor:
-    """The seed, int32 [2], of the draw at a place, from 0, of the network variable called `name`; key int32 [2]."""
+    """Return the seed, int32 [2], of a network variable's draw at index `place`, from 0; key int32 [2]."""
     return random_ops.fold_in(key, zlib.crc32(f"{name}/{place}".encode()) & 0x7FFFFFFF)
 
 
@@ -130,14 +130,14 @@ def seeded_draws(key: Any, name: str) -> Iterator[Draws]:
 
 @contextlib.contextmanager
 def replayed_draws(values: Sequence[tf.Tensor]) -> Iterator[Draws]:
-    """While the block runs, Edward2 random variables take the given values, in order."""
+    """Assign the given values to the Edward2 random variables of the block, in order."""
     with _traced(lambda distribution, sample_shape, place: values[place]) as draws:
         yield draws
 
 
 @contextlib.contextmanager
 def certain_draws(name: str) -> Iterator[Draws]:
-    """While the block runs, deterministic random variables take their only value; others are refused.
+    """Allow only deterministic random variables within the block; each takes its only value.
 
     Args:
       name: name of the network variable, for the message.
@@ -164,16 +164,16 @@ def _traced(draw: Callable[[Any, Any, int], tf.Tensor]) -> Iterator[Draws]:
     draws = Draws()
 
     def tracer(constructor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], entity.Entity):  # the traced constructor of an entity, not a random variable
+        if args and isinstance(args[0], entity.Entity):  # a traced entity constructor, not a random variable
             return constructor(*args, **kwargs)
-        if kwargs.get("value") is not None:  # observed: nothing to draw
+        if kwargs.get("value") is not None:  # an observed value is not drawn
             return constructor(*args, **kwargs)
         sample_shape = kwargs.pop("sample_shape", ())
         kwargs.pop("value", None)
         distribution_class = getattr(constructor, "__wrapped__", None)
         if distribution_class is not None:
             distribution = distribution_class(*args, **kwargs)
-        else:  # a function traced by hand: given a value, it builds its distribution and draws nothing
+        else:  # a manually traced function: given a value, it builds its distribution without drawing
             distribution = constructor(*args, value=0, **kwargs).distribution
         drawn = ed.RandomVariable(
             distribution,
@@ -204,12 +204,12 @@ def _parameter_tensors(distribution: Any) -> list[tf.Tensor]:
 
 
 def tensors_of(val: Value) -> list[tf.Tensor]:
-    """The fields of a value as tensors."""
+    """Return the fields of a value as tensors."""
     return [tf.convert_to_tensor(field) for field in val.as_dict.values()]
 
 
 def reached(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> list[tf.Tensor]:
-    """Every tensor that `outputs` are computed from within their graph, not looking behind those in `stop` (refs)."""
+    """Return all tensors of the graph on which `outputs` depend; the search ends at tensors in `stop` (refs)."""
     seen: dict[Any, tf.Tensor] = {}
     waiting = list(outputs)
     while waiting:
@@ -223,7 +223,7 @@ def reached(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> list[tf.Te
 
 
 def reads_variables(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> bool:
-    """Whether, in a graph, `outputs` are computed from a tf.Variable, not looking behind the tensors in `stop`."""
+    """Return whether, in a graph, `outputs` depend on a tf.Variable; the search ends at tensors in `stop` (refs)."""
     return any(
         not _is_eager(tensor) and tensor.dtype == tf.resource and tensor.op.type == "Placeholder"
         for tensor in reached(outputs, stop)
@@ -231,12 +231,12 @@ def reads_variables(outputs: Iterable[tf.Tensor], stop: Mapping[Any, Any]) -> bo
 
 
 def refuse_stateful_draws(name: str, result: Value, dependencies: Sequence[Value]) -> None:
-    """Checks, while a graph is traced, that a value does not come from hidden random state.
+    """Raise, while a graph is traced, if a value is computed from hidden random state.
 
     Args:
       name: name of the network variable, for the message.
-      result: its value.
-      dependencies: the values it was computed from.
+      result: value of the variable.
+      dependencies: values from which `result` is computed.
 
     Raises:
       RuntimeError: one line that names the variable and the op.
@@ -255,11 +255,11 @@ def refuse_stateful_draws(name: str, result: Value, dependencies: Sequence[Value
 
 
 def _is_eager(tensor: tf.Tensor) -> bool:
-    return hasattr(tensor, "numpy")  # symbolic tensors have none
+    return hasattr(tensor, "numpy")  # symbolic tensors lack this attribute
 
 
 def _op_types_called(operation: Any, graph: Any) -> set[str]:
-    """Types of the ops inside the functions that an op calls (loops, conditionals, nested tf.functions)."""
+    """Return the types of the ops inside the functions that an op calls (loops, conditionals, nested tf.functions)."""
     waiting = [attribute.func.name for attribute in operation.node_def.attr.values() if attribute.HasField("func")]
     if not waiting:
         return set()

@@ -1,7 +1,7 @@
-"""One step of a RecSim NG network, drawn from explicit seeds.
+"""Step of a RecSim NG network, drawn from explicit seeds.
 
-RecSim NG's own `Network.step` calls value functions that draw from hidden state. `SeededNetwork` calls the same
-functions in the same order inside `seeding.seeded_draws`, and hands each of them its seed in a `StepContext`.
+RecSim NG's `Network.step` calls value functions that draw from hidden state. `SeededNetwork` calls the same functions
+in the same order inside `seeding.seeded_draws`, with the seeds of a `StepContext`.
 """
 
 import graphlib
@@ -27,17 +27,17 @@ class EvaluationPlace(NamedTuple):
     """Network variable, entity and step at which a value function raised; attached to the exception."""
 
     variable: str
-    entity: str  # name of the entity's class; "" if the function belongs to none
+    entity: str  # name of the entity's class; "" if the function is not an entity's method
     step: Optional[int]  # None while a graph is traced
 
     def __str__(self) -> str:
-        """Name the place in a few words."""
+        """Describe the place in a few words."""
         entity = f" (entity {self.entity})" if self.entity else ""
         return f"{self.variable!r}{entity}" + ("" if self.step is None else f" at step {self.step}")
 
 
 class StepContext(NamedTuple):
-    """Source of every random number of one step."""
+    """Source of all random numbers of one step."""
 
     keys: Keys
     step: tf.Tensor  # int32 scalar; 0 for the initial step
@@ -47,21 +47,21 @@ class StepValue(NamedTuple):
     """Values of all network variables at one step."""
 
     fields: Fields
-    draws: dict[str, seeding.Draws]  # random variables made while each network variable was evaluated
+    draws: dict[str, seeding.Draws]  # random variables drawn by the value function of each network variable
 
 
 class SeededNetwork:
-    """A RecSim NG network whose value functions draw from the keys of a `StepContext`.
+    """RecSim NG network whose value functions draw from the keys of a `StepContext`.
 
     Attributes:
       variables: the network's variables, dependencies before dependants.
-      names: their names, in the same order.
+      names: names of the variables, in the same order.
     """
 
     def __init__(
         self, variables: Sequence[variable.Variable], policy_variables: Iterable[str], world_variables: Iterable[str]
     ) -> None:
-        """Resolves the order of evaluation; evaluates nothing.
+        """Resolve the order of evaluation, without evaluating the variables.
 
         Args:
           variables: the network's variables.
@@ -119,18 +119,18 @@ class SeededNetwork:
           dependencies: values of the definition's dependencies, in order.
 
         Returns:
-          The value and the random variables that the function made.
+          The value and the random variables that the function drew.
 
         Raises:
           RuntimeError: in a graph, if the function draws through a stateful random op.
-          Exception: as the function raises; its attribute `EVALUATION_PLACE` says where.
+          Exception: the function's error, with the attribute `EVALUATION_PLACE`.
         """
         key = random_ops.fold_in(self._key_of(name, context.keys), context.step)
         with seeding.seeded_draws(key, name) as drawn:
             try:
                 value = definition.fn(*dependencies)
-            except (Exception, SystemExit) as error:  # of whatever kind an entity raises; it goes on as it is
-                step = int(context.step) if hasattr(context.step, "numpy") else None  # a graph has no step yet
+            except (Exception, SystemExit) as error:  # an entity may raise any error, which is raised again unchanged
+                step = int(context.step) if hasattr(context.step, "numpy") else None  # unknown while tracing
                 place = EvaluationPlace(name, entity_name(definition), step)
                 vars(error).setdefault(EVALUATION_PLACE, place)
                 raise
@@ -145,7 +145,7 @@ class SeededNetwork:
 
 
 def entity_name(definition: variable.ValueDef) -> str:
-    """Return the name of the class whose method a value function is; "" if the function is no method."""
+    """Return the name of the class whose method a value function is; "" if the function is not a method."""
     owner = getattr(definition.fn, "__self__", None)
     return "" if owner is None else type(owner).__name__
 

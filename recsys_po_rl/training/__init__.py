@@ -1,1 +1,1 @@
-"""Learning by policy gradient: estimators, one step, the loop."""
+"""Policy-gradient training: estimators, the training step and the training loop."""

@@ -1,6 +1,6 @@
-"""Signs that a training goes wrong: each is a function of the rows of metrics.csv alone.
+"""Training alarms, each a function of the rows of metrics.csv alone.
 
-A resumed run therefore raises what an uninterrupted one does, from the rows that it reads back.
+A resumed run therefore raises the same alarms as an uninterrupted one, from the rows that it reads back.
 """
 
 import math
@@ -19,21 +19,21 @@ GRADIENT_NORM_FAR_OFF = "gradient_norm_far_off"
 ENTROPY_LOW = "entropy_low"
 REWARD_BELOW_BEST = "reward_below_best"
 
-LEAST_NORMS = 10  # of fewer norms the median says little: no alarm before
+LEAST_NORMS = 10  # the median of fewer norms is too noisy for an alarm
 
 
 class Alarm(NamedTuple):
-    """A row of alarms.csv, but for the seed."""
+    """Row of alarms.csv, without the seed."""
 
     step: int  # training step, from 1
     alarm: str  # one of the four names above
-    value: float  # what was seen
-    threshold: float  # what it should have kept to; infinite where it should have been finite
-    message: str  # a sentence
+    value: float  # value that raised the alarm
+    threshold: float  # bound that the value violated; infinite if the value is not finite
+    message: str  # one sentence
 
 
 class StoppedByAlarmError(RuntimeError):
-    """A training ended at an alarm that it is bound to stop on; the message is one line."""
+    """Training stopped by an alarm listed in `stop_on`; the message is one line."""
 
 
 class _Sign(NamedTuple):
@@ -44,10 +44,10 @@ class _Sign(NamedTuple):
 
 @gin_config.configurable
 class Alarms:
-    """What counts as going wrong, and what stops the training.
+    """Alarm conditions with their thresholds, and the alarms that stop the training.
 
-    An alarm comes when its sign begins to show, and again when the sign comes back after a step without it; only a
-    gradient that is not finite is reported each time, because each time an update is lost.
+    An alarm is raised at the first step at which its condition holds, and again when the condition returns after a
+    step without it. Only a non-finite gradient raises an alarm at every step, because each one loses an update.
     """
 
     def __init__(
@@ -59,24 +59,25 @@ class Alarms:
         reward_drop: float = 0.1,
         reward_window: int = 25,
     ) -> None:
-        """Keeps the thresholds.
+        """Store the thresholds.
 
         Args:
           stop_on: names of alarms after which training stops: gradient_not_finite, gradient_norm_far_off, entropy_low,
-            reward_below_best. By default none does.
-          gradient_norm_factor: how many times the gradient norm may be above its running median, or below it, above 1.
-            Trainings that go well stay within a factor of 5.
-          gradient_norm_window: steps that the median is taken over, those before the step that is judged, at least
-            10; long enough that a few odd steps do not move it, short enough to follow a norm that falls as one learns.
-          min_entropy: nats, at least 0, of the first pick. 0.05 is 99.5% on one document of 100: nothing is tried any
-            more, and gradients vanish. The default training ends at 0.25.
+            reward_below_best. By default no alarm stops the training.
+          gradient_norm_factor: largest ratio of the gradient norm to its running median, or of the median to the norm,
+            that raises no alarm; above 1. Healthy trainings stay within a factor of 5.
+          gradient_norm_window: number of steps before the tested step over which the median is taken, at least 10;
+            long enough that a few outliers do not move the median, short enough to follow a norm that falls during
+            training.
+          min_entropy: lowest entropy of the first pick, nats, at least 0. 0.05 is a probability of 99.5% on one
+            document of 100: exploration has ended, and gradients vanish. The default training ends at 0.25.
           reward_drop: share of the best reward that may be lost, at least 0. A tenth is several times the noise of a
             step's mean over 1000 users.
-          reward_window: steps, at least 1: the best is the highest mean over so many steps in a row, and the drop has
-            to last for as many, so that no single lucky or unlucky step counts.
+          reward_window: steps, at least 1. The best reward is the highest mean over this many consecutive steps, and
+            the drop has to last for as many, so that no single outlier raises an alarm.
 
         Raises:
-          InvalidInputError: if a number is out of bounds, or a name unknown.
+          InvalidInputError: if a number is out of bounds or a name is unknown.
         """
         owner = type(self).__name__
         self._signs: Mapping[str, Callable[[Sequence[TrainingRow]], Optional[_Sign]]] = {
@@ -95,7 +96,7 @@ class Alarms:
         self._window = validation.integer(f"{owner}: reward_window", reward_window, 1)
 
     def raised(self, history: Sequence[TrainingRow]) -> list[Alarm]:
-        """The alarms of the last of some rows.
+        """Return the alarms that the last row raises.
 
         Args:
           history: all rows of a training so far, at least one.
@@ -108,20 +109,20 @@ class Alarms:
         return found
 
     def stop(self, raised: Sequence[Alarm]) -> None:
-        """Ends the training if it is bound to.
+        """Stop the training if an alarm demands it.
 
         Args:
           raised: alarms of one step.
 
         Raises:
-          StoppedByAlarmError: if one of them is among `stop_on`.
+          StoppedByAlarmError: if one of the alarms is in `stop_on`.
         """
         for alarm in raised:
             if alarm.alarm in self._stop_on:
                 raise StoppedByAlarmError(f"stopped at training step {alarm.step} by {alarm.alarm}: {alarm.message}")
 
     def _gradient_not_finite(self, history: Sequence[TrainingRow]) -> Optional[_Sign]:
-        has_critic = any(math.isfinite(row.critic_gradient_norm) for row in history)  # without one, all are NaN
+        has_critic = any(math.isfinite(row.critic_gradient_norm) for row in history)  # all NaN without a critic
         lost = [
             not math.isfinite(row.gradient_norm) or (has_critic and not math.isfinite(row.critic_gradient_norm))
             for row in history

@@ -1,6 +1,6 @@
-"""What is made of a rollout: how many updates, and the loss of each.
+"""Policy-gradient algorithms: the number of updates per training step and the loss of each update.
 
-An algorithm of one's own has the attributes of `Reinforce` and its method `loss`.
+A custom algorithm defines the attributes of `Reinforce` and its method `loss`.
 """
 
 import tensorflow as tf
@@ -12,31 +12,31 @@ from recsys_po_rl.training import estimators
 
 @gin_config.configurable
 class Reinforce:
-    """One update on all users of a step (Williams 1992)."""
+    """REINFORCE: one update on all users of a step (Williams 1992)."""
 
     num_epochs = 1  # passes over the users of a step
     num_minibatches = 1  # updates in a pass
-    clip_range = 0.2  # of the reported clip share alone
-    needs_old_log_probs = False  # whether the loss, or what is reported, depends on the weights that drew the slates
+    clip_range = 0.2  # used for the reported clip share only
+    needs_old_log_probs = False  # True if the loss or the metrics depend on the weights that drew the slates
 
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-        """`estimators.reinforce_loss`; arguments float32 [T, U]."""
+        """Return `estimators.reinforce_loss`, a scalar; arguments float32 [T, U]."""
         del old_log_probs
         return estimators.reinforce_loss(log_probs, advantages)
 
 
 @gin_config.configurable
 class ProximalPolicyOptimization:
-    """Several updates, each on some of a step's users, with the clipped surrogate objective (Schulman et al. 2017)."""
+    """PPO: several minibatch updates with the clipped surrogate objective (Schulman et al. 2017)."""
 
     needs_old_log_probs = True
 
     def __init__(self, num_epochs: int = 1, num_minibatches: int = 4, clip_range: float = 0.2) -> None:
-        """Makes the algorithm.
+        """Validate the hyperparameters.
 
         Args:
           num_epochs: passes over the users of a step, at least 1.
-          num_minibatches: updates in a pass, at least 1; each takes an equal number of the step's shards.
+          num_minibatches: updates in a pass, at least 1; each uses an equal number of the step's shards.
           clip_range: epsilon of the surrogate objective, above 0.
 
         Raises:
@@ -48,5 +48,5 @@ class ProximalPolicyOptimization:
         self.clip_range = validation.number(f"{name}: clip_range", clip_range, 0.0, exclusive_minimum=True)
 
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-        """`estimators.ppo_clip_loss`; arguments float32 [T, U]."""
+        """Return `estimators.ppo_clip_loss`, a scalar; arguments float32 [T, U]."""
         return estimators.ppo_clip_loss(log_probs, old_log_probs, advantages, self.clip_range)

@@ -40,7 +40,7 @@ class Callback:
 
 
 class CallbackList(Callback):
-    """Calls several callbacks in their order."""
+    """Callback that calls several callbacks in their order."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         """Store the callbacks."""
@@ -63,7 +63,7 @@ class CallbackList(Callback):
 
 
 class Validator(Protocol):
-    """Evaluates the policy during training; `experiment.selection.BestPolicySelector` is the one of the experiment."""
+    """Evaluator of the policy during training; the experiment uses `experiment.selection.BestPolicySelector`."""
 
     def is_due(self, step: int) -> bool:
         """Return whether the policy is evaluated after a step."""
@@ -73,7 +73,7 @@ class Validator(Protocol):
 
 
 class Learner(Protocol):
-    """Updates a policy; `PolicyGradientLearner` is the one of the experiment."""
+    """Learner that updates a policy; the experiment uses `PolicyGradientLearner` by default."""
 
     def step(self, keys: Any, progress: float) -> Any:
         """Run one training step.

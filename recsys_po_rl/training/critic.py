@@ -1,4 +1,4 @@
-"""A learned value of where a user stands: the baseline of an actor-critic."""
+"""Learned state-value baseline of an actor-critic."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Optional
@@ -11,13 +11,13 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.training import optimizers
 
 HIDDEN_UNITS = 64
-REWARD_PER_STEP = 0.5  # first guess: the value starts as this times the steps that are left
-STATISTICS_MEMORY = 0.95  # share of the inputs' running mean and variance that a further step leaves
+REWARD_PER_STEP = 0.5  # the initial value is this number times the remaining steps
+STATISTICS_MEMORY = 0.95  # decay per training step of the inputs' running mean and variance
 LEARNING_RATE = 8e-3
 
 
 class CriticBatch(NamedTuple):
-    """What the critic sees of T steps of U users, and what it should have said."""
+    """Critic's inputs and regression targets of T steps of U users."""
 
     inputs: tf.Tensor  # float32 [T, U, F]
     returns: tf.Tensor  # float32 [T, U], reward-to-go
@@ -25,16 +25,16 @@ class CriticBatch(NamedTuple):
 
 @gin_config.configurable
 class LearnedValue(tf.Module):
-    """A small network that says what a user will still bring, per step that is left.
+    """Small network that predicts a user's future reward per remaining step.
 
-    It sees the time, the numbers that the slate's law reads from the recommender's state and from what users show, and,
-    in training only, the user's interest: an asymmetric actor-critic (Pinto et al., "Asymmetric actor critic for
-    image-based robot learning", 2018). What acts has no part in it.
+    Inputs are the time, the fields that the slate's distribution reads from the recommender's state and from the users'
+    observation, and the user's latent interest. The interest is available in training only: an asymmetric actor-critic
+    (Pinto et al., "Asymmetric actor critic for image-based robot learning", 2018). The policy does not use the critic.
 
-        value_t = (T - t) * (0.5 + w2 tanh(W1 x_t + b1) + b2),   w2 = b2 = 0 at first,
+        value_t = (T - t) * (0.5 + w2 tanh(W1 x_t + b1) + b2),   w2 = b2 = 0 initially,
 
-    with inputs x scaled to mean 0 and variance 1 by running statistics. Its loss is the squared error of the return
-    per step that is left, weighted by the steps that are left.
+    with inputs x scaled to mean 0 and variance 1 by running statistics. The loss is the squared error of the return
+    per remaining step, weighted by the number of remaining steps.
     """
 
     def __init__(
@@ -46,18 +46,19 @@ class LearnedValue(tf.Module):
         optimizer: Optional[Callable[[], tf.keras.optimizers.Optimizer]] = None,
         max_gradient_norm: float = 1.0,
     ) -> None:
-        """Makes the critic.
+        """Build the layers and the optimizer.
 
         Args:
           horizon: T, at least 1.
-          runtime: over the network whose users are judged.
+          runtime: runtime of the network whose users' returns are predicted.
           hidden_units: width of the hidden layer, at least 1.
           sees_interest: whether the user's interest is an input.
           optimizer: constructor of a `tf.keras` optimizer; Adam at 8e-3 if None.
           max_gradient_norm: global norm to which the critic's gradient is clipped, above 0.
 
         Raises:
-          InvalidInputError: if an argument is out of bounds, or the users have no field interest.state.
+          InvalidInputError: if an argument is out of bounds, or `sees_interest` is True and the users lack the
+            field interest.state.
         """
         super().__init__(name="learned_value")
         owner = type(self).__name__
@@ -77,23 +78,23 @@ class LearnedValue(tf.Module):
                     f"{owner}: users have no field {fields.INTEREST}: set sees_interest = False"
                 )
             if self.record.get(fields.USER_OBSERVATION) == [fields.OBSERVED_INTEREST]:
-                del self.record[fields.USER_OBSERVATION]  # the same numbers
+                del self.record[fields.USER_OBSERVATION]  # equal to the interest
             self.record[fields.USER_STATE] = [fields.INTEREST]
         shapes = [runtime.flow(name).field_specs[field].shape[1:] for name, of in self.record.items() for field in of]
         size = sum(shape.num_elements() for shape in shapes) + 1
-        # float32 whatever the global policy, as the rewards it learns from.
+        # float32 under any global precision policy, as the rewards are.
         self._hidden = tf.keras.layers.Dense(units, activation="tanh", dtype="float32", name="hidden")
         self._output = tf.keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="output")
         self._hidden.build((None, size))
         self._output.build((None, units))
         self._mean = tf.Variable(tf.zeros((size,)), trainable=False, name="mean")
         self._variance = tf.Variable(tf.ones((size,)), trainable=False, name="variance")
-        self._seen = tf.Variable(0.0, trainable=False, name="seen")  # weight of what the statistics have seen
+        self._seen = tf.Variable(0.0, trainable=False, name="seen")  # total weight of the inputs in the statistics
         self.weights = [*self._hidden.trainable_variables, *self._output.trainable_variables]
         self.optimizer.build(self.weights)
 
     def inputs(self, stacked: Mapping[str, Mapping[str, tf.Tensor]]) -> tf.Tensor:
-        """What the critic sees; float32 [T, U, F].
+        """Return the critic's inputs; float32 [T, U, F].
 
         Args:
           stacked: the fields of `record`, each [T or more, U, ...].
@@ -104,7 +105,7 @@ class LearnedValue(tf.Module):
         return tf.concat([*(tf.cast(tf.reshape(part, axes), tf.float32) for part in parts), time], axis=-1)
 
     def observe(self, inputs: Sequence[tf.Tensor]) -> None:
-        """Counts inputs [T, U, F] of all shards into the statistics by which inputs are scaled, if all are finite."""
+        """Update the scaling statistics with the inputs [T, U, F] of all shards, if all inputs are finite."""
         mean, variance = tf.nn.moments(tf.concat(list(inputs), axis=1), axes=[0, 1])
         seen = self._seen * STATISTICS_MEMORY + (1.0 - STATISTICS_MEMORY)
         share = (1.0 - STATISTICS_MEMORY) / seen
@@ -118,11 +119,11 @@ class LearnedValue(tf.Module):
         tf.cond(tf.math.is_finite(tf.reduce_sum(mean + variance)), count, lambda: False)
 
     def values(self, inputs: tf.Tensor) -> tf.Tensor:
-        """What each user will still bring, from each step on; float32 [T, U] for inputs [T, U, F]."""
+        """Return the predicted reward-to-go at each step; float32 [T, U] for inputs [T, U, F]."""
         return self._remaining() * self._per_step(inputs)
 
     def update(self, batches: Sequence[CriticBatch]) -> tf.Tensor:
-        """One step of the optimizer, left out if its gradient is not finite; returns the gradient's norm, a scalar."""
+        """Apply one optimizer step, unless its gradient is not finite; return the gradient's norm, a scalar."""
         inputs = tf.concat([batch.inputs for batch in batches], axis=1)
         returns = tf.concat([batch.returns for batch in batches], axis=1)
         remaining = self._remaining()
@@ -145,22 +146,22 @@ class LearnedValue(tf.Module):
         return REWARD_PER_STEP + _step_by_step(self._output, _step_by_step(self._hidden, scaled))[..., 0]
 
     def _remaining(self) -> tf.Tensor:
-        """Steps that are left at each step, the step included; float32 [T, 1]."""
+        """Return the number of remaining steps at each step, the step included; float32 [T, 1]."""
         return tf.range(self._horizon, 0, -1, dtype=tf.float32)[:, tf.newaxis]
 
 
 def _step_by_step(layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
-    """A dense layer on inputs [T, U, F], as T products.
+    """Apply a dense layer to inputs [T, U, F] as T matrix products.
 
-    Eigen splits the sum over all T * U rows, of which the kernel's gradient otherwise consists, among the threads there
-    are: the last digits would depend on the machine's cores. Sums over U alone, added in the order of T, do not.
+    As one product, the kernel's gradient is a sum over all T * U rows, which Eigen splits among the available threads:
+    the last digits would depend on the number of cores. Sums over U alone, added in the order of T, do not.
     """
     kernel = tf.broadcast_to(layer.kernel, (tf.shape(inputs)[0], *layer.kernel.shape))
     return layer.activation(tf.matmul(inputs, kernel) + layer.bias)
 
 
 def _actors_inputs(runtime: SeededRuntime) -> dict[str, list[str]]:
-    """By variable, the floating-point fields of what acts sees that the slate's law reads."""
+    """Return, by variable, the floating-point fields of the policy's inputs that the slate's distribution reads."""
     found = {}
     for name in (fields.RECOMMENDER_STATE, fields.USER_OBSERVATION):
         reads = runtime.flow(fields.SLATE_DOCS).draw_reads.get(name, ())

@@ -1,4 +1,4 @@
-"""What one wants to know about gradients, but not at every step."""
+"""Gradient diagnostics that are too expensive for every training step."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -12,21 +12,21 @@ from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
 
 
 def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[seeding.Keys]) -> dict[str, float]:
-    """Variance of the gradient of the expected return under several baselines, on the same rollouts.
+    """Compute the variance of the policy gradient under several baselines, on the same rollouts.
 
     Each shard gives one estimate of the gradient, under the weights with which it was rolled out (so that PPO's loss
-    has the gradient of REINFORCE). The variance is summed over all weights (the trace of the covariance) and is that of
-    one shard's estimate: divide it by the number of shards for that of their mean. Advantages are neither normalised
-    nor clipped, so that all baselines estimate the same gradient; only `generalized_advantage`, the learner's own with
-    its trace decay, is biased.
+    has the gradient of REINFORCE). The variance is summed over all weights (the trace of the covariance). It is the
+    variance of one shard's estimate: divide it by the number of shards for the variance of their mean. Advantages are
+    neither normalised nor clipped, so that all baselines estimate the same gradient; only `generalized_advantage`,
+    with the learner's trace decay, is biased.
 
     Args:
-      learner: whose weights, and whose critic.
-      keys: of at least 2 shards.
+      learner: learner whose weights and critic are used.
+      keys: keys of at least 2 shards.
 
     Returns:
-      By baseline: none, population_mean, leave_one_out_mean and, where there is a critic, learned_value and
-      generalized_advantage.
+      Variance by baseline: none, population_mean, leave_one_out_mean and, if the learner has a critic, learned_value
+      and generalized_advantage.
 
     Raises:
       ValueError: if there are fewer than 2 shards.

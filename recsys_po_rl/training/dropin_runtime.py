@@ -1,4 +1,4 @@
-"""What `interest_evolution_simulation.make_runtime` returns: recsim_ng's TFRuntime, on this project's machinery."""
+"""Drop-in replacement of recsim_ng's TFRuntime, returned by `interest_evolution_simulation.make_runtime`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
@@ -21,32 +21,32 @@ _INT32 = tf.int32.limits
 
 
 class ObjectiveGradient(NamedTuple):
-    """One REINFORCE step of `SimulationRuntime`."""
+    """Result of one REINFORCE step of `SimulationRuntime`."""
 
     gradients: list[tf.Tensor]  # one for each variable
     objective: tf.Tensor  # scalar
     mean_metric: tf.Tensor  # scalar, over users
-    keys: seeding.Keys  # with which the users were drawn
+    keys: seeding.Keys  # keys of the users
     nan_steps: tf.Tensor  # see `runtime.Run`
 
 
 @gin_config.configurable
 class SimulationRuntime:
-    """Runs a network and, added to it, the slates' log-probability and its sum over steps.
+    """Runtime of a network extended by the slates' log-probability and its sum over steps.
 
     Each call draws fresh users from TensorFlow's global random state, as recsim_ng's runtime does; gradients flow
     through `execute` and `trajectory`.
     """
 
     def __init__(self, variables: Sequence[variable.Variable], mode: str = "xla") -> None:
-        """Nothing is traced yet.
+        """Store the network without tracing it.
 
         Args:
           variables: the network's variables, one of them named "slate docs".
-          mode: of `SeededRuntime`.
+          mode: mode of `SeededRuntime`.
 
         Raises:
-          InvalidInputError: if there is no such variable, or the mode is unknown.
+          InvalidInputError: if no variable is named "slate docs", or the mode is unknown.
         """
         slate_docs = [var for var in variables if var.name == fields.SLATE_DOCS]
         if not slate_docs:
@@ -59,24 +59,24 @@ class SimulationRuntime:
         self._variables = list(variables)
         with_log_prob = [*variables, *log_prob, *accumulator]
         self._with_log_prob = SeededRuntime(with_log_prob, mode=mode)
-        # TensorFlow cannot differentiate a loop that XLA has compiled on its own.
+        # TensorFlow cannot differentiate a loop that XLA has compiled, so gradients need a runtime in graph mode.
         self._differentiable = SeededRuntime(with_log_prob, mode="graph") if mode == "xla" else self._with_log_prob
         self._runtime = SeededRuntime(variables, mode=mode)
         self._replay: Optional[SlateReplay] = None
         self._gradients: dict[Any, SideBySideGradient] = {}
 
     def execute(self, num_steps: int, starting_value: Optional[Mapping[str, Value]] = None) -> dict[str, Value]:
-        """The network's value `num_steps` steps after the starting one, or after a fresh initial one."""
+        """Return the network's value `num_steps` steps after the starting value, or after a fresh initial value."""
         return self._differentiated("execute", num_steps, starting_value)
 
     def trajectory(self, length: int, starting_value: Optional[Mapping[str, Value]] = None) -> dict[str, Value]:
-        """`length` values of the network, stacked on a new first axis."""
+        """Return `length` values of the network, stacked on a new first axis."""
         return self._differentiated("trajectory", length, starting_value)
 
     def _differentiated(
         self, method: str, steps: int, starting_value: Optional[Mapping[str, Value]]
     ) -> dict[str, Value]:
-        """Runs; where a tape asks for the gradient, the run is repeated in graph mode, which draws the same numbers."""
+        """Run a method of the runtime; its gradient repeats the run in graph mode, which draws the same numbers."""
         keys = fresh_keys()
         start = {name: value.as_dict for name, value in to_tensors(starting_value or {}).items()}
 
@@ -117,9 +117,9 @@ class SimulationRuntime:
         return {name: Value(**found.get(name, {})) for name in found}
 
     def can_replay(self, trainable_variables: Sequence[tf.Variable]) -> bool:
-        """Whether the objective's gradient can be taken from recorded slates, without a tape around the whole loop.
+        """Return whether recorded slates suffice for the objective's gradient, without a tape around the whole loop.
 
-        Not if the slates cannot be replayed, or if others than the recommender depend on weights.
+        They do not if the slates cannot be replayed, or if variables other than the recommender's depend on weights.
         """
         del trainable_variables
         if self._replay is None:
@@ -134,14 +134,14 @@ class SimulationRuntime:
     def objective_gradient(
         self, horizon: int, global_batch: int, trainable_variables: Sequence[tf.Variable], metric: str
     ) -> ObjectiveGradient:
-        """Rolls out fresh users without gradient, then differentiates the log-probability of what they were shown.
+        """Roll out fresh users without gradient, then differentiate the log-probability of the slates shown.
 
-        Only if `can_replay`.
+        Requires `can_replay`.
 
         Args:
-          horizon: values of the network, the initial one included.
-          global_batch: what the sum over users is divided by.
-          trainable_variables: what to differentiate with respect to.
+          horizon: number of values of the network, the initial value included.
+          global_batch: number of users by which the sum over users is divided.
+          trainable_variables: variables with respect to which the objective is differentiated.
           metric: field of the metrics.
         """
         assert self._replay is not None
@@ -159,14 +159,14 @@ class SimulationRuntime:
         return ObjectiveGradient(found.gradients, found.statistics[0], tf.reduce_mean(values), keys, run.nan_steps)
 
     def raise_on_nan(self, step: ObjectiveGradient, horizon: int, metric: str) -> None:
-        """As `SeededRuntime.raise_on_nan`, for a step of `objective_gradient`."""
+        """Raise as `SeededRuntime.raise_on_nan` does, for a step of `objective_gradient`."""
         assert self._replay is not None
         record = {**self._replay.record, fields.METRICS_STATE: [metric]}
         self._runtime.raise_on_nan(step.nan_steps, horizon, step.keys, record)
 
 
 def fresh_keys() -> seeding.Keys:
-    """Keys drawn from TensorFlow's global random state, in a graph at each of its runs."""
+    """Draw keys from TensorFlow's global random state; a graph draws new keys at each execution."""
     seeds = tf.random.uniform((3, 2), minval=_INT32[0], maxval=_INT32[1], dtype=tf.int32)
     return seeding.Keys(*tf.unstack(seeds))
 

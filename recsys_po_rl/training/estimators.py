@@ -1,4 +1,4 @@
-"""Returns, advantages and losses: pure functions of tensors whose axes are [T steps, U users]."""
+"""Estimators of returns, advantages and losses: pure functions of tensors with axes [T steps, U users]."""
 
 import math
 from typing import NamedTuple
@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from recsys_po_rl import gin_config
 
-# Added to the standard deviation before dividing; far below that of any advantage that carries information.
+# Added to the standard deviation before dividing; far below the standard deviation of informative advantages.
 WHITENING_EPSILON = 1e-8
 
 
 def rewards_to_go(rewards: tf.Tensor, discount: float = 1.0) -> tf.Tensor:
-    """Discounted sum of the rewards from each step on: G_t = sum_(k >= t) discount^(k - t) r_k.
+    """Compute the discounted rewards-to-go G_t = sum_(k >= t) discount^(k - t) r_k.
 
-    Sutton and Barto, Reinforcement Learning (2nd ed., 2018), equation 3.8, cut at the horizon.
+    Sutton and Barto, Reinforcement Learning (2nd ed., 2018), equation 3.8, truncated at the horizon.
 
     Args:
       rewards: float [T, U].
@@ -34,10 +34,10 @@ def rewards_to_go(rewards: tf.Tensor, discount: float = 1.0) -> tf.Tensor:
 
 
 def total_returns(rewards: tf.Tensor) -> tf.Tensor:
-    """The whole return of each user, at every step.
+    """Compute the total return of each user, repeated at every step.
 
-    What episodic REINFORCE weighs all of a trajectory's actions with: Williams, "Simple statistical gradient-following
-    algorithms for connectionist reinforcement learning" (1992), section 5, without a baseline.
+    Episodic REINFORCE weights all actions of a trajectory with the total return: Williams, "Simple statistical
+    gradient-following algorithms for connectionist reinforcement learning" (1992), section 5, without a baseline.
 
     Args:
       rewards: float [T, U].
@@ -55,16 +55,16 @@ def total_returns(rewards: tf.Tensor) -> tf.Tensor:
 def generalized_advantages(
     rewards: tf.Tensor, values: tf.Tensor, discount: float = 1.0, trace_decay: float = 0.95
 ) -> tf.Tensor:
-    """Exponentially weighted sums of temporal-difference errors.
+    """Compute generalized advantages: exponentially weighted sums of temporal-difference errors.
 
     Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016), equation 16,
-    cut at the horizon, after which the value is 0: A_t = sum_(k >= t) (discount * trace_decay)^(k - t) delta_k with
-    delta_k = r_k + discount * V_(k + 1) - V_k. At trace_decay 1 it is the reward-to-go minus the value, a learned
-    baseline (equation 18); below, it is biased unless the values are the policy's own.
+    truncated at the horizon, after which the value is 0: A_t = sum_(k >= t) (discount * trace_decay)^(k - t) delta_k
+    with delta_k = r_k + discount * V_(k + 1) - V_k. At trace_decay 1 the estimate is the reward-to-go minus the value,
+    a learned baseline (equation 18); below 1 it is biased unless the values are exact for the policy.
 
     Args:
       rewards: float [T, U].
-      values: float [T, U], what is expected from each step on; the reward of the step included.
+      values: float [T, U], expected reward-to-go at each step, the reward of the step included.
       discount: between 0 and 1.
       trace_decay: lambda, between 0 and 1.
 
@@ -83,10 +83,11 @@ def generalized_advantages(
 
 
 def minus_population_mean(returns: tf.Tensor) -> tf.Tensor:
-    """Advantages against the mean over users of the same step.
+    """Subtract the mean over users of the same step.
 
-    The mean contains the user's own return, which scales the expected gradient by (U - 1) / U and turns it nowhere.
-    Kool, van Hoof and Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019), has the unscaled form.
+    The mean contains the user's own return, which scales the expected gradient by (U - 1) / U without changing its
+    direction. Kool, van Hoof and Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019), has the unscaled
+    form.
 
     Args:
       returns: float [T, U].
@@ -102,10 +103,10 @@ def minus_population_mean(returns: tf.Tensor) -> tf.Tensor:
 
 
 def minus_leave_one_out_mean(returns: tf.Tensor) -> tf.Tensor:
-    """Advantages against the mean over the other users of the same step.
+    """Subtract the mean over the other users of the same step.
 
-    Kool, van Hoof and Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019), equation 8; a baseline that
-    is independent of the user's own actions, so the gradient keeps its scale.
+    Kool, van Hoof and Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019), equation 8. The baseline is
+    independent of the user's own actions, so the gradient keeps its scale.
 
     Args:
       returns: float [T, U], U at least 2.
@@ -125,10 +126,10 @@ def minus_leave_one_out_mean(returns: tf.Tensor) -> tf.Tensor:
 
 
 def whiten(advantages: tf.Tensor) -> tf.Tensor:
-    """Scales advantages to standard deviation 1 over all steps and users.
+    """Scale advantages to standard deviation 1 over all steps and users.
 
     Andrychowicz et al., "What matters for on-policy deep actor-critic methods?" (2021), choice C67 (per minibatch
-    there), with a deviation: their mean is left alone, since baselines have taken it off where they should.
+    there), with a deviation: the mean of the advantages is not subtracted, since that is the baseline's task.
 
     Args:
       advantages: float [T, U].
@@ -144,9 +145,9 @@ def whiten(advantages: tf.Tensor) -> tf.Tensor:
 
 
 def reinforce_loss(log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-    """Minus the advantage-weighted log-probability, summed over steps, averaged over users.
+    """Compute minus the advantage-weighted log-probability, summed over steps and averaged over users.
 
-    Its gradient is minus an estimate of the gradient of the expected return: Williams, "Simple statistical
+    The loss's gradient is minus an estimate of the gradient of the expected return: Williams, "Simple statistical
     gradient-following algorithms for connectionist reinforcement learning" (1992), section 5; with
     rewards-to-go minus a baseline as advantages, Sutton and Barto (2018), equation 13.11.
 
@@ -167,15 +168,15 @@ def reinforce_loss(log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
 def ppo_clip_loss(
     log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, clip_range: float = 0.2
 ) -> tf.Tensor:
-    """Minus the clipped surrogate objective, summed over steps, averaged over users.
+    """Compute minus the clipped surrogate objective, summed over steps and averaged over users.
 
     Schulman et al., "Proximal policy optimization algorithms" (2017), equation 7, with the ratio of whole slates.
 
     Args:
-      log_probs: float [T, U], of the slates shown, under the weights as they are.
+      log_probs: float [T, U], of the slates shown, under the current weights.
       old_log_probs: float [T, U], under the weights with which the slates were drawn; no gradient flows into them.
       advantages: float [T, U]; no gradient flows into them.
-      clip_range: epsilon, above 0: ratios count within 1 - epsilon and 1 + epsilon.
+      clip_range: epsilon, above 0: ratios are clipped to [1 - epsilon, 1 + epsilon].
 
     Returns:
       Scalar.
@@ -193,15 +194,15 @@ def ppo_clip_loss(
 
 
 def entropy_loss(entropies: tf.Tensor, weight: float | tf.Tensor) -> tf.Tensor:
-    """Minus the weighted entropy, summed over steps, averaged over users: what is added to a loss for an entropy bonus.
+    """Compute the loss term of an entropy bonus: minus the weighted entropy, summed over steps, averaged over users.
 
     Williams and Peng, "Function optimization using connectionist reinforcement learning algorithms" (1991); Mnih et
-    al., "Asynchronous methods for deep reinforcement learning" (2016), section 4: the entropy of each visited state's
-    law, without regard to how actions change which states are visited.
+    al., "Asynchronous methods for deep reinforcement learning" (2016), section 4: the entropy of the policy in each
+    visited state, ignoring the effect of actions on the states visited later.
 
     Args:
       entropies: float [T, U], nats; gradients flow into them.
-      weight: of a step's mean entropy in the objective, a scalar.
+      weight: weight of a step's mean entropy in the objective, a scalar.
 
     Returns:
       Scalar.
@@ -214,25 +215,25 @@ def entropy_loss(entropies: tf.Tensor, weight: float | tf.Tensor) -> tf.Tensor:
 
 
 class PolicyChange(NamedTuple):
-    """How far a policy has moved from the one that drew the slates; scalars."""
+    """Distance between a policy and the policy that drew the slates; scalars."""
 
     approximate_kl: tf.Tensor  # nats, mean over steps and users
-    clip_share: tf.Tensor  # of ratios outside the clip range
+    clip_share: tf.Tensor  # share of ratios outside the clip range
 
 
 def policy_change(log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: float = 0.2) -> PolicyChange:
-    """Divergence from the old policy to the present one, estimated from the slates shown.
+    """Estimate the divergence from the old policy to the current one from the slates shown.
 
     The estimate is Schulman's "k3" ("Approximating KL divergence", 2020): mean of r - 1 - log r with the ratio
     r = new / old, unbiased for KL(old || new), and never negative.
 
     Args:
-      log_probs: float [T, U], under the weights as they are.
+      log_probs: float [T, U], under the current weights.
       old_log_probs: float [T, U], under the weights with which the slates were drawn.
       clip_range: as in `ppo_clip_loss`.
 
     Returns:
-      The two measures; gradients are not meant to be taken of them.
+      Approximate KL and clip share, both scalars and not meant to be differentiated.
 
     Raises:
       ValueError: if an argument does not have rank 2, their shapes differ, or the range is not above 0.
@@ -246,17 +247,17 @@ def policy_change(log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: fl
 
 
 def explained_variance(values: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
-    """Share of the variance of returns that values explain: 1 - Var[returns - values] / Var[returns].
+    """Compute the share of the returns' variance that values explain: 1 - Var[returns - values] / Var[returns].
 
-    The coefficient of determination R^2_4 of Kvalseth, "Cautionary note about R^2" (1985), over all steps and users: an
-    error of the values that is the same everywhere costs nothing.
+    The measure is the coefficient of determination R^2_4 of Kvalseth, "Cautionary note about R^2" (1985), over all
+    steps and users: a constant error of the values does not lower it.
 
     Args:
       values: float [T, U].
       returns: float [T, U].
 
     Returns:
-      Scalar, at most 1; 0 for values that say nothing, NaN where the returns do not vary.
+      Scalar, at most 1; 0 for uninformative values, NaN if the returns do not vary.
 
     Raises:
       ValueError: if an argument does not have rank 2, or their shapes differ.

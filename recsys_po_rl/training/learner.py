@@ -1,4 +1,4 @@
-"""One training step: roll out without gradient, then differentiate the log-probability of what was shown."""
+"""Policy-gradient learner: rolls out without gradient, then differentiates the log-probability of the slates shown."""
 
 import functools
 import math
@@ -18,28 +18,28 @@ from recsys_po_rl.training.replay import Recording, ReplayGradient, SideBySideGr
 
 
 class Rollout(NamedTuple):
-    """What the learner keeps of T steps of U users."""
+    """Record of T steps of U users, as the learner uses it."""
 
     rewards: tf.Tensor  # float32 [T, U], of all T responses
     recording: Recording
     nan_steps: tf.Tensor  # see `runtime.Run`
-    critic_inputs: Optional[tf.Tensor] = None  # float32 [T, U, F], where there is a critic
+    critic_inputs: Optional[tf.Tensor] = None  # float32 [T, U, F]; None without a critic
 
 
 class StepResult(NamedTuple):
-    """What one training step saw; scalars, float32. Where there are several updates, the mean over them."""
+    """Metrics of one training step; scalars, float32. With several updates, the mean over them."""
 
     mean_reward: tf.Tensor  # mean over users of the rewards summed over all T responses
     gradient_norm: tf.Tensor  # before clipping
-    entropy: tf.Tensor  # nats, mean over steps and users; of the first pick where the law of the slate offers that
-    explained_variance: Any = math.nan  # of the returns by the critic's values, before its update; NaN without one
+    entropy: tf.Tensor  # nats, mean over steps and users; of the first pick if the slate's distribution defines that
+    explained_variance: Any = math.nan  # of the returns by the critic's values, before its update; NaN without a critic
     approximate_kl: Any = 0.0  # nats, see `estimators.policy_change`, before each update
-    clip_share: Any = 0.0  # of ratios outside the clip range, before each update
+    clip_share: Any = 0.0  # share of ratios outside the clip range, before each update
     critic_gradient_norm: Any = math.nan  # before clipping; NaN without a critic
 
 
 class _Batch(NamedTuple):
-    """One shard of a step, ready to be learned from."""
+    """Rollout of one shard with everything that an update needs."""
 
     rollout: Rollout
     advantages: tf.Tensor  # float32 [T, U]
@@ -51,7 +51,7 @@ class _Collected(NamedTuple):
     batches: list[_Batch]
     mean_reward: tf.Tensor
     explained_variance: tf.Tensor
-    clean: tf.Tensor  # whether no rollout had a NaN
+    clean: tf.Tensor  # True if no rollout had a NaN
 
 
 class _Update(NamedTuple):
@@ -64,10 +64,10 @@ class _Update(NamedTuple):
 class PolicyGradientLearner:
     """Policy gradient with any Keras optimizer: REINFORCE or PPO, with or without a critic.
 
-    The users of a step may be several batches of the network's users, its shards: their rollouts and gradients run side
-    by side on the cores there are, and are summed in a fixed order, so that numbers do not depend on the cores:
-    measured with 1, 2 and 4 threads for shards of up to 250 users. At 500, XLA splits sums over users among the threads
-    there are, and the last digits depend on their number.
+    The users of a step may be split into shards, batches of the network's size. The shards' rollouts and gradients run
+    in parallel on the available cores and are summed in a fixed order, so that results do not depend on the number of
+    cores (measured with 1, 2 and 4 threads for shards of up to 250 users). For shards of 500 users, XLA splits sums
+    over users among the threads, and the last digits depend on their number.
     """
 
     def __init__(
@@ -88,33 +88,33 @@ class PolicyGradientLearner:
         learning_rate_schedule: Optional[Callable[[], Any]] = None,
         entropy_schedule: Optional[Callable[[], Any]] = None,
     ) -> None:
-        """Makes the learner; nothing is compiled yet.
+        """Build the optimizer, the critic and the replay; compilation happens at the first step.
 
         Args:
-          network: whose recommender learns; its users are those of one shard.
+          network: network whose recommender is trained; its number of users is the size of one shard.
           horizon: T, slates shown to a user, at least 1.
           optimizer: constructor of a `tf.keras` optimizer.
-          discount: of the reward-to-go, between 0 and 1.
+          discount: discount of the reward-to-go, between 0 and 1.
           max_gradient_norm: global norm to which the gradient is clipped, above 0; None does not clip.
           entropy_bonus: weight, at least 0, of the mean entropy (nats, see `StepResult`) that is added to the
             objective at each step.
-          runtime_ctor: called with the network's variables.
+          runtime_ctor: constructor of the runtime, called with the network's variables.
           algorithm: constructor of a member of `training.algorithms`.
-          critic: constructor, called with horizon and runtime, see `training.critic`; None: no learned value.
+          critic: constructor, called with horizon and runtime, see `training.critic`; None: no critic.
           trace_decay: lambda of `estimators.generalized_advantages`, between 0 and 1; 1 without a critic.
-          whole_return: whether an action is weighed with the user's whole return, also with what came before it
+          whole_return: whether an action is weighted with the user's total return, earlier rewards included
             (REINFORCE without causality; recsim_ng's rule), instead of the reward-to-go.
-          population_baseline: what is subtracted, `estimators.minus_population_mean`, `minus_leave_one_out_mean`, or
-            None for nothing.
+          population_baseline: function that subtracts a baseline, `estimators.minus_population_mean` or
+            `minus_leave_one_out_mean`; None subtracts nothing.
           normalize_advantages: whether advantages are scaled to standard deviation 1 over the step's users.
-          learning_rate_schedule: constructor of a member of `training.schedules`, by whose factor the learning rates
-            of optimizer and critic are multiplied; None: constant, or a Keras schedule of the optimizer's own, which
-            counts updates: epochs times minibatches of each step.
-          entropy_schedule: the same for the entropy bonus.
+          learning_rate_schedule: constructor of a member of `training.schedules`, whose factor multiplies the learning
+            rates of optimizer and critic; None: constant, or the optimizer's own Keras schedule, which counts updates
+            (epochs times minibatches per training step).
+          entropy_schedule: constructor of the schedule of the entropy bonus; None: constant.
 
         Raises:
-          InvalidInputError: if an argument is out of bounds, the recommender cannot learn, or network or
-            learner are made under a distribution strategy.
+          InvalidInputError: if an argument is out of bounds, the recommender cannot learn, or network or learner are
+            created under a distribution strategy.
         """
         owner = type(self).__name__
         if tf.distribute.has_strategy() or any(
@@ -174,7 +174,7 @@ class PolicyGradientLearner:
         self._compiled_collect, self._compiled_update = self._collect, self._update
         if self._runtime.mode != "eager":
             jit_compile = True if self._runtime.mode == "xla" else None
-            # Partials: see `SeededRuntime`, of the warnings of many traces.
+            # Partials avoid TensorFlow's warnings of many traces, see `SeededRuntime`.
             self._log_probs = tf.function(
                 functools.partial(self._recorded_log_probs), jit_compile=jit_compile, autograph=False
             )
@@ -196,7 +196,7 @@ class PolicyGradientLearner:
         return [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])
 
     def _first_rate(self, optimizer: tf.keras.optimizers.Optimizer) -> Optional[float]:
-        """The learning rate that the schedule multiplies; None where nothing does."""
+        """Return the learning rate that the schedule multiplies; None with a constant schedule."""
         if isinstance(self._learning_rate_schedule, schedules.Constant):
             return None
         own = optimizer.get_config()["learning_rate"]
@@ -208,16 +208,19 @@ class PolicyGradientLearner:
         return float(own)
 
     def step(self, keys: Sequence[seeding.Keys], progress: float = 0.0) -> StepResult:
-        """Rolls out fresh users and updates the weights; an update that is not finite is left out.
+        """Roll out fresh users and update the weights; an update that is not finite is omitted.
 
         Args:
-          keys: for each shard, seeds of the users and of the policy's draws; their number is a multiple of the
-            algorithm's minibatches.
-          progress: share of the training that is done, 0 to 1; what schedules see.
+          keys: for each shard, the seeds of the users and of the policy's draws; the number of shards is a multiple of
+            the algorithm's minibatches.
+          progress: share of the training that is done, in [0, 1]; the argument of the schedules.
+
+        Returns:
+          The metrics of the step.
 
         Raises:
-          InvalidInputError: if the shards cannot be split into the algorithm's minibatches, or the progress is
-            none.
+          InvalidInputError: if the shards cannot be split into the algorithm's minibatches, or `progress` is not in
+            [0, 1].
           FloatingPointError: as `SeededRuntime.trajectory`.
         """
         validation.number("progress", progress, 0.0, 1.0)
@@ -255,12 +258,12 @@ class PolicyGradientLearner:
 
     @property
     def num_minibatches(self) -> int:
-        """Of the algorithm; divides the number of shards of a step."""
+        """Number of minibatches of the algorithm; divides the number of shards of a step."""
         return int(self._algorithm.num_minibatches)
 
     @property
     def discount(self) -> float:
-        """Of the reward-to-go."""
+        """Discount of the reward-to-go."""
         return self._discount
 
     @property
@@ -269,23 +272,23 @@ class PolicyGradientLearner:
         return self._trace_decay
 
     def rollouts(self, keys: Sequence[seeding.Keys]) -> list[Rollout]:
-        """A rollout of each shard, without an update; see `rollout`."""
+        """Roll out each shard without an update; see `rollout`."""
         return [batch.rollout for batch in self._compiled_collect(list(keys), observe=False).batches]
 
     def rollout(self, keys: seeding.Keys) -> Rollout:
-        """T steps of one shard's users under the present weights, without gradient."""
-        # The metrics of a step see the response of the step before: the last response is counted one step later.
+        """Roll out T steps of one shard's users under the current weights, without gradient."""
+        # The metrics of a step count the response of the previous step: the last response is counted one step later.
         run = self._runtime.run(self._horizon + 1, keys, self._record)
         rewards = run.stacked[fields.METRICS_STATE][fields.REWARD][1:]
         seen = None if self.critic is None else self.critic.inputs(run.stacked)
         return Rollout(rewards, self._replay.recorded(run.stacked), run.nan_steps, seen)
 
     def advantages(self, rewards: tf.Tensor, values: Optional[tf.Tensor] = None) -> tf.Tensor:
-        """What each slate was worth more than expected.
+        """Return the advantages of the slates shown.
 
         Args:
           rewards: float32 [T, U].
-          values: the critic's, float32 [T, U], if there is one.
+          values: values of the critic, float32 [T, U]; None without a critic.
 
         Returns:
           float32 [T, U].
@@ -306,16 +309,17 @@ class PolicyGradientLearner:
         old_log_probs: Optional[Sequence[tf.Tensor]] = None,
         entropy_bonus: Any = None,
     ) -> ReplayGradient:
-        """Gradient of the loss.
+        """Compute the gradient of the loss.
 
         Args:
-          rollouts: of each shard.
+          rollouts: rollout of each shard.
           advantages: for each shard float32 [T, U].
-          old_log_probs: for each shard float32 [T, U]; if None, those under the present weights.
-          entropy_bonus: scalar; the learner's own if None.
+          old_log_probs: for each shard float32 [T, U]; None: log-probabilities under the current weights.
+          entropy_bonus: scalar; None: the learner's entropy bonus.
 
         Returns:
-          Its statistics are sums over steps of means over users: of entropy, approximate KL and clip share.
+          The gradient, with statistics: entropy, approximate KL and clip share, each averaged over users and summed
+          over steps.
         """
         old = self._old_log_probs(rollouts) if old_log_probs is None else old_log_probs
         bonus = self._entropy_bonus if entropy_bonus is None else entropy_bonus
@@ -336,7 +340,7 @@ class PolicyGradientLearner:
         return loss, tf.stack([entropy, *change])
 
     def _old_log_probs(self, rollouts: Sequence[Rollout]) -> list[tf.Tensor]:
-        """Of each shard's slates under the present weights, float32 [T, U]; zeros where the algorithm needs none."""
+        """Return log-probabilities of each shard's slates, float32 [T, U]; zeros if the algorithm needs no values."""
         if self._algorithm.needs_old_log_probs:
             return [self._log_probs(rollout.recording) for rollout in rollouts]
         return [tf.zeros_like(rollout.rewards) for rollout in rollouts]
@@ -345,7 +349,7 @@ class PolicyGradientLearner:
         return self._replay.log_probs(recording, self._horizon)
 
     def _collect(self, keys: list[seeding.Keys], observe: bool = True) -> _Collected:
-        """Rolls out and judges; nothing is updated but the critic's statistics, where it may observe."""
+        """Roll out and compute advantages; `observe` updates the critic's scaling statistics, but no weights."""
         rollouts = [self.rollout(of_shard) for of_shard in keys]
         rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
         returns = estimators.rewards_to_go(rewards, self._discount)
@@ -369,7 +373,7 @@ class PolicyGradientLearner:
         return _Collected(batches, tf.reduce_mean(tf.reduce_sum(rewards, axis=0)), explained, clean)
 
     def _update(self, batches: list[_Batch], entropy_bonus: tf.Tensor, clean: tf.Tensor) -> _Update:
-        """One update of policy and critic from some shards."""
+        """Update policy and critic once, from the shards of a minibatch."""
         gradients, statistics = self.gradients(
             [batch.rollout for batch in batches],
             [batch.advantages for batch in batches],

@@ -36,10 +36,10 @@ def train(
       users_per_step: U.
       horizon: T.
       callback: called at each step, see `Callback`.
-      validator: evaluates the policy at the steps that it chooses; None: no validation.
+      validator: evaluates the policy at the steps for which `is_due` is true; None: no validation.
       num_shards: batches of users in each step.
-      path: name of the users that are trained on.
-      steps_done: steps that were done before; a step depends on them through the learner alone.
+      path: name of the stream of training users.
+      steps_done: steps completed before; later steps depend on them through the learner alone.
 
     Returns:
       The rows of the steps that are run.

@@ -1,4 +1,4 @@
-"""Keras optimizers whose numbers are looked at: Keras itself takes a learning rate of -1 without a word."""
+"""Validation of Keras optimizers: Keras itself accepts a learning rate of -1 silently."""
 
 import numbers
 from typing import Any
@@ -9,21 +9,25 @@ import tensorflow as tf
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 
-# Shares of a running average that stay: below 1.
+# Decay rates of running averages: below 1.
 _SHARES = ("beta_1", "beta_2", "rho", "momentum", "ema_momentum")
 _ABOVE_0 = ("learning_rate", "clipnorm", "clipvalue", "global_clipnorm")
 _AT_LEAST_0 = ("epsilon", "weight_decay", "initial_accumulator_value")
 
 
 def made(name: str, ctor: Any) -> tf.keras.optimizers.Optimizer:
-    """Calls an optimizer's constructor and checks what it was made with.
+    """Construct an optimizer and validate its hyperparameters.
 
     Args:
-      name: how the argument is called in messages.
-      ctor: without arguments; those that gin binds are its own.
+      name: name of the argument in messages.
+      ctor: constructor, called without arguments; gin may bind its arguments.
+
+    Returns:
+      The optimizer.
 
     Raises:
-      InvalidInputError: if it cannot be called, makes no Keras optimizer, or one with an impossible number.
+      InvalidInputError: if `ctor` cannot be called, does not return a Keras optimizer, or a hyperparameter is out of
+        bounds.
     """
     validation.constructor(name, ctor)
     called = getattr(ctor, "__name__", "optimizer")
@@ -40,7 +44,7 @@ def made(name: str, ctor: Any) -> tf.keras.optimizers.Optimizer:
         )
     try:
         config = optimizer.get_config()
-    except (TypeError, ValueError) as error:  # a learning rate that is no number shows only here
+    except (TypeError, ValueError) as error:  # a learning rate that is not a number fails only here
         raise validation.InvalidInputError(f"{name}: Keras refuses {called}: {gin_config.first_line(error)}") from error
     for argument, value in config.items():
         _check(f"{called}: {argument}", argument, value)
@@ -62,6 +66,6 @@ def _check(name: str, argument: str, value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The number in a variable, or in an array without axes; Keras keeps some in one."""
+    """Return the number in a variable or an array of rank 0, in which Keras stores some hyperparameters."""
     value = value.numpy() if hasattr(value, "numpy") else value
     return value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value

@@ -1,4 +1,4 @@
-"""Log-probabilities of recorded slates, and their gradients, under weights as they are now."""
+"""Log-probabilities of recorded slates under the current weights, and their gradients."""
 
 import functools
 import itertools
@@ -16,46 +16,46 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 
 
 class Recording(NamedTuple):
-    """What a rollout of T steps of U users leaves for the replay of its slates."""
+    """Record of a rollout of T steps of U users from which its slates can be replayed."""
 
-    inputs: tuple[dict[str, tf.Tensor], ...]  # for each dependency of the slate, the fields its law reads, [T, ...]
+    inputs: tuple[dict[str, tf.Tensor], ...]  # by dependency of the slate, fields its distribution reads, [T, ...]
     draws: tuple[tf.Tensor, ...]  # the slate's random fields, in the order in which they are drawn, [T, ...]
-    # For a recommender's state that depends on weights: what each of its dependencies held, [T, ...].
+    # For a recommender's state that depends on weights: the fields that each of its dependencies held, [T, ...].
     transitions: tuple[dict[str, tf.Tensor], ...]
 
 
-# Of log-probabilities and entropies float32 [N, U], and of further tensors [N, U], N steps at once: a scalar to be
-# summed over steps, and a vector of statistics that are summed too.
+# Called with log-probabilities and entropies, float32 [N, U], and further tensors [N, U] of N steps. Returns a scalar
+# loss and a vector of statistics, both to be summed over steps.
 Loss = Callable[..., tuple[tf.Tensor, tf.Tensor]]
 
 
 class ReplayGradient(NamedTuple):
-    """Gradient of a loss that was summed over steps."""
+    """Gradient of a loss that is summed over steps."""
 
     gradients: list[tf.Tensor]  # one for each variable
     statistics: tf.Tensor  # float32, summed over steps
 
 
 class SlateReplay:
-    """Log-probabilities of recorded slates under the policy's weights as they are now, for any recommender entity.
+    """Replay of recorded slates under the current weights, for any recommender entity.
 
-    The slate's own value function is evaluated again with recorded inputs, its draws replaced by the recorded ones, so
-    a recommender of the user's own needs nothing but to draw through Edward2 what it shows.
+    The slate's own value function is evaluated again with recorded inputs, its draws replaced by the recorded draws. A
+    custom recommender therefore only has to draw its slates through Edward2.
 
-    A recommender's state that depends on weights (a recurrent scorer's) is not trusted as recorded: it is computed
-    again from the first step on, from recorded responses and slates, and gradients flow through it.
+    A recommender's state that depends on weights (as of a recurrent scorer) is not taken from the recording: it is
+    computed again from the first step on, from recorded responses and slates, and gradients flow through it.
     """
 
     def __init__(self, variables: Sequence[variable.Variable], runtime: SeededRuntime) -> None:
-        """Finds out what the slate's law reads.
+        """Determine the fields that the slate's distribution reads.
 
         Args:
           variables: the network's variables.
-          runtime: a runtime over them.
+          runtime: runtime of the network.
 
         Raises:
-          InvalidInputError: if slates are not random, draw something that is not a field of theirs, or depend
-            on a previous value.
+          InvalidInputError: if the slate is not random, draws a random variable that is not one of its fields, or
+            depends on a previous value.
         """
         by_name = {var.name: var for var in variables}
         self._slate = by_name[fields.SLATE_DOCS]
@@ -102,7 +102,7 @@ class SlateReplay:
 
     @property
     def record(self) -> dict[str, list[str]]:
-        """The fields a rollout must record, by variable."""
+        """Fields that a rollout must record, by variable."""
         needed: dict[str, set[str]] = {fields.SLATE_DOCS: set(self._random_fields)}
         for reads in (self._reads, self._transition_reads):
             for name, names in reads.items():
@@ -110,7 +110,7 @@ class SlateReplay:
         return {name: sorted(names) for name, names in needed.items() if names}
 
     def recorded(self, stacked: Mapping[str, Mapping[str, tf.Tensor]]) -> Recording:
-        """What the replay needs of a trajectory that has the fields of `record`."""
+        """Return the recording of a trajectory that has the fields of `record`."""
 
         def fields_of(reads: Mapping[str, list[str]], names: Sequence[str]) -> tuple[dict[str, tf.Tensor], ...]:
             return tuple({field: stacked[name][field] for field in reads.get(name, ())} for name in names)
@@ -125,12 +125,12 @@ class SlateReplay:
     def log_prob_and_entropy(
         self, inputs: Sequence[Mapping[str, Any]], drawn: Sequence[Any], state: Optional[Value] = None
     ) -> tuple[Any, Any]:
-        """Log-probability and entropy of one step's slates; float32 [U] each.
+        """Compute log-probability and entropy of one step's slates; float32 [U] each.
 
         Args:
           inputs: for each dependency of the slate the recorded fields of one step.
           drawn: the recorded draws of that step.
-          state: the recommender's state, where it is computed again.
+          state: the recommender's recomputed state; None: the recorded state.
         """
         dependencies = [
             state if state is not None and name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
@@ -145,7 +145,7 @@ class SlateReplay:
         return tf.add_n(log_probs), tf.add_n(entropies)
 
     def invariants(self) -> dict[Any, tf.Tensor]:
-        """What the slate's law computes from weights alone, by key; nothing where a recommender's state is carried."""
+        """Return the slate distribution's weight-only computations by key; empty if the state is carried."""
         return {} if self.carries_state else {key: compute() for key, compute in self._invariants.items()}
 
     def gradients(
@@ -159,23 +159,23 @@ class SlateReplay:
         start: Any = 0,
         stop: Any = None,
     ) -> ReplayGradient:
-        """Gradient of a loss of the recorded slates.
+        """Compute the gradient of a loss of the recorded slates.
 
-        It is taken step by step, so that what a step needs stays in the cache and memory does not grow with the
-        horizon; for a recommender whose state depends on weights it flows back through all steps.
+        The gradient is accumulated step by step, so that the data of a step stay in the cache and memory does not grow
+        with the horizon. For a recommender whose state depends on weights, it flows back through all steps.
 
         Args:
-          variables: what to differentiate with respect to.
+          variables: variables with respect to which the loss is differentiated.
           loss: see `Loss`; called with `others` cut to the same steps.
-          recording: of T steps or more.
+          recording: recording of T steps or more.
           others: tensors [T, U], at least one.
           num_statistics: length of the vector that `loss` returns.
-          known: of `invariants`; not looked behind.
-          start: first step that counts, scalar; 0 where the state is carried.
-          stop: step at which to stop, scalar; T if None, and where the state is carried.
+          known: result of `invariants`; treated as independent inputs.
+          start: first step, scalar; 0 if the state is carried.
+          stop: step after the last one, scalar; T if None or if the state is carried.
 
         Returns:
-          The gradient with respect to the variables, then to `known`; zeros where the slates do not depend on one.
+          The gradient with respect to `variables`, then to `known`; zeros for sources that the slates do not depend on.
         """
         if self.carries_state:
             return self._gradients_through_time(variables, loss, recording, others)
@@ -214,7 +214,7 @@ class SlateReplay:
         return ReplayGradient([tf.convert_to_tensor(gradient) for gradient in found], statistics)
 
     def log_probs(self, recording: Recording, horizon: int) -> tf.Tensor:
-        """Log-probabilities of the slates of the first steps; float32 [horizon, U]."""
+        """Compute the log-probabilities of the slates of the first steps; float32 [horizon, U]."""
         with hoisting.scope():
             if self.carries_state:
                 return self._unrolled(recording, horizon)[0]
@@ -236,7 +236,7 @@ class SlateReplay:
             return found.stack()
 
     def _unrolled(self, recording: Recording, horizon: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Log-probabilities and entropies of the first steps, the state computed again; float32 [horizon, U] each."""
+        """Compute log-probabilities and entropies with a recomputed state; float32 [horizon, U] each."""
         num_users = recording.draws[0].shape[1]
         with seeding.certain_draws(fields.RECOMMENDER_STATE):
             first = self._state.initial_value.fn().map(tf.convert_to_tensor).as_dict
@@ -261,7 +261,7 @@ class SlateReplay:
         return log_probs.stack(), entropies.stack()
 
     def _completed(self, name: str, recorded: Mapping[str, Any]) -> Value:
-        """A value with all fields: zeros stand in for those that are asked for but not read."""
+        """Return a value with all fields; fields that the distribution does not read are zeros."""
         return Value(
             **{
                 field: recorded[field] if field in recorded else tf.zeros(spec.shape, spec.dtype)
@@ -270,26 +270,26 @@ class SlateReplay:
         )
 
 
-PROGRAMS_AT_ONCE = 2  # parts of one batch's gradient that run side by side
+PROGRAMS_AT_ONCE = 2  # parts of one batch's gradient that run in parallel
 
 
 class SideBySideGradient:
-    """A gradient of recorded slates in parts that run side by side, summed in a fixed order.
+    """Gradient of recorded slates in parts that run in parallel and are summed in a fixed order.
 
-    Batches of users are parts of their own; a single batch is cut into halves of its steps.
+    Each batch of users is a part; a single batch is split into two halves of its steps.
     """
 
     def __init__(
         self, replay: SlateReplay, variables: Sequence[tf.Variable], loss: Loss, num_statistics: int, mode: str
     ) -> None:
-        """Nothing is compiled yet.
+        """Store the arguments; compilation happens at the first call.
 
         Args:
-          replay: of the recommender.
-          variables: what to differentiate with respect to.
+          replay: replay of the recommender's slates.
+          variables: variables with respect to which the loss is differentiated.
           loss: as in `SlateReplay.gradients`.
-          num_statistics: as there.
-          mode: of the runtime, one of `runtime.MODES`.
+          num_statistics: as in `SlateReplay.gradients`.
+          mode: mode of the runtime, one of `runtime.MODES`.
         """
         self._replay = replay
         self._variables = list(variables)
@@ -307,17 +307,18 @@ class SideBySideGradient:
         others: Sequence[Sequence[tf.Tensor]],
         programs: int = PROGRAMS_AT_ONCE,
     ) -> ReplayGradient:
-        """The sum over batches.
+        """Compute the sum of the gradients over batches.
 
         Args:
-          recordings: of each batch, with T steps or more.
+          recordings: recording of each batch, with T steps or more.
           others: for each batch tensors [T, U].
-          programs: parts that there shall be at least, where batches can be cut.
+          programs: target number of parallel parts: a batch is split into `programs // len(recordings)` parts, at
+            least 1, if the state is not carried.
         """
         horizon = int(others[0][0].shape[0])
         num_parts = 1 if self._replay.carries_state else max(1, programs // len(recordings))
         bounds = [part * horizon // num_parts for part in range(num_parts + 1)]
-        # Once for all parts, and not in what XLA has to compile.
+        # Computed once for all parts, and outside of the program that XLA compiles.
         with tf.GradientTape() as tape:
             known = self._replay.invariants()
         parts = [
@@ -356,12 +357,12 @@ def _at_step(recorded: Sequence[Mapping[str, tf.Tensor]], step: tf.Tensor) -> li
 
 
 def _per_user(tensor: tf.Tensor) -> tf.Tensor:
-    """Sums all axes but the first."""
+    """Sum over all axes but the first."""
     return tf.reduce_sum(tf.cast(tensor, tf.float32), axis=list(range(1, len(tensor.shape))))
 
 
 def _entropy(distribution: Any) -> tf.Tensor:
-    """Entropy of the first pick for laws of slates, of the whole where a distribution has one, else 0."""
+    """Return the entropy of the first pick for slate distributions, else the distribution's entropy, else zeros."""
     if hasattr(distribution, "first_pick_entropy"):
         return distribution.first_pick_entropy()
     try:

@@ -7,15 +7,15 @@ from recsys_po_rl.common import validation
 
 
 class TrainingRow(NamedTuple):
-    """One row of metrics.csv. Columns in _seconds and _per_second differ between equal runs, the others do not."""
+    """Row of metrics.csv; only columns named *_seconds and *_per_second differ between equal runs."""
 
     step: int  # from 1
     mean_reward: float  # mean cumulative reward per user, all responses counted, before this step's update
-    gradient_norm: float  # before clipping; mean over the step's updates, as all that follow to clip_share
+    gradient_norm: float  # before clipping; mean over the step's updates, as the columns up to clip_share
     entropy: float  # nats, of the first pick
     explained_variance: float  # of the returns by the critic's values; nan without a critic
-    approximate_kl: float  # nats, from the policy that drew the slates to that before each update
-    clip_share: float  # of probability ratios outside PPO's clip range, before each update
+    approximate_kl: float  # nats, from the policy that drew the slates to the policy before each update
+    clip_share: float  # share of probability ratios outside PPO's clip range, before each update
     critic_gradient_norm: float  # before clipping; nan without a critic
     user_steps: int  # users * responses so far
     step_seconds: float
@@ -26,10 +26,10 @@ def row_from_text(cells: Mapping[str, str]) -> TrainingRow:
     """Return the row that was written to metrics.csv as `cells`.
 
     Args:
-      cells: by column.
+      cells: text of each cell, by column.
 
     Raises:
-      InvalidInputError: one line, if a column is missing, or a cell is not a number.
+      InvalidInputError: one line, if a column is missing or a cell is not a number.
     """
     types = TrainingRow.__annotations__
     values = {}

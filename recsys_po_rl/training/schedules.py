@@ -1,28 +1,28 @@
-"""How a coefficient changes over a training: factors, functions of the share of steps that is done."""
+"""Schedules of coefficients: factors as functions of the share of training steps that is done."""
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 
 
 class Constant:
-    """Always 1."""
+    """Constant factor 1."""
 
     def __call__(self, progress: float) -> float:
-        """The factor at `progress`, the share of training that is done, 0 to 1."""
+        """Return the factor at `progress`, the share of training that is done, in [0, 1]."""
         del progress
         return 1.0
 
 
 @gin_config.configurable
 class Linear:
-    """From 1 at the start in a straight line to `end`, which is kept from then on."""
+    """Linear interpolation from 1 at the start to `end` at `until`, constant afterwards."""
 
     def __init__(self, end: float = 0.0, until: float = 1.0) -> None:
-        """Makes the schedule.
+        """Validate the end point.
 
         Args:
           end: the last factor, at least 0.
-          until: share of training after which it is reached, above 0, at most 1.
+          until: share of training after which `end` is reached, above 0, at most 1.
 
         Raises:
           InvalidInputError: if a number is out of bounds.
@@ -31,5 +31,5 @@ class Linear:
         self._until = validation.number("Linear: until", until, 0.0, 1.0, exclusive_minimum=True)
 
     def __call__(self, progress: float) -> float:
-        """The factor at `progress`, the share of training that is done, 0 to 1."""
+        """Return the factor at `progress`, the share of training that is done, in [0, 1]."""
         return 1.0 + (self._end - 1.0) * min(progress / self._until, 1.0)

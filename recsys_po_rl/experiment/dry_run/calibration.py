@@ -1,4 +1,4 @@
-"""Short measurements on this machine, at small size: what a training step and an evaluation cost."""
+"""Calibration: short measurements of the cost of training steps and evaluations on this machine, at small size."""
 
 import contextlib
 import ctypes
@@ -19,13 +19,13 @@ from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
 
-USER_STEPS = 100_000  # of a training step, as in the default experiment: a fraction of a second
-MOST_USERS = 500  # of a batch
-MOST_SLATES = 100  # for each user
-USUAL_DOCS = 100  # with more documents there are fewer users
+USER_STEPS = 100_000  # user-steps of a measured training step: a fraction of a second in the default experiment
+MOST_USERS = 500  # largest batch that is measured
+MOST_SLATES = 100  # largest number of slates per user that is measured
+USUAL_DOCS = 100  # with more documents, fewer users are measured
 REPETITIONS = 5
-LARGER = 4  # times the users, or slates, of a first measurement
-# What makes a policy's search short; parameters of `experiment.policies`, as far as a constructor has them.
+LARGER = 4  # ratio of the users, or slates, of the second measurement to the first
+# Arguments that shorten a policy's search, passed to the constructors of `policies.catalogue` that have them.
 SHORT_SEARCH = {
     "num_iterations": 1,
     "rounds": ((2, 2),),
@@ -37,39 +37,39 @@ SEARCH_USERS = ("num_log_users", "num_search_users", "users_per_iteration")
 
 
 class Cost(NamedTuple):
-    """What a kind of work costs."""
+    """Measured cost of a training step or an evaluation."""
 
     first_seconds: float  # building, tracing, compiling
     seconds_per_user_step: float
-    measured_user_steps: int = 0  # that are there at once
-    program_bytes: float = 0.0  # that stay in memory, what so many user-steps need included
-    kept_bytes_per_user_step: float = 0.0  # of each more
-    building_bytes: float = 0.0  # that are there beside them while it is built
+    measured_user_steps: int = 0  # user-steps that are in memory at once
+    program_bytes: float = 0.0  # bytes that stay in memory, including those of the measured user-steps
+    kept_bytes_per_user_step: float = 0.0  # bytes of each further user-step
+    building_bytes: float = 0.0  # additional bytes while the program is built
 
 
 class PolicyCost(NamedTuple):
-    """What a policy beside the learned one costs."""
+    """Measured cost of a policy that is compared with the learned one."""
 
-    search_seconds: float  # of a short search, building included
-    search_user_steps: int  # of a short search
+    search_seconds: float  # seconds of a short search, building included
+    search_user_steps: int  # user-steps of a short search
     evaluation: Cost
 
 
 class Sizes(NamedTuple):
-    """What is measured."""
+    """Size of a measurement."""
 
-    users: int  # of a batch
-    slates: int
+    users: int  # in a batch
+    slates: int  # shown to each user
 
 
 def small_sizes(config: ExperimentConfig, users: int, scale: float, num_batches: int) -> Sizes:
-    """Sizes at which something is measured: at most those of the plan.
+    """Return the sizes of a measurement, at most those of the experiment.
 
     Args:
-      config: of the experiment.
-      users: of a batch, at full size.
-      scale: share of the usual number of users that is enough, at most 1.
-      num_batches: that are there at once.
+      config: configuration of the experiment.
+      users: users of a batch, at full size.
+      scale: factor of the usual number of users, at most 1.
+      num_batches: batches that are in memory at once.
     """
     slates = min(config.horizon, MOST_SLATES)
     most = min(MOST_USERS, USER_STEPS // (slates * num_batches)) * scale
@@ -77,12 +77,12 @@ def small_sizes(config: ExperimentConfig, users: int, scale: float, num_batches:
 
 
 def larger_sizes(config: ExperimentConfig, users: int, sizes: Sizes) -> Optional[Sizes]:
-    """A second size, from which growth can be told; None if the first is the plan's.
+    """Return larger sizes, from which growth is estimated; None if `sizes` are those of the experiment.
 
     Args:
-      config: of the experiment.
-      users: of a batch, at full size.
-      sizes: the first.
+      config: configuration of the experiment.
+      users: users of a batch, at full size.
+      sizes: sizes of the first measurement.
     """
     more = Sizes(min(users, LARGER * sizes.users), sizes.slates)
     if more.users == sizes.users:
@@ -91,12 +91,12 @@ def larger_sizes(config: ExperimentConfig, users: int, sizes: Sizes) -> Optional
 
 
 def of_training(config: ExperimentConfig, seed: int, world_seed: int, num_docs: int) -> Cost:
-    """A training step.
+    """Measure a training step.
 
     Args:
-      config: of the experiment.
-      seed: of the run.
-      world_seed: of the corpus.
+      config: configuration of the experiment.
+      seed: seed of the run.
+      world_seed: seed of the corpus.
       num_docs: D.
     """
     users = config.users_per_step // config.num_shards
@@ -125,13 +125,13 @@ def of_evaluation(
     sizes: Sizes,
     larger: Optional[Sizes] = None,
 ) -> Cost:
-    """An evaluation.
+    """Measure an evaluation.
 
     Args:
-      study_of: makes a world of batches and a horizon of some sizes.
-      build: makes the network in such a world.
-      sizes: what is measured.
-      larger: a second size, from which growth can be told, if there is one.
+      study_of: returns a world with the batch size and horizon of given sizes.
+      build: builds the network in such a world.
+      sizes: sizes of the measurement.
+      larger: larger sizes, from which growth is estimated; None: growth is not measured.
     """
 
     def at(sizes: Sizes) -> Cost:
@@ -151,11 +151,11 @@ def of_evaluation(
 
 
 def _cost(work: Callable[[int], None], user_steps: int) -> Cost:
-    """Measures work that is built when it is done first."""
+    """Measure work whose first call builds the program."""
     before, started = resident_bytes(), time.perf_counter()
     peak = peak_bytes(functools.partial(work, 0))
     first = time.perf_counter() - started
-    # Memory settles in the first few repetitions: what is freed is not handed back at once.
+    # Resident memory settles within a few repetitions: freed memory is not returned to the system at once.
     seconds = statistics.median(_seconds(functools.partial(work, 1 + i)) for i in range(REPETITIONS))
     program = max(0.0, resident_bytes() - before)
     return Cost(
@@ -171,7 +171,7 @@ def _with_growth(at: Callable[[Sizes], Cost], sizes: Sizes, larger: Optional[Siz
     cost = at(sizes)
     if larger is None:
         return cost
-    gc.collect()  # the second takes the place of the first
+    gc.collect()  # the second measurement reuses the memory of the first
     more = at(larger)
     return cost._replace(
         seconds_per_user_step=more.seconds_per_user_step,
@@ -180,11 +180,14 @@ def _with_growth(at: Callable[[Sizes], Cost], sizes: Sizes, larger: Optional[Siz
 
 
 def of_policy(study: single_seed.Study, policy: Callable[..., Any]) -> Optional[PolicyCost]:
-    """A policy beside the learned one, after a short search; None if it is left out in this world.
+    """Measure a policy that is compared with the learned one, after a short search.
 
     Args:
       study: a world of small batches and a short horizon.
-      policy: see `experiment.policies`.
+      policy: constructor of the policy, see `policies.catalogue`.
+
+    Returns:
+      The cost; None if the policy is left out in this world.
     """
     given = config_lib.bound(policy)
     short = {name: value for name, value in SHORT_SEARCH.items() if name in given and value is not None}
@@ -207,11 +210,11 @@ def _network_of(made: Any, study: single_seed.Study) -> SimulationNetwork:
 
 
 def search_users(given: dict[str, Any], config: Any) -> int:
-    """Users that a policy's constructor simulates.
+    """Return the number of users that a policy's constructor simulates.
 
     Args:
-      given: its parameters, by name.
-      config: the network's.
+      given: arguments of the constructor, by name.
+      config: configuration of the network.
     """
     if "rounds" in given:
         return sum(num_slates * num_users for num_slates, num_users in given["rounds"])
@@ -225,12 +228,12 @@ def search_users(given: dict[str, Any], config: Any) -> int:
 
 
 def resident_bytes() -> float:
-    """What this process has in memory now; 0 where the system does not tell."""
+    """Return the resident memory of this process; 0 if the system does not provide it."""
     return _status("VmRSS")
 
 
 def settled_bytes() -> float:
-    """What this process has in memory once it has handed back what it can: networks, but not what XLA compiled."""
+    """Return the resident memory after releasing unused memory: networks, but not XLA's programs."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -238,8 +241,8 @@ def settled_bytes() -> float:
 
 
 def peak_bytes(action: Callable[[], None]) -> float:
-    """How much more than before an action had in memory at once; 0 where the system does not tell."""
-    before = settled_bytes()  # what was freed before must not hide what is needed now
+    """Run an action and return its peak memory above the memory before; 0 if the system does not provide it."""
+    before = settled_bytes()  # memory freed earlier must not hide the memory that the action needs
     if not resets_peak():
         action()
         return 0.0
@@ -248,7 +251,7 @@ def peak_bytes(action: Callable[[], None]) -> float:
 
 
 def resets_peak() -> bool:
-    """Has the system forget the most that this process ever had; False where it cannot."""
+    """Reset the system's record of this process's peak memory; return False if that is not supported."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
@@ -258,13 +261,13 @@ def resets_peak() -> bool:
 
 
 def available_bytes() -> float:
-    """What a new process could have; infinite where the system does not tell."""
+    """Return the memory available to a new process; infinite if the system does not provide it."""
     found = float("inf")
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
         found = float(lines["MemAvailable"].split()[0]) * 1024.0
-    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" where there is none
+    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" if unlimited
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
             limit = float(file.read())
         with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
@@ -273,7 +276,7 @@ def available_bytes() -> float:
 
 
 def seconds_since_start() -> float:
-    """How long ago this process began; 0 where the system does not tell."""
+    """Return the seconds since this process started; 0 if the system does not provide them."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open("/proc/self/stat", encoding="ascii") as file:
             ticks = float(file.read().rsplit(")", 1)[1].split()[19])

@@ -1,4 +1,4 @@
-"""What an experiment would take, before anything is built at size: shapes, parameters, memory, time, files."""
+"""Dry run: estimates of an experiment's shapes, parameters, memory, time and files from measurements at small size."""
 
 import dataclasses
 import functools
@@ -21,40 +21,40 @@ from recsys_po_rl.experiment.dry_run.calibration import PolicyCost
 from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation_config import SimulationNetwork
 
-MEMORY_SHARE = 0.95  # of what is available that an experiment may take
+MEMORY_SHARE = 0.95  # largest share of the available memory that an experiment may use
 BYTES_PER_NUMBER = 4
-COPIES_OF_THE_CORPUS = 4  # as it is drawn, in the network's state, on offer, in the runtime
+COPIES_OF_THE_CORPUS = 4  # the drawn corpus, the network's state, the available documents, the runtime
 FILES_SECONDS = 3.0  # figures and tables at the end
-SECOND_CORE = 1.6  # how much faster one seed is on two cores: what each of two side by side loses
+SECOND_CORE = 1.6  # speedup of one seed on two cores over one, which two parallel seeds lose
 
 
 class Estimate(NamedTuple):
-    """What an experiment would take."""
+    """Estimated requirements of an experiment."""
 
     shapes: list[tuple[str, str, str]]  # variable, field, shape: U stands for users
-    entities: dict[str, str]  # by role
-    num_parameters: int  # that are trained, without the critic's
-    memory_bytes: float  # of the largest process, at its peak
-    num_processes: int  # that run at once
-    memory_parts: dict[str, float]  # what it is made of
+    entities: dict[str, str]  # class names by role
+    num_parameters: int  # trained parameters, without the critic's
+    memory_bytes: float  # peak of the largest process
+    num_processes: int  # processes that run at once
+    memory_parts: dict[str, float]  # summands of memory_bytes, by name
     seconds: float
-    seconds_parts: dict[str, float]  # of one seed
+    seconds_parts: dict[str, float]  # seconds of one seed, by part
     files: list[str]
     calibration_seconds: float
 
 
 def estimate(config: ExperimentConfig) -> Estimate:
-    """Measures a little of everything on this machine, and scales it.
+    """Estimate an experiment from short measurements on this machine.
 
     Args:
-      config: of the experiment.
+      config: configuration of the experiment.
 
     Returns:
-      Estimates: memory to about a quarter, time to a factor of about 1.5 on a machine that is as busy then as now, see
+      Estimates: memory to about a quarter, time to a factor of about 1.5 if the machine's load stays the same, see
       benchmarks/results/PLAN_ACCURACY.md.
 
     Raises:
-      InvalidInputError: one line, if it cannot fit in memory; names the largest population that would.
+      InvalidInputError: one line, if the experiment does not fit in memory; it names the largest population that does.
     """
     loading, loaded = calibration.seconds_since_start(), calibration.resident_bytes()
     started = time.perf_counter()
@@ -66,7 +66,7 @@ def estimate(config: ExperimentConfig) -> Estimate:
     at_once = min(len(config.seeds), config.num_processes or os.cpu_count() or 1)
 
     training = calibration.of_training(config, seed, world_seed, network_config["num_docs"])
-    # Planners look at all pairs of documents.
+    # Planners evaluate all pairs of documents, so their work grows with the square of D.
     scale = min(1.0, (calibration.USUAL_DOCS / network_config["num_docs"]) ** 2)
     sizes = calibration.small_sizes(config, config.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
 
@@ -110,11 +110,11 @@ def estimate(config: ExperimentConfig) -> Estimate:
 
 
 def text(found: Estimate, config: ExperimentConfig) -> str:
-    """The estimate as a person reads it.
+    """Format an estimate as text.
 
     Args:
-      found: what `estimate` gave.
-      config: of the experiment.
+      found: result of `estimate`.
+      config: configuration of the experiment.
     """
     memory = ", ".join(f"{part} {_gigabytes(size)}" for part, size in found.memory_parts.items() if size > 5e6)
     times = ", ".join(f"{part} {_duration(of)}" for part, of in found.seconds_parts.items() if of >= 0.5)
@@ -143,12 +143,12 @@ def text(found: Estimate, config: ExperimentConfig) -> str:
 
 
 def files(config: ExperimentConfig, seeds: Sequence[int], recommender: Any) -> list[str]:
-    """What a run folder will hold; of several seeds also that of each.
+    """Return the files that a run folder will hold, with several seeds also those of each seed's folder.
 
     Args:
-      config: of the experiment.
-      seeds: its seeds.
-      recommender: one with a scorer, its `model`, leaves a policy that can be loaded.
+      config: configuration of the experiment.
+      seeds: seeds of the experiment.
+      recommender: the trained recommender; a policy file is written if its `model` is a Keras model.
     """
     top = [
         layout.CONFIG, layout.OPERATIVE_CONFIG, layout.ENVIRONMENT, layout.METRICS, layout.EVALUATION,
@@ -170,10 +170,10 @@ def _small_network(config: ExperimentConfig, world_seed: int, num_users: int) ->
 
 
 def _fits_a_corpus(config: ExperimentConfig, available: float) -> bool:
-    """Asks the constructor's bound sizes, because a network of too many documents cannot even be made."""
+    """Validate the memory of the corpus from the bound sizes: a network of too many documents cannot be built."""
     try:
         given = config_lib.bound(config.network_ctor)
-    except (TypeError, ValueError):  # a constructor of the user's own, unknown to gin
+    except (TypeError, ValueError):  # a user's constructor that is not registered with gin
         return True
     num_docs, num_topics = given.get("num_docs"), given.get("num_topics")
     if not isinstance(num_docs, int) or not isinstance(num_topics, int):
@@ -200,7 +200,7 @@ def _raise_if_too_many_are_evaluated(config: ExperimentConfig, available: float)
 def _refusal(
     config: ExperimentConfig, memory: Callable[[ExperimentConfig], dict[str, float]], limit: float, num_processes: int
 ) -> str:
-    """What is too much, and how much would not be."""
+    """Return the message that an experiment does not fit in memory, with the largest population that does."""
     needed = sum(memory(config).values())
     each = f" in each of {num_processes} processes" if num_processes > 1 else ""
     told = f"this experiment needs about {_gigabytes(needed)}{each} and {_gigabytes(limit)} are available: "
@@ -236,7 +236,7 @@ def _refusal(
 
 
 def _largest(fits: Callable[[int], bool], too_many: int) -> int:
-    """The largest number below `too_many` that fits, where 1 does."""
+    """Return the largest number below `too_many` that fits; requires that 1 fits."""
     low, high = 1, too_many
     while high - low > 1:
         middle = (low + high) // 2
@@ -245,7 +245,7 @@ def _largest(fits: Callable[[int], bool], too_many: int) -> int:
 
 
 def _shapes(config: ExperimentConfig, world_seed: int) -> list[tuple[str, str, str]]:
-    """The network's fields; where a dimension follows the number of users, it is called U."""
+    """Return the shapes of the network's fields; a dimension that depends on the number of users is named U."""
     two, three = (_small_network(config, world_seed, num) for num in (2, 3))
     found = []
     for var, more in zip(two.variables, three.variables):
@@ -265,7 +265,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _rounded(number: float) -> int:
-    """Two digits, downwards."""
+    """Round down to two significant digits."""
     if number < 10:
         return int(number)
     unit = 10 ** (int(math.log10(number)) - 1)

@@ -1,4 +1,4 @@
-"""Asks policies what they think of their arguments, before a training that they come after."""
+"""Validation of policy arguments before training starts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -11,11 +11,11 @@ from recsys_po_rl.policies.catalogue import Study
 
 
 class _AskedForTheWorld(Exception):  # noqa: N818  (no error)
-    """A policy went on from its arguments to its work."""
+    """Signal that a policy has validated its arguments and requests the world."""
 
 
 class _Rehearsal(Study):
-    """Looks like a study, and breaks off whatever asks it for something."""
+    """Stand-in for a `Study` that raises `_AskedForTheWorld` at the first request."""
 
     def __init__(self, network_ctor: Callable[..., Any]) -> None:
         self._make_network = network_ctor
@@ -32,7 +32,7 @@ class _Rehearsal(Study):
     fitted_value = grid_value = popularity = network
 
     def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> NoReturn:
-        """Makes a small network, in which impossible numbers of the recommender show."""
+        """Build a small network, which validates the recommender's arguments."""
         validation.constructor("learned_full_information: recommender_ctor", recommender_ctor)
         self._make_network(num_users=1, corpus_seed=0, recommender_ctor=recommender_ctor, full_information=True)
         _break_off()
@@ -43,15 +43,15 @@ def _break_off() -> NoReturn:
 
 
 def rehearse(policies: Sequence[Callable[..., Any]], network_ctor: Callable[..., Any]) -> None:
-    """Calls each policy with a study that breaks off whatever it asks for, so that arguments alone are looked at.
+    """Validate policy arguments: call each policy with a study that raises at the first request.
 
     Args:
-      policies: constructors of policies, see `experiment.policies`.
-      network_ctor: makes the network, see `run.experiment`.
+      policies: constructors of policies, see `policies.catalogue`.
+      network_ctor: constructor of the network, see `run.experiment`.
 
     Raises:
-      InvalidInputError: what a policy says of its arguments; or if it is an entity, where a policy is what makes
-        one's constructor.
+      InvalidInputError: if a policy's arguments are invalid, or a policy is a recommender entity instead of a function
+        that returns a recommender's constructor.
     """
     for policy in policies:
         if isinstance(policy, type) and issubclass(policy, recommender.BaseRecommender):
@@ -63,5 +63,5 @@ def rehearse(policies: Sequence[Callable[..., Any]], network_ctor: Callable[...,
             policy(_Rehearsal(network_ctor))
         except validation.InvalidInputError:
             raise
-        except Exception:  # it asks for the world, or will fail in the real one, where that is heard
+        except Exception:  # a request for the world, or an error that the evaluation will raise again
             continue

@@ -1,4 +1,4 @@
-"""From what little work costs to what an experiment costs."""
+"""Scaling of measured costs to the size of an experiment."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,28 +13,28 @@ from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.policies.values import grid
 
-BYTES_PER_EVALUATED_USER = 200  # of each policy: totals, and measures by quarter of the horizon
+BYTES_PER_EVALUATED_USER = 200  # for each policy: totals, and measures by quarter of the horizon
 POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
 # Measured in the default experiment, in user-steps of a training step.
-FIT_USER_STEPS = 6.0  # of fitted value iteration, for each user-step that it fits
-GRID_USER_STEPS = 1e-3  # of a dynamic program, for each point of its grid, slate and step
+FIT_USER_STEPS = 6.0  # cost of fitted value iteration per fitted user-step
+GRID_USER_STEPS = 1e-3  # cost of a dynamic program per grid point, slate and step
 
 
 def memory_parts(
     config: ExperimentConfig, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
 ) -> dict[str, float]:
-    """Bytes at the peak: what stays, and the largest of what comes and goes.
+    """Estimate the bytes at the peak: permanent memory and the largest temporary part.
 
     Args:
-      config: of the experiment.
+      config: configuration of the experiment.
       loaded: bytes of a process that has only loaded its libraries.
-      training: what was measured of a training step.
-      learned: of the evaluation of the learned policy.
-      policies: of the others, by name; None: left out, or learned in the same way.
+      training: measured cost of a training step.
+      learned: measured cost of the evaluation of the learned policy.
+      policies: measured costs of the other policies, by name; None: left out, or trained as the learned one is.
     """
     others = [cost.evaluation for cost in policies.values() if cost is not None]
     trainings = [training] * (1 + sum(map(learns, policies)))
-    costs = [*trainings, learned, learned, *others]  # learned_greedy has a program of its own
+    costs = [*trainings, learned, learned, *others]  # twice: learned_greedy is compiled separately
     evaluated = config.evaluation_batch_size * config.horizon * evaluator.BATCHES_AT_ONCE
     building = max(cost.building_bytes for cost in costs)
     num_policies = POLICIES_OF_THE_LEARNER + len(policies)
@@ -49,12 +49,12 @@ def memory_parts(
 
 
 def learns(policy: str) -> bool:
-    """Return whether the policy of a name, with gin scopes or without, is trained as the learned one is."""
+    """Return whether the policy of this name, with or without gin scopes, is trained as the learned one is."""
     return policies_lib.function_name(policy) == single_seed.learned_full_information.__name__
 
 
 def _growth(cost: Cost, user_steps: int) -> float:
-    """Bytes beyond those that were measured."""
+    """Return the bytes beyond the measured ones."""
     return cost.kept_bytes_per_user_step * max(0, user_steps - cost.measured_user_steps)
 
 
@@ -65,14 +65,14 @@ def seconds_parts(
     policies: Mapping[str, Optional[PolicyCost]],
     network_config: Mapping[str, Any],
 ) -> dict[str, float]:
-    """Seconds of each part of one seed.
+    """Estimate the seconds of each part of one seed.
 
     Args:
-      config: of the experiment.
+      config: configuration of the experiment.
       training: as in `memory_parts`.
-      learned: as there.
-      policies: as there.
-      network_config: of the network.
+      learned: as in `memory_parts`.
+      policies: as in `memory_parts`.
+      network_config: configuration of the network.
     """
     num_validations = sum(selection.is_validated(config, step) for step in range(1, config.num_training_steps + 1))
     evaluated = config.num_evaluation_users * config.horizon
@@ -83,7 +83,7 @@ def seconds_parts(
         "training": train,
         "learned": POLICIES_OF_THE_LEARNER * learned.seconds_per_user_step * evaluated + learned.first_seconds,
     }
-    values: set[Optional[tuple[Any, ...]]] = set()  # that are computed already
+    values: set[Optional[tuple[Any, ...]]] = set()  # value functions that are already counted
     for policy in config.policies:
         name, cost = policy.__name__, policies[policy.__name__]
         if learns(name):
@@ -99,7 +99,7 @@ def seconds_parts(
 
 
 def _value_of(policy: Callable[..., Any]) -> Optional[tuple[Any, ...]]:
-    """What a computed value of interests depends on; policies that ask for the same one share it."""
+    """Return the arguments that determine a policy's value function, which policies with equal arguments share."""
     given = config_lib.bound(policy)
     names = ("use_grid", "grid_points", "num_iterations", "users_per_iteration", "hidden")
     return tuple(given.get(name) for name in names) if "users_per_iteration" in given else None
@@ -112,7 +112,7 @@ def _search_seconds(
     network_config: Mapping[str, Any],
     config: ExperimentConfig,
 ) -> float:
-    """Seconds that a full search takes beyond the short one that was measured."""
+    """Estimate the seconds of a full search beyond the short search that was measured."""
     given = config_lib.bound(policy)
     if given.get("use_grid") and network_config["num_topics"] <= grid.MAX_TOPICS:
         slates = math.comb(network_config["num_docs"], network_config["slate_size"])

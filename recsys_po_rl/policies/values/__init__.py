@@ -1,1 +1,1 @@
-"""Value functions of interests, for policies that plan."""
+"""Value functions of interests, for planning policies."""

@@ -1,4 +1,4 @@
-"""A score with one tuned coefficient: time now, and how attractive the documents are to the interest that follows."""
+"""Value function with one tuned coefficient: the attraction of the documents to the next interest."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,24 +12,24 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 
 COEFFICIENTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)  # time units per unit of log-attraction
-MAX_DOCS = 200  # in the sum; it costs users times documents times these
+MAX_DOCS = 200  # documents in the sum; the work is users times documents times this number
 
 
 class Attraction(tf.Module):
-    """Worth of an interest z with n of T steps left: c * n / T * log sum_d exp(logit of document d at z).
+    """Value of an interest z with n of T steps left: c * n / T * log sum_d exp(logit of document d at z).
 
-    The sum is how attractive the corpus is to z (the inclusive value of a logit, Train 2009, "Discrete Choice Methods
-    with Simulation", section 3.5). Of more than `MAX_DOCS` documents every n-th is in the sum.
+    The log-sum measures the attraction of the corpus to z (the inclusive value of a logit, Train 2009, "Discrete Choice
+    Methods with Simulation", section 3.5). With more than `MAX_DOCS` documents, the sum uses evenly spaced documents.
 
     Attributes:
       coefficient: float32 variable, c, in units of time.
     """
 
     def __init__(self, user: Any, docs: Value, horizon: int, name: str = "Attraction") -> None:
-        """Makes the score, with a coefficient of zero.
+        """Create the score with a coefficient of zero.
 
         Args:
-          user: an entity that says its laws, see `baselines.plan`.
+          user: an entity that defines its dynamics, see `baselines.plan`.
           docs: the D documents, fields as in `fields.DOC_FIELDS`.
           horizon: T, at least 1.
           name: name of the module.
@@ -42,16 +42,16 @@ class Attraction(tf.Module):
         self.coefficient = tf.Variable(0.0, trainable=False, name="coefficient")
 
     def __call__(self, interest: tf.Tensor, steps_left: tf.Tensor) -> tf.Tensor:
-        """Worth of interests float32 [..., K] with float32 [...] steps left; float32 [...], in units of time."""
+        """Return the values, float32 [...] in units of time, of interests [..., K] with [...] steps left, float32."""
         attraction = tf.reduce_logsumexp(self._user.choice_logits(interest, self._docs)[..., :-1], axis=-1)
         return self.coefficient * steps_left / self._horizon * attraction
 
 
 def checked_coefficients(coefficients: Any) -> list[float]:
-    """Returns the coefficients of `tune`.
+    """Validate and return the coefficients of `tune`.
 
     Raises:
-      InvalidInputError: if they are no list of at least one finite number.
+      InvalidInputError: if `coefficients` is not a list of at least one finite number.
     """
     if isinstance(coefficients, (str, bytes)) or not isinstance(coefficients, Iterable):
         raise validation.InvalidTypeError(f"coefficients must be a list of numbers, got {coefficients!r}")
@@ -70,22 +70,22 @@ def tune(
     num_users: int,
     batch_size: int,
 ) -> np.ndarray:
-    """Tries coefficients on the same users and leaves the score with the best.
+    """Evaluate all coefficients on the same users and set the score's coefficient to the best.
 
     Args:
-      runtime: a `SeededRuntime` over a network that acts by `score`.
-      score: has the variable `coefficient`, which is changed.
+      runtime: a `SeededRuntime` of a network that plans with `score`.
+      score: score whose variable `coefficient` is set.
       coefficients: at least one finite number.
       horizon: T, at least 1.
-      seed: seed of the run; its users are not those of an evaluation.
-      num_users: users on whom each coefficient is tried, at least 1.
-      batch_size: users of the network.
+      seed: seed of the run; the search uses other users than an evaluation.
+      num_users: number of users on whom each coefficient is evaluated, at least 1.
+      batch_size: number of users of the network.
 
     Returns:
       float64 [coefficients], mean reward of each, in units of time, all T responses.
 
     Raises:
-      InvalidInputError: if a number is out of bounds, or there is no coefficient.
+      InvalidInputError: if a number is out of bounds, or `coefficients` is empty.
     """
     numbers = checked_coefficients(coefficients)
     means = []

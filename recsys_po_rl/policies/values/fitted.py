@@ -1,4 +1,4 @@
-"""Fitted value iteration with full information: what an interest is worth, as a small network of interest and time."""
+"""Fitted value iteration with full information: the value is a small network of interest and time."""
 
 import functools
 import itertools
@@ -13,25 +13,25 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 
-INTEREST_SCALE = 3.0  # interests are divided by it before they enter the network
-LEARNING_RATE_FALL = 0.98  # share of the learning rate that is gone after the last iteration
+INTEREST_SCALE = 3.0  # divisor of the interests at the network's input
+LEARNING_RATE_FALL = 0.98  # share of the initial learning rate lost by the end of the last iteration
 _PATH = ("references", "value_iteration")
 
 
 class ValueNetwork(tf.Module):
-    """Worth of an interest: steps left times a two-layer tanh network of [interest / scale, share of steps left].
+    """Value of an interest: steps left times a two-layer tanh network of [interest / scale, share of steps left].
 
-    Zero at first, and wherever no step is left.
+    The value is zero initially, and always with no step left.
     """
 
     def __init__(self, num_topics: int, horizon: int, hidden: int, seed: int, name: str = "ValueNetwork") -> None:
-        """Makes the network.
+        """Initialise the layers.
 
         Args:
           num_topics: K, at least 1.
           horizon: T, at least 1, in steps.
           hidden: units of each of the two hidden layers, at least 1.
-          seed: of the initial kernels (Glorot and Bengio 2010, normal); the last layer starts at zero.
+          seed: seed of the initial kernels (Glorot and Bengio 2010, normal); the last layer starts at zero.
           name: name of the module.
         """
         super().__init__(name=name)
@@ -50,11 +50,11 @@ class ValueNetwork(tf.Module):
             self.layers.append((tf.Variable(kernel), tf.Variable(tf.zeros((outputs,)))))
 
     def rate(self, interest: tf.Tensor, steps_left: tf.Tensor) -> tf.Tensor:
-        """Worth per step left.
+        """Return the value per step left.
 
         Args:
           interest: float32 [..., K].
-          steps_left: float32 [...], broadcast against the interest's.
+          steps_left: float32 [...], broadcast against the batch shape of `interest`.
 
         Returns:
           float32 [...].
@@ -69,23 +69,23 @@ class ValueNetwork(tf.Module):
         return tf.reshape(hidden @ kernel + bias, batch)
 
     def __call__(self, interest: tf.Tensor, steps_left: tf.Tensor) -> tf.Tensor:
-        """Worth of an interest, in units of time; arguments as of `rate`."""
+        """Return the value of an interest, in units of time; arguments as of `rate`."""
         return steps_left * self.rate(interest, steps_left)
 
 
 class Iteration(NamedTuple):
-    """What one iteration saw."""
+    """Measurements of one iteration."""
 
     mean_reward: float  # units of time per user, all T responses, of the policy before the fit
     loss: float  # mean of the weighted squared error over the last epoch
 
 
 class FittedValue(NamedTuple):
-    """A fitted value and how it came about."""
+    """Fitted value function and measurements of the fit."""
 
     value: ValueNetwork
     iterations: list[Iteration]
-    num_users: int  # simulated, over all iterations
+    num_users: int  # simulated users, over all iterations
 
 
 def fit(
@@ -100,34 +100,35 @@ def fit(
     minibatch_size: int = 1000,
     learning_rate: float = 1e-2,
 ) -> FittedValue:
-    """Improves a value by on-policy Monte-Carlo iterations, starting from the myopic policy.
+    """Fit a value function by on-policy Monte-Carlo iterations, starting from the myopic policy.
 
-    Each iteration rolls out the policy that is greedy with respect to the present value V, and fits V to what that
-    policy, and those of the iterations before, brought: interests that only earlier policies visit tell what deviations
-    are worth (fitted to the last three iterations alone, the policy is worth 2 less at K = 10). The target of an
+    Each iteration rolls out the policy that is greedy with respect to the current value V, and fits V to the returns of
+    this policy and of all earlier policies: interests that only earlier policies visit give the value of deviations
+    (fitted to the last three iterations alone, the policy's mean reward is 2 lower at K = 10). The target of an
     interest z at step t is not the bare reward-to-go but
 
         V(z_t) + sum over s >= t of (q_s - V(z_s)),    q_s = E[reward_s + V(z_(s+1)) | z_s, slate_s]
 
     which has the same mean for any V, and less variance the better V is: the noise of the choices is integrated out
-    under the known laws (the control variate of Henderson and Glynn 2002, "Approximating Martingales for Variance
+    under the known dynamics (the control variate of Henderson and Glynn 2002, "Approximating Martingales for Variance
     Reduction in Markov Process Simulation"). The greedy policy's value is a lower bound on the optimum.
 
     Args:
-      make_runtime: makes a `SeededRuntime` over a network in which a `PlanningRecommender` acts by the value
-        given; called once.
+      make_runtime: returns a `SeededRuntime` of a network in which a `PlanningRecommender` plans with the given value;
+        called once.
       num_topics: K.
       horizon: T, responses in an episode, at least 1.
-      seed: seed of the run; its users are not those of an evaluation.
-      num_iterations: fits, at least 1.
+      seed: seed of the run; the fit uses other users than an evaluation.
+      num_iterations: number of fits, at least 1.
       batches_per_iteration: batches of users rolled out before each fit, at least 1.
       hidden: units of each hidden layer of the value, at least 1.
-      epochs: passes over all interests seen so far in each fit, at least 1.
+      epochs: passes over all interests visited so far in each fit, at least 1.
       minibatch_size: interests in a gradient step, at least 1.
-      learning_rate: of Adam (Kingma and Ba 2015), above 0; falls linearly over the iterations, see LEARNING_RATE_FALL.
+      learning_rate: initial learning rate of Adam (Kingma and Ba 2015), above 0; falls linearly over the iterations,
+        see LEARNING_RATE_FALL.
 
     Returns:
-      The value after the last fit, and each iteration's figures.
+      The value after the last fit, and each iteration's measurements.
 
     Raises:
       InvalidInputError: if a number is out of bounds.
@@ -163,7 +164,7 @@ class _Samples(NamedTuple):
 
 
 def returns_to_go(values: np.ndarray, planned: np.ndarray) -> np.ndarray:
-    """Targets of `fit`.
+    """Compute the targets of `fit`.
 
     Args:
       values: float [T, U], V of the interests.
@@ -203,7 +204,7 @@ def _rollout(runtime: Any, value: ValueNetwork, horizon: int, seed: int, number:
 
 
 def _joined(samples: list[_Samples]) -> _Samples:
-    """Samples of several iterations as one, with the figures of the last."""
+    """Concatenate the samples of several iterations, with the mean reward and number of users of the last."""
     return _Samples(
         np.concatenate([one.interest for one in samples]),
         np.concatenate([one.steps_left for one in samples]),
@@ -214,7 +215,7 @@ def _joined(samples: list[_Samples]) -> _Samples:
 
 
 class _Fitter:
-    """Adam on the squared error of the worth per step, weighted by the steps left."""
+    """Optimizer of the value: Adam on the squared error of the value per step, weighted by the steps left."""
 
     def __init__(self, value: ValueNetwork, minibatch_size: int) -> None:
         self.optimizer = tf.keras.optimizers.Adam()

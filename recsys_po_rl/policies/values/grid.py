@@ -1,4 +1,4 @@
-"""Dynamic program with full information, for interests of one or two components: exact but for the grid."""
+"""Dynamic program with full information, for interests of one or two components: exact up to interpolation."""
 
 import functools
 import itertools
@@ -13,21 +13,21 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.policies import baselines
 
 MAX_TOPICS = 2
-MAX_TERMS = 10**8  # points times documents times corners: 8 bytes each are held
-GRID_SCALE = 2.0  # of an interest's component; nearer to 0 than this the grid is nearly even, beyond it thins out
-_FAR = 1e9  # an interest that the squash brings to its limit
+MAX_TERMS = 10**8  # points times documents times corners, of 8 bytes each
+GRID_SCALE = 2.0  # of an interest's component: the grid is nearly even within this distance of 0, sparser beyond
+_FAR = 1e9  # component of an interest that the squash maps to its limit
 _LARGEST_LIMIT = 1e4
 
 
 class GridValue(tf.Module):
-    """Worth of an interest by multilinear interpolation on a grid, for each number of steps left.
+    """Value of an interest by multilinear interpolation on a grid, for each number of steps left.
 
-    Grid lines of each component lie at scale * sinh(u) for evenly spaced u, from -limit to limit; interests beyond are
-    worth what the nearest point is.
+    Grid lines of each component lie at scale * sinh(u) for evenly spaced u, from -limit to limit; interests beyond have
+    the value of the nearest point.
     """
 
     def __init__(self, table: np.ndarray, num_topics: int, points: int, limit: float, name: str = "GridValue") -> None:
-        """Keeps its arguments.
+        """Store the table.
 
         Args:
           table: float32 [T + 1, points ** K], row s with s steps left, the last component of an interest fastest.
@@ -43,15 +43,15 @@ class GridValue(tf.Module):
 
     @property
     def table(self) -> np.ndarray:
-        """The values on the grid; see the constructor."""
+        """Values on the grid; see the constructor."""
         return self._table.numpy()
 
     def __call__(self, interest: tf.Tensor, steps_left: tf.Tensor) -> tf.Tensor:
-        """Worth of an interest.
+        """Return the value of an interest.
 
         Args:
           interest: float32 [..., K].
-          steps_left: float32 [...], broadcast against the interest's; rounded, and taken to lie within 0..T.
+          steps_left: float32 [...], broadcast against the batch shape of `interest`; rounded and clipped to 0..T.
 
         Returns:
           float32 [...], in units of time.
@@ -63,7 +63,7 @@ class GridValue(tf.Module):
 
 
 class Solution(NamedTuple):
-    """A solved dynamic program."""
+    """Solution of a dynamic program."""
 
     value: GridValue
     points: int  # grid lines of each component
@@ -71,11 +71,11 @@ class Solution(NamedTuple):
 
 
 class RefinedSolution(NamedTuple):
-    """A dynamic program solved on two grids."""
+    """Solution of a dynamic program on two grids."""
 
     solution: Solution  # on the finer grid
-    mean_value: float  # of the interests given, units of time, on the finer grid
-    change: float  # mean_value less that of the coarser grid: the size of the grid's error
+    mean_value: float  # of the given interests, units of time, on the finer grid
+    change: float  # mean_value minus that of the coarser grid: the size of the grid's error
 
 
 def solve(
@@ -87,27 +87,27 @@ def solve(
     points: int = 121,
     limit: Optional[float] = None,
 ) -> Solution:
-    """Backward induction over T stages; every stage finds the exact best slate of all documents at every point.
+    """Solve by backward induction over T stages, with the exact best slate of all documents at every point.
 
-    Exact, but for interpolation between points, for users who choose by a multinomial logit and move without noise
-    (Puterman 1994, "Markov Decision Processes", section 4.5). 121 x 121 points, 100 documents and 100 stages take 10 to
-    20 s on one core.
+    Exact up to interpolation between points, for users who choose by a multinomial logit and whose interests move
+    without noise (Puterman 1994, "Markov Decision Processes", section 4.5). 121 x 121 points, 100 documents and 100
+    stages take 10 to 20 s on one core.
 
     Args:
-      user: an entity that says its laws, see `baselines.plan`; the users must not differ.
+      user: an entity that defines its dynamics, see `baselines.plan`; the users must not differ.
       docs: the D documents, fields as in `fields.DOC_FIELDS`.
       num_topics: K, 1 or 2.
       slate_size: S.
       horizon: T, responses in an episode, at least 1.
       points: grid lines of each component, at least 2.
-      limit: largest component on the grid; None: the largest that an interest can have after a step.
+      limit: largest component on the grid; None: the largest component that an interest can have after a step.
 
     Returns:
       Values for 0 to T steps left.
 
     Raises:
-      InvalidInputError: if an argument is out of bounds, if the grid would not fit into memory, if the users
-        differ, or if interests have no bound and no limit is given.
+      InvalidInputError: if an argument is out of bounds, the grid would not fit into memory, the users differ, or
+        interests are unbounded and `limit` is None.
     """
     if validation.integer("num_topics", num_topics, 1) > MAX_TOPICS:
         raise validation.InvalidInputError(f"num_topics must be at most {MAX_TOPICS} for a grid, got {num_topics}")
@@ -137,7 +137,7 @@ def solve(
         slates = baselines.best_slates(logits, time + goes - stay[:, tf.newaxis], slate_size)
         return slates.value + stay
 
-    # A partial: see `SeededRuntime`, of the warnings of many traces.
+    # A partial avoids TensorFlow's warnings of many traces, see `SeededRuntime`.
     compiled_stage = tf.function(functools.partial(stage), autograph=False)
     rows = [tf.zeros((interest.shape[0],))]
     for _ in range(horizon):
@@ -155,7 +155,7 @@ def solve_refined(
     points: int = 121,
     limit: Optional[float] = None,
 ) -> RefinedSolution:
-    """Solves on a grid and on one of half as many intervals, and says how much the finer one changes the value.
+    """Solve on a grid and on a coarser grid of half as many intervals, and measure the change of the value.
 
     Args:
       user: as in `solve`.
@@ -163,7 +163,7 @@ def solve_refined(
       num_topics: as in `solve`.
       slate_size: as in `solve`.
       horizon: as in `solve`.
-      interests: float32 [N, K], first interests, whose values are averaged.
+      interests: float32 [N, K], first interests over which values are averaged.
       points: grid lines of each component of the finer grid, at least 3.
       limit: as in `solve`.
 
@@ -183,12 +183,12 @@ def solve_refined(
 
 
 class _Corners(NamedTuple):
-    places: tf.Tensor  # int32 [..., 2 ** K], of a cell's corners among the points
-    weights: tf.Tensor  # float32 [..., 2 ** K], of a multilinear interpolation
+    places: tf.Tensor  # int32 [..., 2 ** K], indices of a cell's corners among the points
+    weights: tf.Tensor  # float32 [..., 2 ** K], weights of the multilinear interpolation
 
 
 class _Grid:
-    """Places on the grid; see `GridValue`."""
+    """Geometry of the grid; see `GridValue`."""
 
     def __init__(self, num_topics: int, points: int, limit: float) -> None:
         self._num_topics = num_topics
@@ -196,13 +196,13 @@ class _Grid:
         self._end = float(np.arcsinh(limit / GRID_SCALE))
 
     def nodes(self) -> np.ndarray:
-        """float32 [points ** K, K]."""
+        """Return the interests at all points; float32 [points ** K, K]."""
         line = GRID_SCALE * np.sinh(np.linspace(-self._end, self._end, self._points))
         axes = np.meshgrid(*[line] * self._num_topics, indexing="ij")
         return np.stack(axes, axis=-1).reshape(-1, self._num_topics).astype(np.float32)
 
     def corners(self, interest: tf.Tensor) -> _Corners:
-        """The corners around interests [..., K]."""
+        """Return the corners of the cells that contain interests [..., K]."""
         last = self._points - 1
         position = (tf.asinh(interest / GRID_SCALE) / self._end + 1.0) * (last / 2)
         position = tf.clip_by_value(position, 0.0, float(last))
