@@ -1,4 +1,4 @@
-"""What the scorer's checks of ids and times cost a compiled rollout of 1000 users x 100 documents x 100 steps.
+"""Cost of the scorer's checks of ids and times in a compiled rollout of 1000 users x 100 documents x 100 steps.
 
     python benchmarks/cost_of_checks.py
 

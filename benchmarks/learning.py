@@ -1,4 +1,4 @@
-"""What is learned, with intervals: runs the studies behind docs/LEARNING.md, and writes the page from their results.
+"""Learning results with intervals: runs the studies behind docs/LEARNING.md, and writes the page from their results.
 
     python benchmarks/learning.py run              # every study that has no result yet; about two hours on two cores
     python benchmarks/learning.py run default k2   # some of them

@@ -315,7 +315,7 @@ def tried_lines() -> list[str]:
 
 
 def behaviour_lines() -> list[str]:
-    """What the policies do to users, by quarter of the horizon, mean over the default's corpora."""
+    """Return the table of users under each policy, by quarter of the horizon, mean over the default's corpora."""
     of_seeds = seeds_of("default")
     if not of_seeds:
         return []

@@ -62,7 +62,7 @@ def sections(folder: pathlib.Path) -> dict[str, list[str]]:
 
 
 def policy_error(folder: str) -> str:
-    """What `load_policy` says of a folder."""
+    """Return the message with which `load_policy` refuses a folder."""
     try:
         recsys_po_rl.load_policy(folder)
     except ValueError as error:
@@ -71,7 +71,7 @@ def policy_error(folder: str) -> str:
 
 
 def error_of(call: str, names: dict[str, object]) -> str:
-    """What a call's exception says."""
+    """Return the message of a call's exception."""
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             eval(call, names)

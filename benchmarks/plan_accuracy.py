@@ -1,4 +1,4 @@
-"""How far `--dry_run` is off: estimates beside what is then measured, each in a fresh process.
+"""Accuracy of `--dry_run`: estimates beside what is then measured, each in a fresh process.
 
 python benchmarks/plan_accuracy.py [NAME ...] writes results/PLAN_ACCURACY.md; with names only those configurations
 are measured anew, the other rows are kept.

@@ -205,7 +205,7 @@ def job_trainer(users: int, docs: int, steps: int) -> dict[str, Any]:
 
 
 def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
-    """Where the time of a learner's step goes: networks without some part, on one core's worth of users."""
+    """Measure the parts of a learner's step: networks without some part, on one core's worth of users."""
     import tensorflow as tf
 
     from recsys_po_rl import fields, simulation_config
@@ -424,7 +424,7 @@ def applicable(numbers: list[float]) -> list[float]:
 
 
 def scaling() -> list[str]:
-    """How the training step grows; a table, and scaling.png."""
+    """Return a table of the training step over sizes, and draw scaling.png."""
     import matplotlib
 
     matplotlib.use("Agg")

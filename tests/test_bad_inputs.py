@@ -1,4 +1,4 @@
-"""Whatever a user can hand in: none of it silent, none a traceback, nothing written."""
+"""Bad inputs of every kind: none of them silent, none a traceback, nothing written."""
 
 import ast
 import contextlib
@@ -26,7 +26,7 @@ PACKAGE = pathlib.Path(recsys_po_rl.__file__).parent
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """What is accepted would train."""
+    """Fail where an accepted input would train."""
 
     def accepted(*args, **kwargs):
         raise AssertionError("it was accepted")
@@ -82,7 +82,7 @@ def rows_of_page():
 
 
 def check_page(shown, line, folder=None):
-    """Whether the page has the input, and what is said of it; neither names a folder of this machine."""
+    """Check that the page has the input and its message; neither names a folder of this machine."""
     assert gin_config.configs_dir() not in line
     expected = row(shown, line, folder)
     if OF_OTHERS.search(line):
@@ -232,7 +232,7 @@ FROM_STANDARD_INPUT = "experiment/workers.py"  # a seed's process reads its work
 
 
 def unpickling(path):
-    """What in a module could read a pickle."""
+    """Return the calls and imports of a module that could read a pickle."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

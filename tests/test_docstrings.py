@@ -5,14 +5,11 @@ import pathlib
 
 import pytest
 
-# Folders and modules whose docstrings are not rewritten yet.
-PENDING: list[str] = []
 FORBIDDEN_WORDS = {"What", "Whatever", "Those", "How", "Where", "Whether"}
 FORBIDDEN_BEGINNING = "That of"
-PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "recsys_po_rl"
-MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in PENDING
-)
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = ("recsys_po_rl", "tests", "benchmarks", "examples")
+MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))])
 
 
 def forbidden_docstrings(source):
@@ -30,7 +27,7 @@ def forbidden_docstrings(source):
     return forbidden
 
 
-@pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES])
+@pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(ROOT)) for path in MODULES])
 def test_docstrings_begin_with_a_verb_or_a_noun(path):
     assert forbidden_docstrings(path.read_text(encoding="utf-8")) == []
 

@@ -1,4 +1,4 @@
-"""Where an included gin file is looked for, by the parser and by the reader of texts alike."""
+"""Search path of included gin files, by the parser and by the reader of texts alike."""
 
 import os
 
@@ -27,7 +27,7 @@ def write(path, *lines):
 
 
 def both(path):
-    """What is bound when a file is parsed, and when it is read as text."""
+    """Bindings of a file that is parsed, and of the same file read as text."""
     gin_config.parse([path], [])
     parsed = {name: value for name, value in gin_text.bindings(gin_config.config_text()).items() if "Linear" in name}
     return parsed, gin_text.file_bindings(path, ["", gin_config.configs_dir()])

@@ -1,4 +1,4 @@
-"""What a process sets globally: dtype policies, distribution strategies, warnings; and inputs of unusual forms."""
+"""Global settings of a process: dtype policies, distribution strategies, warnings; and inputs of unusual forms."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""What the README says is what is there."""
+"""Statements of the README, compared with the package."""
 
 import re
 

@@ -58,7 +58,7 @@ def log_prob(variables, trajectory, graph_compile=False):
 
 
 def gradients(library, trajectory, as_given, per_user=False, graph_compile=False):
-    """By name the gradient of the log-probability with respect to every parameter; None where there is none."""
+    """Gradients of the log-probability by parameter; None for a parameter without a gradient."""
     values = {**USER_PARAMETERS, **CORPUS_PARAMETERS}
     if per_user:
         values.update(no_click_mass=EACH, interest_step_size=EACH + 0.1, interest_update_noise_scale=EACH + 0.2)

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run."""
+"""Console tables at the end of a run."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside evaluation.json."""
+"""Files of an evaluation beside evaluation.json."""
 
 import functools
 import json

@@ -48,7 +48,7 @@ def refusal(content, folder, **options):
 
 
 def gives_a_model(content, folder):
-    """Whether a file is loaded; one that is not must be refused in one line, and by no other error."""
+    """Return whether a file is loaded; otherwise it must be refused in one line, and by no other error."""
     try:
         model = load(content, folder).scorer
     except validation.InvalidInputError as error:

@@ -1,4 +1,4 @@
-"""What is written is what TensorBoard reads, at once, and only once."""
+"""Events are read by TensorBoard as written, at once, and only once."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What depends on weights alone is computed once per loop, in the graph around it, and on the spot elsewhere."""
+"""Weight-only computations run once per loop, in the graph around it, and on the spot elsewhere."""
 
 import numpy as np
 import pytest

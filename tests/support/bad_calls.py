@@ -13,7 +13,7 @@ U, K, D, S, H, E, T = 4, 3, 7, 2, 5, 6, 2  # users, topics, documents, slate, hi
 
 
 def names() -> dict[str, Any]:
-    """What the expressions speak of; every axis has a length of its own."""
+    """Return the names that the expressions use; every axis has a length of its own."""
     from recsim_ng.core.value import Value
 
     import recsys_po_rl

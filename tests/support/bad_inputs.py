@@ -24,7 +24,7 @@ class Bad(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a number may be, and values that it may not be."""
+    """Bounds of a number, and values outside of them."""
 
     says: str
     bad: tuple[str, ...]
@@ -510,9 +510,9 @@ RUNS = [
     BadRun("--mode evaluate, environment.json cut", "no whole environment.json", _EVALUATE, cut("environment.json")),
     BadRun("--mode evaluate, no seeds", "no whole environment.json", _EVALUATE,
            set_key("environment.json", [], "seeds")),
-    BadRun("--mode evaluate, seeds that are none", "environment.json", _EVALUATE,
+    BadRun("--mode evaluate, invalid seeds", "environment.json", _EVALUATE,
            set_key("environment.json", ["../../x"], "seeds")),
-    BadRun("--mode evaluate, a corpus seed that is none", "corpus_seed", _EVALUATE,
+    BadRun("--mode evaluate, an invalid corpus seed", "corpus_seed", _EVALUATE,
            set_key("environment.json", "x", "corpus_seed")),
     BadRun("--mode evaluate, config.gin removed", "config.gin cannot be read", _EVALUATE, remove("config.gin")),
     BadRun("--mode evaluate, config.gin no text", "config.gin cannot be read", _EVALUATE,
@@ -540,7 +540,7 @@ RUNS = [
            remove("evaluation.json")),
     BadRun("--mode compare, evaluation.json cut", "evaluation.json", _COMPARE, cut("evaluation.json")),
     BadRun("--mode compare, evaluation.json a list", "evaluation.json", _COMPARE, write("evaluation.json", b"[1]")),
-    BadRun("--mode compare, policies that are none", "has not the form that this project writes", _COMPARE,
+    BadRun("--mode compare, invalid policies", "has not the form that this project writes", _COMPARE,
            set_key("evaluation.json", 3, "policies")),
     BadRun("--mode compare, a mean that is text", "has not the form that this project writes", _COMPARE,
            set_key("evaluation.json", "x", "policies", "learned", "mean")),

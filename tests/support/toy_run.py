@@ -35,7 +35,7 @@ class ToyCritic(tf.Module):
 
 
 class ToyLearner:
-    """Whatever a run can depend on is there: a critic with statistics, two optimizers with slots, a schedule."""
+    """Learner with every kind of state: a critic with statistics, two optimizers with slots, a schedule."""
 
     def __init__(self, network, horizon, runtime_ctor):
         del horizon, runtime_ctor

@@ -198,7 +198,7 @@ class TinyWorld:
         return tf.gather_nd(tf.nn.log_softmax(self.theta if theta is None else theta), list(zip(states, actions)))
 
     def values(self):
-        """What the policy brings each user from each step and state on, [U, T + 1, states], by backward induction."""
+        """Return of the policy for each user from each step and state on, [U, T + 1, states], by backward induction."""
         policy = tf.nn.softmax(self.theta).numpy()
         values = np.zeros((self.num_users, self.horizon + 1, NUM_STATES))
         for step in reversed(range(self.horizon)):

@@ -217,7 +217,7 @@ def test_values_of_fields_that_the_law_does_not_read_are_not_recorded(learner):
 
 
 def others(advantages):
-    """What the loss takes: advantages, old log-probabilities, entropy bonus."""
+    """Arguments of the loss: advantages, old log-probabilities, entropy bonus."""
     return [advantages, tf.zeros_like(advantages), tf.zeros_like(advantages)]
 
 

@@ -1,4 +1,4 @@
-"""What the learner's arguments do, which are refused, and which optimizers and schedules gin can bind."""
+"""Arguments of the learner: effects and refusals, and which optimizers and schedules gin can bind."""
 
 import functools
 import math
@@ -148,7 +148,7 @@ def test_two_schedules_of_one_learning_rate_are_refused(make_learner, whose):
 
 
 def moved_by_ones(learner, updates):
-    """How far each of some updates with a gradient of ones moves the first weight."""
+    """Distance by which each of some updates with a gradient of ones moves the first weight."""
     weight = learner.trainable_variables[0]
     old, moves = weight.numpy(), []
     for _ in range(updates):

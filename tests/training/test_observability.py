@@ -50,7 +50,7 @@ class Trained:
         return {**self.state, fields.USER_STATE: others, fields.USER_OBSERVATION: shown}
 
     def slates(self, state):
-        """What is shown now, and the logarithm of its probability: ranks [U, S] and float32 [U]."""
+        """Slates shown now, and the logarithm of its probability: ranks [U, S] and float32 [U]."""
         slate = {var.name: var for var in self.network.variables}[fields.SLATE_DOCS]
         inputs = [state[dependency.variable_name] for dependency in slate.value.dependencies]
         with seeding.seeded_draws(seeding.stateless_seed(7), fields.SLATE_DOCS) as drawn:
@@ -97,7 +97,7 @@ def shown_the_interest():
 
 
 def same_slates(trained):
-    """Whether laws and draws of slates are bit for bit the same for users who want something else."""
+    """Return whether distributions and draws of slates are bit for bit the same for users who want something else."""
     now = [trained.slates(state) for state in (trained.state, trained.with_other_interests())]
     then = [trained.following(state) for state in (trained.state, trained.with_other_interests())]
     return np.array_equal(now[0][0], now[1][0]) and np.array_equal(now[0][1], now[1][1]) and np.array_equal(*then)
@@ -114,7 +114,7 @@ def test_the_check_can_fail_for_slates(shown_the_interest):
 
 
 def test_users_do_answer_otherwise(from_histories):
-    """What is changed matters in this world."""
+    """The changed fields matter in this world."""
     record = {fields.USER_RESPONSE: [fields.CHOICE]}
     answers = [
         from_histories.runtime.trajectory(6, state, seeding.make_keys(8), record=record)[fields.USER_RESPONSE]
