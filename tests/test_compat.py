@@ -7,6 +7,7 @@ import pytest
 UPSTREAM = "recsim_ng.applications.recsys_partially_observable_rl"
 
 
+@pytest.mark.slow
 def test_import_prints_nothing_and_needs_no_environment_variable(fresh_python):
     ran = fresh_python("-W", "default", "-c", "import recsys_po_rl.experiment")
     assert (ran.returncode, ran.stdout) == (0, "")
@@ -68,6 +69,7 @@ def test_upstream_application_imports_afterwards(fresh_python):
     assert (ran.returncode, ran.stdout) == (0, "8 6\n"), ran.stderr
 
 
+@pytest.mark.slow
 def test_keras_3_already_resolved_is_one_clear_error(fresh_python):
     code = "import tensorflow as tf; tf.keras.Model; import recsys_po_rl"
     ran = fresh_python("-c", code, TF_CPP_MIN_LOG_LEVEL="3")

@@ -41,11 +41,13 @@ def live_ops(runtime, record):
     return [nodes[name].op for name in seen]
 
 
+@pytest.mark.slow
 def test_the_loop_of_the_reference_rollout_stays_small(network):
     found = live_ops(SeededRuntime(network.variables), REWARDS)
     assert 100 < len(found) <= MAX_LIVE_OPS, len(found)
 
 
+@pytest.mark.slow
 def test_what_nobody_reads_is_not_computed(network):
     runtime = SeededRuntime(network.variables)
     found = live_ops(runtime, {fields.AVAILABLE_DOCS: [fields.DOC_ID]})
@@ -54,6 +56,7 @@ def test_what_nobody_reads_is_not_computed(network):
     assert "MatMul" in live_ops(runtime, REWARDS)
 
 
+@pytest.mark.slow
 def test_the_learner_records_little(network):
     learner = PolicyGradientLearner(network, T)
     rollout = learner.rollout(seeding.make_keys(0))

@@ -34,6 +34,7 @@ def examples(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root))
 
 
+@pytest.mark.slow
 def test_impatient_users_click_nothing_once_they_are_gone(examples):
     from examples.impatient_user import ImpatientUser
     from recsys_po_rl import fields
@@ -55,6 +56,7 @@ def test_impatient_users_click_nothing_once_they_are_gone(examples):
     assert (np.diff(gone.astype(int), axis=0) >= 0).all()  # nobody comes back
 
 
+@pytest.mark.slow
 def test_the_bandit_learns_its_weights(examples):
     from examples.topic_bandit_recommender import TopicBanditRecommender
     from recsys_po_rl import corpus

@@ -127,6 +127,7 @@ def test_the_model_is_made_from_topics_documents_and_embedding_size():
     assert calls == [(K, D, 9), ((U, K), tf.float32, (U,), tf.int32)]
 
 
+@pytest.mark.slow
 def test_in_a_network_it_is_shown_the_interest_and_the_step():
     network = create_interest_evolution_simulation_network(
         **CONFIG, corpus_seed=1, corpus_ctor=corpus.ReferenceCorpus, full_information=True,

@@ -50,6 +50,7 @@ def test_reset_optimizer_is_a_new_sgd_without_momentum():
     assert (config["learning_rate"], config["momentum"]) == (0.25, 0.0)
 
 
+@pytest.mark.slow
 def test_make_runtime_adds_the_slates_log_probability_and_its_sum(runtime):
     last, trajectory = runtime.execute(T - 1), runtime.trajectory(T)
     assert {"slate docs_log_prob", "slate docs_log_prob_accum"} < set(last)
@@ -61,6 +62,7 @@ def test_make_runtime_adds_the_slates_log_probability_and_its_sum(runtime):
     np.testing.assert_allclose(accumulated, log_prob.cumsum(axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_flow_through_the_starting_value_in_every_mode(network):
     def gradients(mode):
         runtime = SimulationRuntime(network.variables, mode)
@@ -83,6 +85,7 @@ def test_gradients_flow_through_the_starting_value_in_every_mode(network):
     assert np.abs(of_first).max() > 0.1  # what would be lost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["reward", "cumulative_reward"])
 def test_a_train_step_returns_gradients_objective_and_mean_metric(network, metric):
     class Remembering:
@@ -111,6 +114,7 @@ def test_a_train_step_returns_gradients_objective_and_mean_metric(network, metri
         np.testing.assert_array_equal(before, weight)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_applies_its_update_and_returns_a_tuple():
     network = make_network()
     before = [weight.numpy() for weight in network.trainable_variables]
@@ -124,6 +128,7 @@ def test_a_compiled_step_applies_its_update_and_returns_a_tuple():
         np.testing.assert_allclose(weight, old - 0.5 * tf.convert_to_tensor(gradient).numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_run_simulation_returns_its_history():
     network = make_network()
     arguments = dict(
@@ -191,6 +196,7 @@ def test_the_fast_step_has_the_gradient_of_the_unrolled_loop(metric):
         np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_steps_draw_fresh_users_from_the_global_seed_and_compile_once():
     network = make_network()
     runtime = interest_evolution_simulation.make_runtime(network.variables)

@@ -103,6 +103,7 @@ def test_metrics_refuse_impossible_configs(config):
         metrics.ConsumedTimeAsRewardMetrics(config)
 
 
+@pytest.mark.slow
 def test_metrics_of_a_step_see_the_response_of_the_step_before():
     network = simulation_config.create_interest_evolution_simulation_network(**NETWORK_SIZES)
     trajectory = runtime.SeededRuntime(network.variables, mode="eager").trajectory(6)
@@ -173,6 +174,7 @@ def test_nan_time_is_an_error_in_the_projects_runtime(forgetful_variables, mode,
         runtime.SeededRuntime(forgetful_variables, mode=mode).execute(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph_compile", [False, True], ids=["eager", "graph"])
 def test_nan_time_is_an_error_in_recsim_ngs_runtime(forgetful_variables, graph_compile):
     with pytest.raises(tf.errors.InvalidArgumentError, match="consumed_time of a user response is not finite"):

@@ -108,6 +108,7 @@ def counter():
     return made
 
 
+@pytest.mark.slow
 def test_many_runtimes_in_one_process_print_no_retracing_warnings(caplog):
     with caplog.at_level(logging.WARNING, logger="tensorflow"):
         for _ in range(8):  # TensorFlow warns from the fifth trace of the same code on
@@ -115,6 +116,7 @@ def test_many_runtimes_in_one_process_print_no_retracing_warnings(caplog):
     assert "retracing" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_a_built_scorer_is_exported(scorer, tmp_path):
     model = scorer(USERS, DOCS, 8, HISTORY)

@@ -120,6 +120,7 @@ def theirs():
 # The law of the slate.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_slates_follow_plackett_luce(seed, available):
     count = draws_needed(TOLERANCE)
@@ -140,6 +141,7 @@ def test_slates_follow_plackett_luce(seed, available):
     assert np.all(np.diag(frequencies) == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slate_size", [1, 2, 3, NUM_DOCS])
 def test_log_probability_of_the_ranks_is_exact(slate_size, available):
     config = {**CONFIG, "slate_size": slate_size}
@@ -381,6 +383,7 @@ POOLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("ids", POOLS.values(), ids=POOLS)
 def test_fault_pool_must_be_all_documents_in_order(available, ids, compiled):

@@ -197,6 +197,7 @@ def test_help_and_bad_flags_do_not_import_tensorflow(door, flag, status, fresh_p
         assert f"\n{door}: error: unrecognized arguments" in f"\n{imports.stderr}"
 
 
+@pytest.mark.slow
 def test_the_package_as_a_program_has_the_same_help(fresh_python, root):
     program = f"{pathlib.Path(sys.executable).name} -m recsys_po_rl"
     ran = fresh_python("-m", "recsys_po_rl", "--help", COLUMNS="300")
@@ -227,6 +228,7 @@ def test_every_mode_that_is_offered_is_built():
     assert list(modes.MODES) == list(run_simulation.MODES)
 
 
+@pytest.mark.slow
 def test_importing_the_package_is_not_running_it(fresh_python):
     code = "import sys, recsys_po_rl; print('tensorflow' in sys.modules)"
     assert fresh_python("-c", code, "-m", "recsys_po_rl").stdout == "True\n"

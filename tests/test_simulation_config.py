@@ -148,6 +148,7 @@ def test_fields_of_every_step_are_those_of_the_table(network, values, freeze_cor
         assert ordered({var.name: found[var.name] for var in network.variables}) == ordered(expected)
 
 
+@pytest.mark.slow
 def test_fields_of_every_step_are_upstreams(values, freeze_corpus):
     variables, _ = upstream.create_interest_evolution_simulation_network(**SIZES, freeze_corpus=freeze_corpus)
     assert [var.name for var in variables] == list(TABLE)
@@ -312,6 +313,7 @@ def test_corpus_seed_fixes_the_frozen_corpus():
     assert not np.any(first["doc_features"] == other["doc_features"])
 
 
+@pytest.mark.slow
 def test_frozen_corpus_without_a_seed_comes_from_tensorflows_global_one():
     found = []
     for seed in (5, 5, 6):
@@ -387,6 +389,7 @@ class _TalkativeUser(user.InterestEvolutionUser):
         return super().specs().union(shown.prefixed_with("observation"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph_compile", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("user_ctor", [user.InterestEvolutionUser, _TalkativeUser])
 def test_network_runs_in_recsim_ngs_runtime(freeze_corpus, graph_compile, user_ctor):
@@ -409,6 +412,7 @@ def test_network_runs_in_recsim_ngs_runtime(freeze_corpus, graph_compile, user_c
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph_compile", [False, True], ids=["eager", "graph"])
 def test_execute_continues_in_recsim_ngs_runtime(network, graph_compile):
     last = tf_runtime.TFRuntime(network_lib.Network(network.variables), graph_compile).execute(3)
@@ -419,6 +423,7 @@ def test_execute_continues_in_recsim_ngs_runtime(network, graph_compile):
     assert np.all(array(last["metrics state"].get("cumulative_reward")) >= array(last["metrics state"].get("reward")))
 
 
+@pytest.mark.slow
 def test_drawn_corpora_follow_the_shared_key_in_the_projects_runtime():
     runner = runtime.SeededRuntime(create(**SIZES, freeze_corpus=False).variables, mode="eager")
     one, batch, other = (
@@ -446,6 +451,7 @@ def test_upstream_accepts_nothing_at_all(argument):
     assert len(trainable) == 6
 
 
+@pytest.mark.slow
 def test_fault_slate_longer_than_the_corpus_fails_late():
     variables, _ = upstream.create_interest_evolution_simulation_network(**{**SIZES, "num_docs": 1})
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -504,6 +510,7 @@ def test_impossible_arguments_are_named(argument, impossible):
         create(**SIZES, **{argument: impossible})
 
 
+@pytest.mark.slow
 def test_full_information_shows_the_interest_and_changes_nothing_else():
     hidden = create(**SIZES, corpus_seed=1)
     shown = create(**SIZES, corpus_seed=1, full_information=True)

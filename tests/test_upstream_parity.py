@@ -111,6 +111,7 @@ def assert_gradients_close(ours, theirs):
         np.testing.assert_allclose(own, their, rtol=1e-4, atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_the_objectives_gradient_is_the_same_on_the_same_trajectory(pair):
     upstream, ours, weights, our_weights = pair
     trajectory = record(upstream, graph_compile=True)
@@ -139,6 +140,7 @@ def test_the_learners_gradient_is_that_of_the_unrolled_loop(mode):
         assert_gradients_close(found, objective_gradient(upstream, weights, trajectory))
 
 
+@pytest.mark.slow
 def test_both_worlds_move_alike_from_the_same_state_with_the_same_choices():
     users = SIZES[0][0]
     upstream, ours, _, _ = build_pair(SIZES[0], True)

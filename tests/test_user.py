@@ -213,6 +213,7 @@ def test_what_was_consumed_decides_by_time_not_by_choice(slate, docs, interest, 
     np.testing.assert_allclose(array(moved), expected, rtol=1e-5, atol=1e-5)  # time 0 counts as consumed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("step_size", [0.1, STEP_SIZES], ids=["one", "per_user"])
 def test_next_state_equals_upstreams_to_the_last_bit(slate, docs, interest, step_size, compiled):
@@ -565,6 +566,7 @@ def test_initial_interest_generator_may_return_anything_that_holds_numbers(slate
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph_compile", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("kind", ["tensor", "normal", "state_model"])
 def test_initial_interest_generator_works_in_recsim_ngs_runtime(interest, kind, graph_compile):
@@ -667,6 +669,7 @@ def test_reset_users_start_where_the_generator_says(slate, docs, interest):
     np.testing.assert_array_equal(array(state.get(fields.INTEREST)), interest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph_compile", [False, True], ids=["eager", "graph"])
 def test_resets_work_in_recsim_ngs_runtime(graph_compile):
     network = simulation_config.create_interest_evolution_simulation_network(
@@ -703,6 +706,7 @@ def test_fault_similarity_and_offset_cannot_be_chosen(docs, interest):
     np.testing.assert_allclose(without.document_logits(interest, docs), -distances, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_fault_interest_spec_is_ten_whatever_the_limit():
     """Trashy documents drive the interest past 10 with no_click_mass -inf and step size 0.2."""
     arguments = {"no_click_mass": -math.inf, "interest_step_size": 0.2}

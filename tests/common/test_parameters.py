@@ -72,6 +72,7 @@ def gradients(library, trajectory, as_given, per_user=False, graph_compile=False
     return float(value), tape.gradient(value, given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_given", [tf.constant, tf.Variable], ids=["tensor", "variable"])
 @pytest.mark.parametrize("per_user", [False, True], ids=["common", "per_user"])
 def test_gradients_of_a_recorded_trajectory_equal_upstreams(trajectory, as_given, per_user):
@@ -183,6 +184,7 @@ def test_a_traced_function_reads_a_variable_at_each_call(kind, documents, intere
         np.testing.assert_array_equal(found, [60.0] * (USERS - unaffected) + [-60.0] * unaffected)
 
 
+@pytest.mark.slow
 def test_a_compiled_runtime_reads_a_variable_at_each_run():
     mass = tf.Variable(-60.0)
     runtime = SeededRuntime(network_of(no_click_mass=mass).variables)
@@ -201,6 +203,7 @@ def test_so_do_other_modes(mode):
     assert np.all(clicks(runtime) == SLATE)
 
 
+@pytest.mark.slow
 def test_a_run_with_variables_equals_one_with_numbers_and_follows_each_of_them():
     values = {**USER_PARAMETERS, "affinity_offset": 1.0}
     variables = {name: tf.Variable(0.5) for name in values}
@@ -424,6 +427,7 @@ def test_gradient_ascent_recovers_the_no_click_mass(responses):
     assert abs(float(mass) - TRUE_MASS) < 4.0 / np.sqrt(information)  # four standard errors
 
 
+@pytest.mark.slow
 def test_hamiltonian_monte_carlo_takes_steps(responses):
     def target(mass):
         return response_log_prob(user.InterestEvolutionUser(responses[0], no_click_mass=mass), responses)

@@ -40,6 +40,7 @@ def test_sampling_raises_where_too_few_are_in_the_pool():
     assert draw(logits, columns=[4, 2, 0]).shape == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", TOO_FEW)
 def test_under_xla_the_slates_are_minus_one_and_the_witness_nan(rows):
     @tf.function(jit_compile=True)

@@ -138,6 +138,7 @@ def test_one_slate_is_broadcast_over_rows_and_rows_over_slates():
     np.testing.assert_allclose(one_row.log_prob(shown), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_everything_runs_with_a_batch_unknown_when_traced():
     @tf.function(input_signature=[tf.TensorSpec([None, 5], tf.float64), tf.TensorSpec([None, 2], tf.int32)])
     def traced(logits, shown):
@@ -274,6 +275,7 @@ def test_a_row_with_nan_has_no_law_and_the_other_rows_keep_theirs(slate_size, mo
         np.testing.assert_allclose(log_prob[:, row], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("nans", [[2], [0, 3], [0, 1, 2, 3]])
 def test_rows_with_nan_are_drawn_within_range_and_leave_the_other_rows_as_they_are(nans, mode):
@@ -373,6 +375,7 @@ def assert_follows(drawn, cells, probabilities):
     assert statistic < chi_square_threshold(len(cells) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_docs", "slate_size"), [(4, 1), (4, 4), (5, 2), (5, 3)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
@@ -411,6 +414,7 @@ def test_rows_of_a_batch_are_drawn_independently():
         assert_follows(drawn, pairs, pair_probabilities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "xla"])
 def test_later_draws_after_a_document_with_nearly_all_the_mass_follow_their_law(mode):
     logits = np.array([50.0, 0.0, 1.0, -1.0], np.float32)
@@ -423,6 +427,7 @@ def test_later_draws_after_a_document_with_nearly_all_the_mass_follow_their_law(
         assert_follows(drawn[:, 1:] - 1, cells, probabilities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("masked", [[0, 1], [3, 4], [0, 4], [2]])
 def test_masked_documents_are_never_drawn(masked, mode):
@@ -458,6 +463,7 @@ def test_the_ends_of_the_uniform_numbers_pick_documents_with_mass(uniform):
     np.testing.assert_array_equal(picked, [1, 0] if uniform == 0.0 else [3, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_equal_seeds_draw_equal_slates(mode):
     logits = draw_logits(3, 6)
@@ -583,6 +589,7 @@ def test_too_many_terms_for_the_exact_entropy_are_refused():
         top_k_plackett_luce.TopKPlackettLuce(tf.zeros(2049), 2).entropy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_docs", "slate_size"), [(5, 2), (5, 3), (6, 4)])
 @pytest.mark.parametrize("mode", ["eager", "xla"])
 def test_estimated_entropy_is_near_the_exact_one(num_docs, slate_size, mode):
@@ -662,6 +669,7 @@ def test_it_is_a_tfp_distribution_with_its_arguments_as_parameters():
 # Pools of columns, and equal numbers in every mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_docs", [5, 7, 100, 101])
 def test_every_mode_draws_the_same_slates(num_docs):
     logits = draw_logits(50, num_docs).astype(np.float32)
@@ -673,6 +681,7 @@ def test_every_mode_draws_the_same_slates(num_docs):
     assert (eager == xla).mean() > 0.99  # a rounding of the exponential moves one boundary in many thousands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_later_slots_keep_their_law_after_a_document_with_nearly_all_the_mass(mode):
     """Beside e^200 the others have no mass in float32; among themselves they are 1 : 2 : 5."""
@@ -686,6 +695,7 @@ def test_later_slots_keep_their_law_after_a_document_with_nearly_all_the_mass(mo
     np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=4 * np.sqrt(0.25 / 20_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_a_pool_is_the_law_of_its_columns(mode):
     logits = draw_logits(3, 6)

@@ -33,6 +33,7 @@ def runtimes():
     }
 
 
+@pytest.mark.slow
 def test_totals_are_sums_of_consumed_times(runtimes):
     rewards = evaluator.evaluate(runtimes["random"], T, BATCH, BATCH, seed=1)
     trajectory = runtimes["random"].trajectory(T, keys=seeding.make_keys(1, "evaluation"))
@@ -46,6 +47,7 @@ def test_totals_are_sums_of_consumed_times(runtimes):
     )
 
 
+@pytest.mark.slow
 def test_more_users_leave_the_first_ones_as_they_were(runtimes):
     few = evaluator.evaluate(runtimes["random"], T, 5, BATCH, seed=1)
     many = evaluator.evaluate(runtimes["random"], T, 2 * BATCH + 1, BATCH, seed=1)
@@ -55,6 +57,7 @@ def test_more_users_leave_the_first_ones_as_they_were(runtimes):
     assert len(np.unique(many.total)) > BATCH  # further batches are other users
 
 
+@pytest.mark.slow
 def test_seed_and_path_choose_the_users(runtimes):
     base = evaluator.evaluate(runtimes["fixed"], T, BATCH, BATCH, seed=1)
     assert not np.array_equal(base.total, evaluator.evaluate(runtimes["fixed"], T, BATCH, BATCH, seed=2).total)
@@ -62,6 +65,7 @@ def test_seed_and_path_choose_the_users(runtimes):
     assert not np.array_equal(base.total, other.total)
 
 
+@pytest.mark.slow
 def test_summary_has_the_promised_form(runtimes):
     random, fixed = (evaluator.evaluate(runtimes[name], T, 12, BATCH, seed=3) for name in ("random", "fixed"))
     entry = evaluator.summary(random, fixed)
@@ -85,6 +89,7 @@ def test_summary_has_the_promised_form(runtimes):
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
 
 
+@pytest.mark.slow
 def test_rewards_alone_are_those_with_behaviour_bit_for_bit(runtimes):
     alone = evaluator.evaluate(runtimes["random"], T, 13, BATCH, seed=1, behaviour=False)
     assert alone.behaviour is None
@@ -138,6 +143,7 @@ class UnknowingRecommender(baselines.UniformRandomRecommender):
         return previous_state.map(tf.identity)
 
 
+@pytest.mark.slow
 def test_users_without_the_fields_are_evaluated_all_the_same():
     network = create_interest_evolution_simulation_network(
         num_users=BATCH, num_docs=9, num_topics=4, corpus_seed=0, corpus_ctor=corpus.ReferenceCorpus,

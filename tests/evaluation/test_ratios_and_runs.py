@@ -94,6 +94,7 @@ def clicks_and_quality(rng, users=500):
 TRUE_QUALITY = -0.2 + 2.0 * (2 * 20 / (22**2 * 23)) / (2 / 22)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_intervals_over_users_cover_as_often_as_they_say(seed):
     rng = np.random.default_rng(seed)
@@ -181,6 +182,7 @@ def test_bootstrap_is_repeatable_and_a_single_run_has_no_interval():
     assert statistics.bootstrap(statistics.interquartile_mean, scores[:1]) == (scores[0], -np.inf, np.inf, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_runs", [3, 9])
 def test_equals_rliable(num_runs):
     pytest.importorskip("rliable", reason="the authors' package, extra `stats`")
@@ -217,6 +219,7 @@ def test_measured_coverage_is_that_of_the_next_smaller_number_of_runs():
     )
 
 
+@pytest.mark.slow
 def test_coverages_are_what_a_new_measurement_finds():
     # Standard errors of 2000 simulations: 0.0068 at 0.897 and 0.0101 at 0.713; bounds are 4 of them.
     found = coverage.coverage_of_interquartile_mean(5, simulations=SIMULATIONS, seed=1)

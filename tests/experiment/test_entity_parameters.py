@@ -119,6 +119,7 @@ def shifted_interests(shift=0.0):
     return tf.fill((NUM_USERS, SIZES["num_topics"]), shift)
 
 
+@pytest.mark.slow
 def test_functions_count_by_what_they_close_over_and_what_they_are_called_with():
     def with_generator(generator):
         return world(user_ctor=functools.partial(user.InterestEvolutionUser, initial_interest_generator=generator))

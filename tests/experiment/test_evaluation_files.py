@@ -66,6 +66,7 @@ def test_portraits_and_totals_are_those_of_the_evaluation(written):
     assert segments[0] == segments[1]  # the same users
 
 
+@pytest.mark.slow
 def test_a_world_that_does_not_tell_its_documents_has_one_segment(tmp_path):
     study = make_study(corpus.CorpusWithTopicAndQuality, freeze_corpus=False)
     files = evaluation_files.EvaluationFiles(study)

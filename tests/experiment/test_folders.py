@@ -71,6 +71,7 @@ def stop():
     raise StopError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "seeds"), [(GLOB_NAME, (3,)), (GLOB_NAME, (3, 5)), ("[!a]\\", (3,))])
 def test_a_run_in_a_folder_whose_name_is_a_pattern_goes_on(name, seeds, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
@@ -83,6 +84,7 @@ def test_a_run_in_a_folder_whose_name_is_a_pattern_goes_on(name, seeds, whole, t
     assert contents(tmp_path / "plain") == whole[seeds]
 
 
+@pytest.mark.slow
 def test_folders_that_a_name_matches_are_left_alone(tmp_path):
     """A name with `*` leads TensorFlow's own file functions to others' checkpoints."""
     run(tmp_path / "run1")
@@ -117,6 +119,7 @@ def test_tensorflow_itself_finds_the_last_checkpoints(tmp_path):
 MOVED = "was renamed, removed or replaced while the run was at work"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(3,), (3, 5)])
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_folder_that_is_renamed_is_saved_and_the_run_stops(replaced, seeds, whole, tmp_path, monkeypatch):
@@ -150,6 +153,7 @@ def test_a_folder_that_is_removed_is_not_made_again(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", ["toy_evaluation", "report"])
 def test_a_folder_that_is_renamed_after_the_training_is_not_made_again(writer, whole, tmp_path, monkeypatch):
     folder, renamed = tmp_path / "run", tmp_path / "renamed"

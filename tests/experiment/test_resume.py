@@ -130,6 +130,7 @@ def seed_run_plan():
 # Equality
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(step, whole, folder, monkeypatch):
     killed_in_step(folder, step, monkeypatch)
@@ -139,6 +140,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(step, whole, folder, monkeypa
     assert [row.step for row in result.history] == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_comes_to_its_end(whole, folder, monkeypatch):
     killed_in_step(folder, 3, monkeypatch)
     for step in (4, 3, 6, 7):
@@ -150,6 +152,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_its_end(whole, folder, mo
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_seeds_that_are_finished_stay_and_others_go_on(tmp_path, folder, monkeypatch):
     seeds = (3, 5, 8)
     whole_run(tmp_path / "whole", seeds, num_processes=1)
@@ -167,6 +170,7 @@ def test_seeds_that_are_finished_stay_and_others_go_on(tmp_path, folder, monkeyp
     assert [one.seed for one in result.per_seed] == [3, 5, 8]
 
 
+@pytest.mark.slow
 def test_one_seed_of_several_can_be_resumed_alone(tmp_path, folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch, seeds=(3, 5))
     whole_run(tmp_path / "whole", (3,))
@@ -174,12 +178,14 @@ def test_one_seed_of_several_can_be_resumed_alone(tmp_path, folder, monkeypatch)
     assert contents(folder / "seed_3") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_it_says_where_it_goes_on(folder, monkeypatch, capsys):
     killed_in_step(folder, 6, monkeypatch)
     resume(folder, quiet=False)
     assert "resumed from step 4\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_checkpoint_begins_at_step_0_and_says_so(whole, folder, monkeypatch, capsys):
     killed_in_step(folder, 2, monkeypatch)
     resume(folder, quiet=False)
@@ -187,11 +193,13 @@ def test_a_folder_without_a_checkpoint_begins_at_step_0_and_says_so(whole, folde
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there_begins_at_step_0(whole, folder):
     resume(folder)
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_says_so(whole, capsys):
     before = files_of(whole)
     result = resume(whole, quiet=False)
@@ -201,6 +209,7 @@ def test_a_finished_run_is_left_alone_and_says_so(whole, capsys):
     assert len(result.history) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [layout.EVALUATION, layout.TIMINGS, layout.OPERATIVE_CONFIG])
 def test_a_file_that_is_missing_from_a_finished_run_is_made_again(name, whole, folder):
     shutil.copytree(whole, folder)
@@ -209,6 +218,7 @@ def test_a_file_that_is_missing_from_a_finished_run_is_made_again(name, whole, f
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_half_an_evaluation_is_made_again(whole, folder):
     shutil.copytree(whole, folder)
     text = (folder / layout.EVALUATION).read_text()
@@ -217,6 +227,7 @@ def test_half_an_evaluation_is_made_again(whole, folder):
     assert (folder / layout.EVALUATION).read_text() == text
 
 
+@pytest.mark.slow
 def test_half_a_line_is_cut_off(whole, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
     for name in (layout.METRICS, layout.VALIDATION, layout.GRADIENT_VARIANCE):
@@ -226,6 +237,7 @@ def test_half_a_line_is_cut_off(whole, folder, monkeypatch):
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_no_validation_and_no_steps_at_all(tmp_path):
     for number, options in enumerate(({"validate_every_steps": 0}, {"num_training_steps": 0})):
         whole_run(tmp_path / f"whole_{number}", **options)
@@ -235,11 +247,13 @@ def test_no_validation_and_no_steps_at_all(tmp_path):
         assert found == (tmp_path / "before.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_after_some_time(folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch, checkpoint_every_steps=100, checkpoint_every_minutes=1e-9)
     assert position(folder).step == 5
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_leaves_is_removed(whole, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
     leftovers = [
@@ -278,6 +292,7 @@ def test_a_run_that_is_killed_before_any_write_goes_on(seeds, every, tmp_path, m
 # Signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_end_and_saves_it(signum, whole, folder, monkeypatch):
     handlers = [signal.getsignal(one) for one in signals.SIGNALS]
@@ -293,6 +308,7 @@ def test_a_signal_lets_the_step_end_and_saves_it(signum, whole, folder, monkeypa
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once_and_leaves_a_whole_folder(whole, folder, monkeypatch, capsys):
     def twice():
         signal.raise_signal(signal.SIGINT)
@@ -309,6 +325,7 @@ def test_a_second_signal_stops_at_once_and_leaves_a_whole_folder(whole, folder, 
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_is_one(whole, folder, monkeypatch):
     """A scheduler's SIGTERM reaches a seed's process directly, and as SIGINT from the process that began it."""
 
@@ -326,6 +343,7 @@ def test_a_signal_to_all_processes_of_a_run_is_one(whole, folder, monkeypatch):
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_evaluation_stops_at_once(whole, folder, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(single_seed, "evaluate_policies", lambda *args: signal.raise_signal(signal.SIGTERM))
@@ -337,6 +355,7 @@ def test_a_signal_in_the_evaluation_stops_at_once(whole, folder, monkeypatch, ca
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_in_one_of_several_seeds_keeps_what_is_done(tmp_path, folder, monkeypatch):
     whole_run(tmp_path / "whole", (3, 5), num_processes=1)
     with monkeypatch.context() as patched:
@@ -348,6 +367,7 @@ def test_a_signal_in_one_of_several_seeds_keeps_what_is_done(tmp_path, folder, m
     assert contents(folder) == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_exit_status_tells_the_signal(signum, status, folder, monkeypatch):
     class Flags:
@@ -358,6 +378,7 @@ def test_the_exit_status_tells_the_signal(signum, status, folder, monkeypatch):
     assert commands.run(Flags) == status
 
 
+@pytest.mark.slow
 def test_a_run_in_another_thread_leaves_signals_alone(folder):
     results = []
     thread = threading.Thread(target=lambda: results.append(whole_run(folder)))
@@ -401,6 +422,7 @@ def test_bindings_are_compared_by_what_they_say(folder, monkeypatch):
     refused(folder, r"is @LearnedValue; PolicyGradientLearner.discount was 0.5, is 0.25$")
 
 
+@pytest.mark.slow
 def test_what_only_shows_or_hurries_may_differ(whole, folder, monkeypatch):
     gin_config.parse([], ["recsys_po_rl.experiment.quiet = False"])
     killed_in_step(folder, 3, monkeypatch, quiet=False)
@@ -415,12 +437,14 @@ def changed_json(path, change):
     path.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_another_version_is_refused(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
     changed_json(folder / layout.ENVIRONMENT, lambda content: content["versions"].update({"recsys-po-rl": "0.0.1"}))
     refused(folder, r"holds a run of recsys-po-rl 0.0.1, this is .*: resume it with the version that it was made with")
 
 
+@pytest.mark.slow
 def test_other_versions_of_packages_are_told(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
     changed_json(folder / layout.ENVIRONMENT, lambda content: content["versions"].update(tensorflow="2.1.0"))
@@ -457,6 +481,7 @@ def test_a_read_only_folder_is_refused(folder, monkeypatch):
         refused(folder, r"is not writable$")
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_write_the_same_run(folder, monkeypatch):
     killed_in_step(folder, 5, monkeypatch)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -479,6 +504,7 @@ def broken(path, how):
         path.write_bytes(bytes(content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["missing", "truncated", "empty", "changed"])
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001", ".json"])
 def test_where_the_last_checkpoint_is_broken_the_one_before_is_used(how, ending, whole, folder, monkeypatch):
@@ -493,6 +519,7 @@ def test_where_the_last_checkpoint_is_broken_the_one_before_is_used(how, ending,
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_where_all_checkpoints_are_broken_it_begins_at_step_0(whole, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
     for step in (2, 4):
@@ -502,6 +529,7 @@ def test_where_all_checkpoints_are_broken_it_begins_at_step_0(whole, folder, mon
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_rows_are_lost_is_of_no_use(whole, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
     lines = (folder / layout.METRICS).read_text().splitlines(keepends=True)
@@ -514,6 +542,7 @@ def test_a_checkpoint_whose_rows_are_lost_is_of_no_use(whole, folder, monkeypatc
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, folder, monkeypatch):
     killed_in_step(folder, 6, monkeypatch)
     killed_in_step(tmp_path / "other", 6, monkeypatch, seeds=(4,))
@@ -542,6 +571,7 @@ def test_a_checkpoint_of_another_network_is_refused(folder, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [300, 1000, 3000])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(limit, whole, folder):
     """The largest size of a file stands for a disk's: the system refuses the rest of a write in the same way."""

@@ -35,6 +35,7 @@ def one(tmp_path_factory):
     return experiment(seeds=[4], output_dir=str(tmp_path_factory.mktemp("runs") / "one"), **SMALL)
 
 
+@pytest.mark.slow
 def test_learned_policies_that_see_the_interest_are_marked(tmp_path):
     network_ctor = functools.partial(
         SMALL["network_ctor"], full_information=True, recommender_ctor=FullInformationRecommender
@@ -115,6 +116,7 @@ def test_checkpoints_hold_the_weights_of_the_last_step(one):
     assert any("optimizer" in name for name in names)
 
 
+@pytest.mark.slow
 def test_the_corpus_seed_holds_the_world_while_training_seeds_vary(tmp_path):
     world = {}
     for seed in (0, 1):
@@ -145,6 +147,7 @@ def test_global_generators_of_python_and_numpy_are_left_alone(tmp_path):
     assert (random.random(), np.random.rand()) == expected
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_finishes_its_step_and_keeps_rows_and_weights(tmp_path):
     class Interrupted(PolicyGradientLearner):
         calls = 0

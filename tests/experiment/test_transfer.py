@@ -84,6 +84,7 @@ def test_elsewhere_it_says_which_is_which(run, elsewhere):
     assert f"and {own['mean']:.2f} [" in text
 
 
+@pytest.mark.slow
 def test_one_other_seed_asks_for_its_users_and_a_corpus_seed_for_its_corpus(run, tmp_path):
     bindings = ["recsys_po_rl.experiment.seeds = [9]", "recsys_po_rl.experiment.corpus_seed = 2"]
     found = evaluate(run.run_dir, [], bindings, str(tmp_path / "there"), quiet=True)

@@ -72,6 +72,7 @@ def error_of(call):
     raise AssertionError("nothing was raised")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_an_entity_that_raises_is_named_and_its_frames_shown_alone(mode):
     runtime = SeededRuntime(make_network(user_ctor=DividingUser).variables, mode=mode)
@@ -86,6 +87,7 @@ def test_an_entity_that_raises_is_named_and_its_frames_shown_alone(mode):
     assert "recsys_po_rl/simulation/runtime.py" not in report
 
 
+@pytest.mark.slow
 def test_the_error_keeps_its_type_in_python():
     runtime = SeededRuntime(make_network(user_ctor=DividingUser).variables, mode="graph")
     with pytest.raises(ZeroDivisionError):
@@ -113,6 +115,7 @@ class NarrowScorer(tf.keras.Model):
         return self._dense(c_time_history)
 
 
+@pytest.mark.slow
 def test_a_scorer_of_another_shape_at_another_batch_size_is_named():
     ctor = functools.partial(recommender.CollabFilteringRecommender, model_ctor=NarrowScorer)
     SeededRuntime(make_network(recommender_ctor=ctor).variables).trajectory(2)
@@ -141,6 +144,7 @@ def test_on_the_command_line_the_status_is_1(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: KeyError: 'lost'\nTraceback (most recent call last):\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fails_by", "says"),
     [
@@ -171,6 +175,7 @@ def test_errors_with_other_meanings_are_the_users_here(mode, fails_by, says, mon
     assert len(frames) < 50
 
 
+@pytest.mark.slow
 def test_a_failing_operation_names_the_training_rollout_too(monkeypatch):
     monkeypatch.setattr(FailingUser, "fails_by", "operation")
     learner = PolicyGradientLearner(make_network(user_ctor=FailingUser), H)

@@ -62,6 +62,7 @@ def assert_shows_its_ranks(slate, pool):
 # Uniform.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", POOLS.values(), ids=POOLS)
 def test_uniform_law_is_exact(documents, ids):
     entity = baselines.UniformRandomRecommender(CONFIG)
@@ -187,6 +188,7 @@ def test_constructors_take_config_first():
     assert next(iter(inspect.signature(baselines.UniformRandomRecommender).parameters)) == "config"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BASELINES)
 @pytest.mark.parametrize("graph_compile", [False, True], ids=["eager", "graph"])
 def test_baselines_run_in_recsim_ngs_runtime(kind, graph_compile):
@@ -208,6 +210,7 @@ def test_baselines_run_in_recsim_ngs_runtime(kind, graph_compile):
     assert all(len(set(slate)) == SLATE_SIZE for slate in shown.reshape(-1, SLATE_SIZE).tolist())
 
 
+@pytest.mark.slow
 def test_baselines_meet_the_same_users_in_the_projects_runtime():
     first = []
     for kind in BASELINES.values():
@@ -283,6 +286,7 @@ def planning_network(recommender_ctor, full_information=True):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
     people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
@@ -306,6 +310,7 @@ def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
         )
 
 
+@pytest.mark.slow
 def test_full_information_needs_laws_a_horizon_and_the_interest():
     people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
     with pytest.raises(validation.InvalidInputError, match="lacks choice_logits, consumed_time, next_interest"):
@@ -317,6 +322,7 @@ def test_full_information_needs_laws_a_horizon_and_the_interest():
         runtime.SeededRuntime(hidden.variables, mode="eager").execute(0)
 
 
+@pytest.mark.slow
 def test_each_user_has_a_slate_that_can_be_changed_between_runs():
     network = planning_network(baselines.SlateOfEachUserRecommender, False)
     compiled = runtime.SeededRuntime(network.variables)

@@ -120,6 +120,7 @@ def test_one_certain_particle_plays_as_full_information(people, documents):
     np.testing.assert_array_equal(ranks, expected.ranks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_it_runs_compiled_and_repeats(people, mode):
     network = simulation_config.create_interest_evolution_simulation_network(

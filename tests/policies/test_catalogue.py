@@ -51,6 +51,7 @@ def network_of(study, policy):
     return study.network(recommender_ctor=policy)
 
 
+@pytest.mark.slow
 def test_a_study_remembers_what_it_found_as_long_as_it_lives():
     study = make_study()
     assert study.popularity(24) is study.popularity(24)
@@ -132,6 +133,7 @@ def test_without_a_static_corpus_searches_are_left_out(name):
         make(name, make_study(**drawn))
 
 
+@pytest.mark.slow
 def test_users_who_differ_have_no_dynamic_program():
     differing = functools.partial(user.InterestEvolutionUser, no_click_mass=np.arange(NUM_USERS, dtype=np.float32))
     with pytest.raises(catalogue.LeftOutError, match="differ"):
@@ -139,6 +141,7 @@ def test_users_who_differ_have_no_dynamic_program():
     make("full_information_reference", make_study(2, user_ctor=differing), use_grid=False)
 
 
+@pytest.mark.slow
 def test_details_say_how_a_reference_was_computed():
     grid = make("full_information_reference", make_study(2)).details
     assert set(grid) == {"method", "grid_points", "grid_value", "grid_change"}
@@ -149,6 +152,7 @@ def test_details_say_how_a_reference_was_computed():
     assert make("popular_by_clicks", make_study()).details["num_log_users"] == 24
 
 
+@pytest.mark.slow
 def test_first_interests_are_those_of_no_evaluated_user():
     study = make_study()
     found = study.first_interests(30)

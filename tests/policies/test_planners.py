@@ -55,6 +55,7 @@ def optimum(people, documents, interest, steps):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_grid_holds_the_value_of_explicit_enumeration(world, documents):
     solution = grid.solve(world.user, documents, NUM_TOPICS, SLATE_SIZE, 2, points=121)
     interests = np.array([[0.3, -0.8], [1.7, 0.2], [-2.5, 1.1]], np.float32)
@@ -153,6 +154,7 @@ def slate_search(num_docs, slate_size, rounds):
     return slate_search_lib.search_slates(seeded, network.recommender, num_docs, HORIZON, 0, rounds)
 
 
+@pytest.mark.slow
 def test_search_finds_the_best_pair_of_one_step():
     """After one response the expected time of every pair is known: the search must choose one of the best."""
     network = make_network(baselines.SlateOfEachUserRecommender)
@@ -174,6 +176,7 @@ def test_search_finds_the_best_pair_of_one_step():
     assert found.num_users == 15 * 100 + 8 * 1000 + 4 * 8000
 
 
+@pytest.mark.slow
 def test_search_without_enumeration_tries_neighbours():
     found = slate_search(9, 4, ((20, 30), (3, 40)))
     assert not found.exhaustive
@@ -188,6 +191,7 @@ def test_search_refuses_impossible_rounds(rounds):
         slate_search(NUM_DOCS, SLATE_SIZE, rounds)
 
 
+@pytest.mark.slow
 def test_topics_differ_and_are_compared_on_the_same_users():
     network = make_network(baselines.TopicRecommender, num_docs=20)
     seeded = runtime.SeededRuntime(network.variables)
@@ -201,6 +205,7 @@ def test_topics_differ_and_are_compared_on_the_same_users():
     assert abs(means[1] - means[0]) > 1.0
 
 
+@pytest.mark.slow
 def test_tuning_keeps_the_best_coefficient(world, documents):
     score = attraction.Attraction(world.user, documents, 20)
     planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=20, value=score)

@@ -46,6 +46,7 @@ def test_top_documents_accepts_an_iterator_and_returns_plain_integers():
     assert all(type(doc_id) is int for doc_id in ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 3])
 def test_popularity_equals_a_slow_loop_over_the_recorded_log(random_runtime, seed):
     clicks, times = np.zeros(NUM_DOCS, np.int64), np.zeros(NUM_DOCS)
@@ -84,6 +85,7 @@ def test_the_log_has_users_of_its_own_in_every_batch_and_for_every_seed(random_r
     assert not np.array_equal(other_seed.clicks, one.clicks)
 
 
+@pytest.mark.slow
 def test_only_documents_that_were_shown_are_popular():
     shown = [8, 2, 5]
     fixed = make_runtime(lambda config: baselines.FixedSlateRecommender(config, doc_ids=shown))

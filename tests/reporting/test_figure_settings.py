@@ -25,6 +25,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 def test_settings_of_the_process_do_not_enter_and_stay(tmp_path):
     figures.save_price_figure(EVALUATION, str(tmp_path))
     before = (tmp_path / layout.PRICE_FIGURE).read_bytes()
@@ -56,6 +57,7 @@ def test_a_picture_that_cannot_be_drawn_or_written_is_a_warning(tmp_path, monkey
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, capsys):
     toy_run.make_evaluations_cheap(monkeypatch.setattr)
     original = toy_run.single_seed.evaluate_policies

@@ -85,6 +85,7 @@ def test_an_unknown_format_leaves_the_old_file_as_it_was(tmp_path):
     assert (tmp_path / "price.xyz").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_pyplot_is_left_alone_and_matplotlib_comes_late(fresh_python):
     script = (
         "import json, sys; from recsys_po_rl.reporting import figures; "

@@ -240,6 +240,7 @@ def every_kind():
     return tf.keras.Model([ids, times], layers.Dense(5)(layers.Concatenate()(parts)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [every_kind, hostile.functional])
 def test_functional_models_score_as_they_did(make, tmp_path):
     model = make()

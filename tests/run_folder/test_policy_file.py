@@ -55,6 +55,7 @@ def test_its_weights_are_the_best_ones(run, policy):
     assert {tuple(weight.ravel()) for weight in policy.scorer.get_weights()} <= kept
 
 
+@pytest.mark.slow
 def test_it_brings_what_the_run_says_that_it_brings(run, policy):
     network = network_of(policy, 2)
     outcome = evaluator.evaluate(RUNTIME(network.variables), HORIZON, num_users=4, batch_size=2, seed=SEED)

@@ -79,6 +79,7 @@ def test_any_number_of_rows_which_are_independent(model):
         np.testing.assert_allclose(part, whole[:rows], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_forms_of_call_are_equal(model):
     expected = model(IDS, TIMES)
     ids, times = tf.constant(IDS), tf.constant(TIMES)
@@ -150,6 +151,7 @@ def test_fault_wrong_inputs_are_silently_accepted(ids, times, error, message):
         fresh(ids, times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad_id", [-1, D + 1, 1000])
 def test_fault_ids_out_of_range_score_another_document(model, bad_id):
     ids = IDS.copy()

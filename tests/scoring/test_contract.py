@@ -85,6 +85,7 @@ def test_gradients_reach_every_weight(model):
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0.0, weight.name
 
 
+@pytest.mark.slow
 def test_graph_and_xla_score_alike(model):
     expected = model(IDS, TIMES)
     for options in ({}, {"jit_compile": True}):
@@ -92,6 +93,7 @@ def test_graph_and_xla_score_alike(model):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ids", "times", "message"),
     [
@@ -218,6 +220,7 @@ def test_a_scorer_says_what_it_lacks():
             call()
 
 
+@pytest.mark.slow
 def test_dropout_drops_in_training_alone():
     model = build(scoring.SelfAttentionModel, dropout=0.5)
     np.testing.assert_array_equal(model(IDS, TIMES), model(IDS, TIMES, training=False))

@@ -53,6 +53,7 @@ class Kept(callbacks.Callback):
 # ModelCheckpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["best.keras", "best"])
 def test_fit_model_checkpoint_save_best_only_keeps_the_best_model(file, tmp_path):
     path = str(tmp_path / file)
@@ -70,6 +71,7 @@ def test_fit_model_checkpoint_save_best_only_keeps_the_best_model(file, tmp_path
     assert loaded.predict((IDS[:7], TIMES[:7]), verbose=0).shape == (7, D)
 
 
+@pytest.mark.slow
 def test_fit_model_checkpoint_of_every_epoch_and_of_weights_only(tmp_path):
     kept, model = Kept(), made()
     saved = [
@@ -91,6 +93,7 @@ def test_fit_model_checkpoint_of_every_epoch_and_of_weights_only(tmp_path):
 # the other callbacks
 
 
+@pytest.mark.slow
 def test_fit_early_stopping_restores_the_best_weights():
     model = made()
     stop = callbacks.EarlyStopping(monitor="loss", patience=0, restore_best_weights=True)
@@ -101,6 +104,7 @@ def test_fit_early_stopping_restores_the_best_weights():
     assert_same_weights(model.get_weights(), kept.weights[best])
 
 
+@pytest.mark.slow
 def test_fit_reduce_lr_on_plateau_lowers_the_rate():
     plateau = callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=2, min_delta=1e9)
     model = made(tf.keras.optimizers.SGD(0.08))
@@ -108,6 +112,7 @@ def test_fit_reduce_lr_on_plateau_lowers_the_rate():
     np.testing.assert_allclose(rates, [0.08, 0.08, 0.08, 0.04, 0.04, 0.02], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_csv_logger_writes_the_history(tmp_path):
     path = tmp_path / "log.csv"
     history = made(metrics=["accuracy"]).fit(
@@ -119,6 +124,7 @@ def test_fit_csv_logger_writes_the_history(tmp_path):
         np.testing.assert_allclose([float(row[key]) for row in rows], history.history[key], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_tensor_board_writes_losses_and_histograms(tmp_path):
     board = callbacks.TensorBoard(str(tmp_path), histogram_freq=1, write_graph=True)
     history = made().fit(X, CLICKED, epochs=3, validation_split=0.25, verbose=0, callbacks=[board]).history
@@ -136,6 +142,7 @@ def test_fit_tensor_board_writes_losses_and_histograms(tmp_path):
             assert any("hist_emb_layer" in tag for tag in tags)
 
 
+@pytest.mark.slow
 def test_fit_backup_and_restore_continues_an_interrupted_fit(tmp_path):
     class InterruptedFitError(Exception):
         pass
@@ -274,6 +281,7 @@ def test_fit_and_predict_refuse_input_of_another_shape_or_type(case, method):
     assert not model.built
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "run_eagerly"), [*((case, False) for case in VALUES), ("id above", True)])
 def test_fit_predict_and_evaluate_refuse_ids_and_times_that_cannot_be(case, run_eagerly):
     x, message = VALUES[case]
@@ -290,6 +298,7 @@ def test_fit_predict_and_evaluate_refuse_ids_and_times_that_cannot_be(case, run_
     assert_same_weights(model.get_weights(), [np.float32(weight) for weight in WEIGHTS])
 
 
+@pytest.mark.slow
 def test_fit_trains_on_batches_before_the_bad_one_only():
     good, model = made(), made()
     good.fit((IDS[:32], TIMES[:32]), CLICKED[:32], shuffle=False, verbose=0)

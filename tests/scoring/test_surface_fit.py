@@ -115,6 +115,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_fit_x_in_any_form_with_batches_of_32_and_the_rest(form):
     model, (expected, loss) = made(run_eagerly=False), steps_by_hand(*BOTH)
@@ -124,6 +125,7 @@ def test_fit_x_in_any_form_with_batches_of_32_and_the_rest(form):
     assert_equal_weights(model, expected)
 
 
+@pytest.mark.slow
 def test_fit_x_from_a_dataset_creator():
     model = made(run_eagerly=False)
     creator = tf.keras.utils.experimental.DatasetCreator(lambda context: dataset().repeat())
@@ -131,6 +133,7 @@ def test_fit_x_from_a_dataset_creator():
     assert_equal_weights(model, steps_by_hand(*BOTH, BOTH[0])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["array", "dataset", "generator", "sequence"])
 def test_fit_sample_weight_scales_the_loss_of_rows(form):
     model, (expected, loss) = made(run_eagerly=False), steps_by_hand(*BOTH, importance=IMPORTANCE)
@@ -165,6 +168,7 @@ def test_fit_class_weight_and_sample_weight_multiply():
     assert_equal_weights(model, steps_by_hand(slice(0, 20), slice(20, N), importance=both)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_fit_batch_size_any(batch_size):
     model = made(run_eagerly=False)
@@ -224,6 +228,7 @@ def test_fit_validation_batch_size_is_batch_size_by_default(arguments, batches):
     assert counts.tested == batches
 
 
+@pytest.mark.slow
 def test_fit_epochs_are_final_and_initial_epoch_is_where_it_starts():
     model, whole = made(), made()
     whole.fit(X, CLICKED, epochs=3, shuffle=False, verbose=0)
@@ -243,6 +248,7 @@ def test_fit_steps_per_epoch_of_an_endless_dataset():
     assert stop.trained == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True, "batch"])
 def test_fit_shuffle_reorders_whole_rows_before_each_epoch(shuffle):
     """Keras's own "batch" shuffles ids, times and targets apart, so that each row is made of several users."""
@@ -330,6 +336,7 @@ def test_fit_raises_value_error_for_targets_of_another_shape_or_no_loss():
         made(loss=None).fit(X, CLICKED, verbose=0)
 
 
+@pytest.mark.slow
 def test_fit_refuses_a_clicked_document_that_does_not_exist():
     model = made(run_eagerly=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"label value of {D} which is outside"):

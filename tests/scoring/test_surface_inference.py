@@ -202,6 +202,7 @@ def test_predict_steps_callbacks_and_workers():
     assert_close(AS_MADE.predict(Batches(), workers=3, max_queue_size=2, verbose=0), SCORES)
 
 
+@pytest.mark.slow
 def test_predict_under_jit_compile_equals_a_direct_call():
     np.testing.assert_allclose(made(jit_compile=True).predict(X, verbose=0), SCORES, rtol=1e-4, atol=1e-5)
 
@@ -260,6 +261,7 @@ def test_train_on_batch_weights(kind):
         assert_close(weight, wanted)
 
 
+@pytest.mark.slow
 def test_train_on_batch_returns_and_reset_metrics():
     model = made(optimizer=tf.keras.optimizers.SGD(0.0), metrics=["accuracy"])
     one, two = slice(0, 10), slice(10, N)
@@ -272,12 +274,14 @@ def test_train_on_batch_returns_and_reset_metrics():
     assert_close(list(named.values()), [LOSSES[two].mean(), RIGHT[two].mean()])
 
 
+@pytest.mark.slow
 def test_train_on_batch_learns():
     model = made()
     met = [model.train_on_batch(X, CLICKED) for _ in range(50)]
     assert met[-1] < 0.8 * met[0]
 
 
+@pytest.mark.slow
 def test_test_on_batch_returns_weights_and_reset_metrics():
     model = made(metrics=["accuracy"])
     one, two = slice(0, 10), slice(10, N)
@@ -338,6 +342,7 @@ class Reinforced(CollabFilteringModel):
         return tf.nn.top_k(super().predict_step(data), 2).indices
 
 
+@pytest.mark.slow
 def test_train_step_test_step_and_predict_step_overridden():
     model = made(Reinforced, loss=None, optimizer=tf.keras.optimizers.Adam(0.03))
     y = (CLICKED, np.ones(N, np.float32))
@@ -367,6 +372,7 @@ def test_make_function_is_cached_until_forced_or_compiled(maker):
     assert make() is not forced
 
 
+@pytest.mark.slow
 def test_make_train_function_and_make_test_function_return_logs_of_one_batch():
     model, batches = made(metrics=["accuracy"]), dataset(batch=10)
     tested = model.make_test_function()(iter(batches))
@@ -383,6 +389,7 @@ def test_make_predict_function_returns_scores_of_one_batch():
     assert_close(predict(iterator), SCORES[30:])
 
 
+@pytest.mark.slow
 def test_make_functions_overridden_are_those_that_run():
     called = []
 

@@ -195,6 +195,7 @@ def test_load_weights_before_the_first_call_waits_for_it(model, tmp_path):
         CollabFilteringModel(1, D, E, H).load_weights(str(tmp_path / "weights.h5"))
 
 
+@pytest.mark.slow
 def test_load_weights_takes_a_saved_model(model, tmp_path):
     model.save(str(tmp_path / "saved"))
     loaded = made(seed=6)
@@ -275,6 +276,7 @@ def saved(model, form, folder):
     return str(folder / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("first", ["build", "call", "function", "predict"])
 def test_save_and_load_model_score_any_batch(form, first, tmp_path):
@@ -302,6 +304,7 @@ def test_save_and_load_model_score_any_batch(form, first, tmp_path):
         loaded(TIMES, IDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["keras", "saved_model"])
 @pytest.mark.parametrize("policy", ["float64", "mixed_float16"])
 def test_save_and_load_model_keep_the_policy(form, policy, tmp_path):
@@ -312,6 +315,7 @@ def test_save_and_load_model_keep_the_policy(form, policy, tmp_path):
     np.testing.assert_array_equal(loaded(IDS, times), model(IDS, times))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_save_and_load_model_twice_over(form, tmp_path):
     first = compiled()
@@ -331,6 +335,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("form", FORMS)
 def test_save_and_load_model_train_on_as_if_never_stopped(form, optimizer, tmp_path):
@@ -346,6 +351,7 @@ def test_save_and_load_model_train_on_as_if_never_stopped(form, optimizer, tmp_p
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_load_model_compile_false_leaves_compiling_to_the_user(form, tmp_path):
     model = compiled()
@@ -358,6 +364,7 @@ def test_load_model_compile_false_leaves_compiling_to_the_user(form, tmp_path):
     assert uncompiled.optimizer.iterations.numpy() == 0  # a new optimizer is new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"save_traces": False}])
 def test_save_include_optimizer_false_leaves_it_out(options, tmp_path):
     model = compiled()
@@ -388,6 +395,7 @@ def test_save_as_h5_is_for_functional_models_around_it(model, tmp_path):
     np.testing.assert_array_equal(loaded([IDS, TIMES]), outer([IDS, TIMES]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["keras", "saved_model"])
 def test_save_of_a_functional_model_around_two_of_them(form, tmp_path):
     inputs = tf.keras.Input((H,), dtype=tf.int32), tf.keras.Input((H,))
@@ -397,6 +405,7 @@ def test_save_of_a_functional_model_around_two_of_them(form, tmp_path):
     np.testing.assert_array_equal(loaded([IDS[:1], TIMES[:1]]), outer([IDS[:1], TIMES[:1]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["keras", "saved_model"])
 def test_save_overwrite_asks_or_does_not(model, form, tmp_path, monkeypatch):
     path = saved(made(seed=6), form, tmp_path)
@@ -456,6 +465,7 @@ def test_save_spec_is_the_same_for_every_form_of_call(model, call):
     assert [spec.dtype for spec in fresh.save_spec()[0]] == [tf.int32, tf.float32]
 
 
+@pytest.mark.slow
 def test_save_signatures_are_served_for_any_batch(model, tmp_path):
     @tf.function
     def best(ids, times):
@@ -471,6 +481,7 @@ def test_save_signatures_are_served_for_any_batch(model, tmp_path):
         np.testing.assert_array_equal(serve(**given)["best"], np.argmax(model(IDS[:rows], TIMES[:rows]), axis=-1) + 1)
 
 
+@pytest.mark.slow
 def test_save_traces_can_be_called_without_the_class(model, tmp_path):
     model.save(str(tmp_path / "saved"))
     traced = tf.saved_model.load(str(tmp_path / "saved"))
@@ -491,6 +502,7 @@ def test_save_traces_can_be_called_without_the_class(model, tmp_path):
     ids=["deep", "copy", "pickle"],
 )
 class TestCopies:
+    @pytest.mark.slow
     def test_deepcopy_and_pickle_score_alike_and_apart(self, duplicate):
         model = compiled()
         train(model, 2)

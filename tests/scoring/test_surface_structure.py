@@ -163,6 +163,7 @@ def test_dunder_call_refuses_a_history_length_that_shows_only_when_run(shape):
             scores(tf.constant(ids), tf.constant(times))
 
 
+@pytest.mark.slow
 def test_dunder_call_of_no_rows_has_zero_gradients(model):
     for call in (model, tf.function(model), tf.function(model, jit_compile=True)):
         with tf.GradientTape() as tape:
@@ -739,6 +740,7 @@ def test_to_json_and_model_from_json_need_no_custom_objects(model):
     np.testing.assert_array_equal(again(IDS, TIMES), model(IDS, TIMES))
 
 
+@pytest.mark.slow
 def test_to_json_of_a_functional_model_around_two_instances(model):
     inputs = symbolic()
     outer = tf.keras.Model(inputs, model(*inputs) - made()(inputs))

@@ -75,6 +75,7 @@ class Counts(tf.keras.callbacks.Callback):
 # compile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "rate"),
     [
@@ -113,6 +114,7 @@ def test_compile_loss_and_metrics_in_any_form(loss, metrics):
     np.testing.assert_allclose(found, [np.mean(error**2), np.mean(np.abs(error))], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_compile_accuracy_is_that_of_the_clicked_document():
     model = made(metrics=["accuracy", "acc"])
     found = model.evaluate(X, CLICKED, verbose=0)
@@ -122,6 +124,7 @@ def test_compile_accuracy_is_that_of_the_clicked_document():
     assert model.metrics_names == ["loss", "accuracy", "acc"]
 
 
+@pytest.mark.slow
 def test_compile_weighted_metrics_are_weighted_and_metrics_are_not():
     name = "sparse_categorical_accuracy"
     model = made(metrics=[name], weighted_metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="weighted")])
@@ -132,6 +135,7 @@ def test_compile_weighted_metrics_are_weighted_and_metrics_are_not():
     assert abs(found["weighted"] - found[name]) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_weights", [[3.0], {"output_1": 3.0}])
 def test_compile_loss_weights_scale_loss_and_gradient(loss_weights):
     model = made(loss_weights=loss_weights)
@@ -141,6 +145,7 @@ def test_compile_loss_weights_scale_loss_and_gradient(loss_weights):
     np.testing.assert_allclose(history["loss"], [3.0 * loss], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_eagerly", [True, False, None])
 def test_compile_run_eagerly_decides_where_python_runs(run_eagerly):
     eager = []
@@ -157,6 +162,7 @@ def test_compile_run_eagerly_decides_where_python_runs(run_eagerly):
     assert_weights(model, steps_by_hand(*BOTH)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "calls"), [(1, 5), (2, 3), (5, 1), (100, 1)])
 def test_compile_steps_per_execution_changes_callbacks_only(steps, calls):
     counts, model = Counts(), made(steps_per_execution=steps)
@@ -165,6 +171,7 @@ def test_compile_steps_per_execution_changes_callbacks_only(steps, calls):
     assert_weights(model, steps_by_hand(*(slice(row, row + 8) for row in range(0, N, 8)))[0])
 
 
+@pytest.mark.slow
 def test_compile_jit_compile_trains_alike():
     model = made(jit_compile=True)
     history = model.fit(X, CLICKED, shuffle=False, verbose=0).history
@@ -199,6 +206,7 @@ def test_compute_loss_is_the_weighted_mean_plus_added_losses():
     np.testing.assert_allclose(total, losses.mean() + 2.0 * np.sum(WEIGHTS[0] ** 2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_compute_loss_overridden_is_what_fit_minimises():
     class Mine(CollabFilteringModel):
         def __init__(self, *args, **kwargs):
@@ -224,6 +232,7 @@ def test_compute_loss_overridden_is_what_fit_minimises():
     np.testing.assert_allclose(history["loss"], [4.0 * loss], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_compute_metrics_returns_results_by_name_and_can_be_overridden():
     class Mine(CollabFilteringModel):
         def compute_metrics(self, x, y, y_pred, sample_weight):
@@ -238,6 +247,7 @@ def test_compute_metrics_returns_results_by_name_and_can_be_overridden():
     assert model.fit(X, CLICKED, shuffle=False, verbose=0).history["rows"] == [N - FIRST]  # of the last batch
 
 
+@pytest.mark.slow
 def test_reset_metrics_empties_all_of_them():
     model = made(metrics=["accuracy"], weighted_metrics=["sparse_top_k_categorical_accuracy"])
     model.fit(X, CLICKED, verbose=0)
@@ -294,6 +304,7 @@ class Penalised(CollabFilteringModel):
         return scores
 
 
+@pytest.mark.slow
 def test_add_loss_and_add_metric_in_call_count_in_fit_and_evaluate():
     model = made(Penalised)
     scores = model(*X).numpy()
@@ -316,6 +327,7 @@ def test_add_loss_of_a_weight_counts_in_fit():
     assert len(model.losses) == 1
 
 
+@pytest.mark.slow
 def test_add_loss_and_add_metric_on_a_functional_model_around_it():
     inputs = tf.keras.Input((H,), dtype="int32"), tf.keras.Input((H,))
     model = made()
@@ -342,6 +354,7 @@ def test_activity_regularizer_counts_in_fit():
 # fit: it learns
 
 
+@pytest.mark.slow
 def test_fit_learns_which_document_is_clicked():
     teacher = made()
     clicked = np.argmax(teacher(*X), axis=-1)
@@ -353,6 +366,7 @@ def test_fit_learns_which_document_is_clicked():
     assert history["accuracy"][-1] > 0.95
 
 
+@pytest.mark.slow
 def test_fit_regresses_to_the_scores_of_a_teacher():
     scores = made()(*X).numpy()
     tf.keras.utils.set_random_seed(5)
@@ -364,6 +378,7 @@ def test_fit_regresses_to_the_scores_of_a_teacher():
     assert history["loss"][-1] < 0.1 * scores.var()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
 def test_fit_learns_under_every_policy(policy):
     tf.keras.utils.set_random_seed(5)

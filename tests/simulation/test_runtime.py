@@ -47,6 +47,7 @@ def flat(trajectory):
     return {f"{name}.{field}": np.asarray(x) for name, val in trajectory.items() for field, x in val.as_dict.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES_XLA_SLOW)
 def test_equal_keys_give_equal_bits_and_other_keys_do_not(runtimes, network, mode):
     first = flat(runtimes[mode].trajectory(4, keys=seeding.make_keys(1, "x")))
@@ -59,6 +60,7 @@ def test_equal_keys_give_equal_bits_and_other_keys_do_not(runtimes, network, mod
         assert not np.array_equal(first[name], other[name]), name
 
 
+@pytest.mark.slow
 def test_eager_and_graph_draw_the_same_numbers(runtimes):
     eager, graph = (flat(runtimes[mode].trajectory(5, keys=seeding.make_keys(4))) for mode in ("eager", "graph"))
     for name in graph:
@@ -68,6 +70,7 @@ def test_eager_and_graph_draw_the_same_numbers(runtimes):
             np.testing.assert_allclose(eager[name], graph[name], rtol=2e-6, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_xla_draws_the_same_numbers_too(runtimes):
     graph, xla = (flat(runtimes[mode].trajectory(5, keys=seeding.make_keys(4))) for mode in ("graph", "xla"))
     for name in graph:
@@ -77,6 +80,7 @@ def test_xla_draws_the_same_numbers_too(runtimes):
             np.testing.assert_allclose(xla[name], graph[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_batches_side_by_side_are_those_one_after_another(runtimes, mode):
     keys = [seeding.make_keys(1, batch=batch) for batch in range(3)]
@@ -88,6 +92,7 @@ def test_batches_side_by_side_are_those_one_after_another(runtimes, mode):
             np.testing.assert_array_equal(field, alone[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_field_is_the_same_whatever_else_is_recorded(runtimes):
     everything = flat(runtimes["graph"].trajectory(6, keys=seeding.make_keys(1)))
     for record in ({fields.METRICS_STATE: [fields.REWARD]}, {fields.RECOMMENDER_STATE: [fields.DOC_HISTORY]}):
@@ -95,6 +100,7 @@ def test_a_field_is_the_same_whatever_else_is_recorded(runtimes):
             np.testing.assert_array_equal(field, everything[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_execute_is_the_last_value_of_the_trajectory_in_every_mode(runtimes):
     for mode, runtime in runtimes.items():
         trajectory, last = (
@@ -105,11 +111,13 @@ def test_execute_is_the_last_value_of_the_trajectory_in_every_mode(runtimes):
             np.testing.assert_allclose(trajectory[name][-1], last[name], rtol=1e-6, err_msg=f"{mode} {name}")
 
 
+@pytest.mark.slow
 def test_zero_steps_are_the_initial_value(runtimes):
     last = runtimes["graph"].execute(0, keys=seeding.make_keys(1))
     assert np.all(last[fields.METRICS_STATE].get(fields.CUMULATIVE_REWARD) == 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", COMPILED)
 def test_only_the_fields_asked_for_are_recorded(runtimes, mode):
     record = {fields.USER_RESPONSE: [fields.CHOICE], fields.METRICS_STATE: [fields.REWARD]}
@@ -118,6 +126,7 @@ def test_only_the_fields_asked_for_are_recorded(runtimes, mode):
     assert trajectory[fields.USER_RESPONSE].get(fields.CHOICE).shape == (3, U)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", COMPILED)
 def test_one_trace_for_a_length_whatever_the_seed_and_the_weights(network, mode):
     runtime = SeededRuntime(network.variables, mode=mode)
@@ -127,6 +136,7 @@ def test_one_trace_for_a_length_whatever_the_seed_and_the_weights(network, mode)
     assert runtime.trace_count == 1
 
 
+@pytest.mark.slow
 def test_continuing_from_a_value_keeps_its_state(runtimes):
     runtime = runtimes["graph"]
     start = runtime.execute(2, keys=seeding.make_keys(1))
@@ -146,6 +156,7 @@ def world_of(trajectory):
     return values["user state.interest.state"][0], values["available docs.doc_features"]
 
 
+@pytest.mark.slow
 def test_another_policy_leaves_the_draws_of_the_world_alone(network):
     other = make_network(recommender_ctor=baselines.UniformRandomRecommender)
     fixed = make_network(recommender_ctor=functools.partial(baselines.FixedSlateRecommender, doc_ids=[1, 2, 3]))
@@ -156,6 +167,7 @@ def test_another_policy_leaves_the_draws_of_the_world_alone(network):
         np.testing.assert_array_equal(world[1], worlds[0][1])
 
 
+@pytest.mark.slow
 def test_the_same_policy_with_another_policy_seed_meets_the_same_world(runtimes):
     one = flat(runtimes["graph"].trajectory(3, keys=seeding.make_keys(5)))
     two = flat(runtimes["graph"].trajectory(3, keys=seeding.make_keys(5, policy_seed=6)))
@@ -177,6 +189,7 @@ class UserWithMood(user.InterestEvolutionUser):
         return super().specs().union(ValueSpec(mood=field_spec.FieldSpec()).prefixed_with("state"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES_XLA_SLOW)
 def test_an_entity_of_ones_own_is_repeatable_and_untouched_by_the_policy(mode):
     moods = [
@@ -199,6 +212,7 @@ class RestlessUser(user.InterestEvolutionUser):
         return Value(interest=Value(state=shaken, linear_update=moved.get("interest.linear_update")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_stateful_draw_in_an_entity_is_refused_by_name(mode):
     runtime = SeededRuntime(make_network(user_ctor=RestlessUser).variables, mode=mode)
@@ -215,6 +229,7 @@ class ReactiveCorpus(corpus.CorpusWithTopicAndQuality):
         return Value(**{**state, fields.DOC_QUALITY: state[fields.DOC_QUALITY] + 0.1 * clicks})
 
 
+@pytest.mark.slow
 def test_batches_share_a_world_unless_it_reacts_to_its_users():
     quiet = make_network(freeze_corpus=False)
     reactive = make_network(freeze_corpus=False, corpus_ctor=ReactiveCorpus)
@@ -258,6 +273,7 @@ def test_nan_is_an_error_that_names_variable_and_step(mode):
         runtime.execute(5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", COMPILED_XLA_SLOW)
 def test_ids_the_scorer_does_not_know_never_show_another_documents_score(mode):
     """Under XLA no op can raise: scores become NaN and the runtime raises after the call."""
@@ -294,6 +310,7 @@ def test_errors_name_the_argument(network):
         runtime.flow("nothing like it")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", ["CollabFilteringModel", "AveragedHistoryModel", "GRUModel", "SelfAttentionModel"])
 def test_a_network_that_is_gone_leaves_no_graph_behind(scorer, monkeypatch):
     """TensorFlow keeps custom gradients, and with them the graphs of their tensors, as long as the process lives."""

@@ -107,6 +107,7 @@ def test_errors_name_the_argument(options, message):
 # In the learner.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_epochs", "num_minibatches"), [(1, 4), (2, 2), (3, 1)])
 def test_one_update_for_each_minibatch_of_each_epoch(num_epochs, num_minibatches, make_learner):
     """Against the same updates written out: equal groups of shards in turn, old log-probabilities of the rollout."""
@@ -153,6 +154,7 @@ def test_one_update_for_each_minibatch_of_each_epoch(num_epochs, num_minibatches
     assert float(result.approximate_kl) > 0.0
 
 
+@pytest.mark.slow
 def test_the_first_update_of_ppo_is_that_of_reinforce_also_where_it_is_the_only_one(make_learner):
     moved = []
     for algorithm in (algorithms.Reinforce, ppo(num_minibatches=1)):
@@ -178,6 +180,7 @@ def test_shards_that_do_not_make_equal_minibatches_are_refused(count, make_learn
 # Schedules.
 
 
+@pytest.mark.slow
 def test_the_learning_rate_schedule_multiplies_the_rates_of_policy_and_critic(make_learner):
     learner = make_learner(
         critic=functools.partial(LearnedValue, optimizer=functools.partial(tf.keras.optimizers.Adam, 0.2)),
@@ -190,6 +193,7 @@ def test_the_learning_rate_schedule_multiplies_the_rates_of_policy_and_critic(ma
         assert float(learner.critic.optimizer.learning_rate) == pytest.approx(0.2 * factor)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_zero_moves_nothing_and_half_of_it_half_as_far(make_learner):
     moved = {}
     for progress in (0.0, 0.5, 1.0):
@@ -202,6 +206,7 @@ def test_a_learning_rate_of_zero_moves_nothing_and_half_of_it_half_as_far(make_l
         assert not none.any()
 
 
+@pytest.mark.slow
 def test_the_entropy_schedule_multiplies_the_entropy_bonus(make_learner):
     moved = {}
     for bonus, schedule, progress in (

@@ -79,6 +79,7 @@ def loss_oracle(critic, batch):
     return (remaining * np.square(errors)).mean() / remaining.mean()
 
 
+@pytest.mark.slow
 def test_it_starts_at_half_a_unit_for_each_step_that_is_left(runtime):
     critic = LearnedValue(T, runtime)
     values = critic.values(some_batch(critic).inputs)
@@ -160,6 +161,7 @@ def test_what_is_not_finite_changes_nothing(runtime):
         np.testing.assert_array_equal(variable, old, err_msg=variable.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_learns_a_known_value(runtime, seed):
     """Users who bring, each step, the sigmoid of one input, with noise."""
@@ -204,6 +206,7 @@ def test_running_statistics_forget_slowly(runtime):
 # What it sees.
 
 
+@pytest.mark.slow
 def test_it_sees_the_histories_that_the_law_reads_the_interest_and_the_time(runtime, trajectory):
     critic = LearnedValue(T, runtime)
     assert critic.record == {
@@ -230,6 +233,7 @@ def test_a_learner_records_what_its_critic_sees(network, runtime):
         assert (fields.USER_STATE in learner._record) == sees_interest
 
 
+@pytest.mark.slow
 def test_of_a_carried_state_it_sees_the_scorers_numbers():
     runtime = SeededRuntime(make_network(scoring.AveragedHistoryModel).variables, mode="eager")
     critic = LearnedValue(T, runtime)
@@ -238,6 +242,7 @@ def test_of_a_carried_state_it_sees_the_scorers_numbers():
     assert all(name.startswith(fields.SCORER_STATE) for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sees_interest", [True, False])
 def test_what_users_show_to_the_recommender_is_seen_once(sees_interest):
     network = make_network(recommender_ctor=recommender.FullInformationRecommender, full_information=True)

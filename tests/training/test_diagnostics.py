@@ -57,6 +57,7 @@ def variance(vectors):
     return sum(float(((vector - mean) ** 2).sum()) for vector in vectors) / (len(vectors) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm",
     [algorithms.Reinforce, functools.partial(algorithms.ProximalPolicyOptimization, num_minibatches=3)],
@@ -101,6 +102,7 @@ def test_variances_equal_a_direct_computation(algorithm, make_learner):
         np.testing.assert_array_equal(variable, old)  # looking changes nothing
 
 
+@pytest.mark.slow
 def test_without_a_critic_there_are_three_baselines(make_learner):
     assert list(diagnostics.gradient_variances(make_learner(), KEYS)) == [
         "none", "population_mean", "leave_one_out_mean",

@@ -304,6 +304,7 @@ def test_expected_gradient_of_the_loss_is_minus_that_of_the_expected_return(loss
     np.testing.assert_allclose(found, -scale * true, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trace_decay", [0.0, 0.6])
 def test_generalized_advantages_are_unbiased_with_the_policys_own_values_only(trace_decay):
     world = TinyWorld(3, 2)

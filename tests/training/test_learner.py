@@ -46,6 +46,7 @@ def rollout(learner):
     return learner.rollout(seeding.make_keys(3, "training", 1))
 
 
+@pytest.mark.slow
 def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network, learner, rollout):
     assert rollout.rewards.shape == (T, U)
     assert [list(recorded) for recorded in rollout.recording.inputs] == [
@@ -74,6 +75,7 @@ def test_replayed_log_probabilities_are_those_of_the_recommender(network, learne
         np.testing.assert_allclose(entropy[user], -(probs * np.log(probs)).sum(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_loss_written_in_one_piece(network, learner, rollout):
     advantages = learner.advantages(rollout.rewards)
     found, statistics = learner.gradients([rollout], [advantages])
@@ -101,6 +103,7 @@ def test_advantages_are_whitened_rewards_to_go_against_the_population(learner, r
     np.testing.assert_allclose(learner.advantages(rollout.rewards), expected / expected.std(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_entropy_bonus_raises_entropy():
     network = make_network()
     learner = PolicyGradientLearner(network, T, lambda: tf.keras.optimizers.Adam(0.01), entropy_bonus=100.0)
@@ -108,6 +111,7 @@ def test_the_entropy_bonus_raises_entropy():
     assert entropies[-1] > entropies[0] + 0.2
 
 
+@pytest.mark.slow
 def test_the_gradient_norm_is_clipped():
     steps = {}
     for limit in (None, 1e-3):
@@ -122,6 +126,7 @@ def test_the_gradient_norm_is_clipped():
     np.testing.assert_allclose(steps[1e-3][1], steps[None][1], rtol=1e-5)  # reported before clipping
 
 
+@pytest.mark.slow
 def test_equal_seeds_train_to_equal_weights():
     weights = []
     for _ in range(2):
@@ -164,6 +169,7 @@ class Certain(HiddenDraw):
         return tf.zeros((U, S), tf.int32) + tf.range(S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recommender_ctor", "message"),
     [
@@ -177,6 +183,7 @@ def test_a_recommender_that_cannot_learn_is_refused(recommender_ctor, message):
         PolicyGradientLearner(make_network(recommender_ctor=recommender_ctor), T)
 
 
+@pytest.mark.slow
 def test_a_slate_that_depends_on_a_previous_value_is_refused(network):
     import dataclasses
 
@@ -239,6 +246,7 @@ def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode)
         np.testing.assert_allclose(found, (one + two) * 0.5, rtol=1e-5, atol=1e-6 * np.abs(found).max())
 
 
+@pytest.mark.slow
 def test_halves_of_the_steps_add_up_to_the_whole(learner, rollout):
     assert T % 2 == 1  # halves of unequal length
     advantages = learner.advantages(rollout.rewards)
@@ -248,6 +256,7 @@ def test_halves_of_the_steps_add_up_to_the_whole(learner, rollout):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_an_update_with_a_nan_is_left_out_and_the_variable_is_named():
     network = make_network()
     learner = PolicyGradientLearner(network, T)

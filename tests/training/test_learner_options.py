@@ -41,6 +41,7 @@ VALUES = tf.constant(np.random.default_rng(1).normal(3.0, size=(T, U)), tf.float
 UPSTREAMS = dict(whole_return=True, population_baseline=None, normalize_advantages=False)
 
 
+@pytest.mark.slow
 def test_whole_returns_without_a_baseline_are_what_recsim_ng_weighs_slates_with(make_learner):
     found = make_learner(**UPSTREAMS).advantages(REWARDS)
     np.testing.assert_allclose(found, np.tile(REWARDS.numpy().sum(axis=0), (T, 1)), rtol=1e-5)
@@ -78,6 +79,7 @@ def test_a_critics_values_make_generalized_advantages(make_learner):
     np.testing.assert_allclose(learner.advantages(REWARDS, VALUES), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_of_plain_sgd_is_the_rate_times_the_gradient_of_all_shards(network, make_learner):
     """With the options of recsim_ng's rule; that the gradient is its own is shown in test_upstream_parity.py."""
     options = dict(optimizer=functools.partial(tf.keras.optimizers.SGD, 0.25), max_gradient_norm=None, **UPSTREAMS)

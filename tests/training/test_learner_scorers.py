@@ -70,6 +70,7 @@ def test_the_learners_gradient_is_that_of_the_unrolled_loop(network, mode):
         np.testing.assert_allclose(own, theirs, rtol=1e-3, atol=1e-4 * scale, err_msg=weight.name)
 
 
+@pytest.mark.slow
 def test_states_that_depend_on_weights_are_not_trusted_as_recorded(network):
     learner = PolicyGradientLearner(network, T)
     carries = network.recommender.model.carries_state
@@ -114,6 +115,7 @@ class NoisyMemory(recommender.CollabFilteringRecommender):
         return Value(**{**moved, "scorer.hidden": ed.Normal(loc=moved["scorer.hidden"], scale=0.1)})
 
 
+@pytest.mark.slow
 def test_a_random_state_that_depends_on_weights_is_refused_by_name():
     network = create_interest_evolution_simulation_network(
         num_users=U, num_docs=D, num_topics=K, slate_size=S, history_length=H, corpus_seed=1,

@@ -113,6 +113,7 @@ def test_the_check_can_fail_for_slates(shown_the_interest):
     assert not same_slates(shown_the_interest)
 
 
+@pytest.mark.slow
 def test_users_do_answer_otherwise(from_histories):
     """The changed fields matter in this world."""
     record = {fields.USER_RESPONSE: [fields.CHOICE]}

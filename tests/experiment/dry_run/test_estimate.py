@@ -93,6 +93,7 @@ def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_on
     assert grid.seconds_parts["belief_reference"] == pytest.approx(first)
 
 
+@pytest.mark.slow
 def test_a_second_training_counts_twice(measured):
     one = estimate.estimate(asked("recsys_po_rl.experiment.policies = []"))
     two = estimate.estimate(asked("recsys_po_rl.experiment.policies = [@recsys_po_rl.learned_full_information]"))
@@ -101,6 +102,7 @@ def test_a_second_training_counts_twice(measured):
     assert two.memory_parts["programs"] - one.memory_parts["programs"] == 50 * MB
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_share_memory_and_cores(measured):
     one = estimate.estimate(asked())
     measured["available"] = 3 * one.memory_bytes
@@ -212,6 +214,7 @@ def test_growth_is_told_from_two_sizes():
     assert calibration._with_growth(lambda one: costs[one.users], sizes[0], None) == costs[4]
 
 
+@pytest.mark.slow
 def test_a_peak_is_seen_although_it_is_gone():
     def action():
         np.ones(int(100 * MB), np.uint8).sum()
