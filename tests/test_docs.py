@@ -104,10 +104,12 @@ def extending():
     return names
 
 
+@pytest.mark.slow
 def test_the_example_of_a_callback_is_called_at_each_step(extending):
     assert [row.step for row in extending["rows"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_other_examples_run_in_an_experiment(extending, tmp_path):
     parse(
         ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"],

@@ -51,6 +51,7 @@ def test_a_module_imports_only_layers_below(path):
         assert ROW_OF[other] <= ROW_OF[own], f"{path.name} imports {dotted}, which lies above it"
 
 
+@pytest.mark.slow
 def test_modules_import_one_another_without_cycles():
     edges = {}
     for path in MODULES:

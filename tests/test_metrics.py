@@ -161,6 +161,7 @@ def forgetful_variables():
     ).variables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "error", "message"),
     [

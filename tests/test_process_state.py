@@ -46,6 +46,7 @@ def policy(request):
 FAST = ("mixed_float16", scoring.GRUModel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "scorer"),
     [

@@ -356,6 +356,7 @@ def test_fault_history_of_one_is_an_error():
     np.testing.assert_array_equal(array(state.get("ctime_history.fbranch.state")), [[4], [-1], [5], [-1]])
 
 
+@pytest.mark.slow
 def test_fault_too_long_a_slate_fails_late():
     config = {**CONFIG, "slate_size": NUM_DOCS + 1}
     theirs = upstream.CollabFilteringRecommender(config, scorer_of(SCORES))

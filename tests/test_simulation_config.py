@@ -247,6 +247,7 @@ def test_entities_stand_on_the_result(network):
     assert names == ["User", "Corpus", "Recommender", "Metrics"]
 
 
+@pytest.mark.slow
 def test_trainable_variables_are_in_module_order(network):
     q, p, w2, b2, w1, b1 = network.trainable_variables
     model = network.recommender.model
@@ -302,6 +303,7 @@ def test_constructors_are_called_with_the_config_alone():
 # The corpus.
 
 
+@pytest.mark.slow
 def test_corpus_seed_fixes_the_frozen_corpus():
     first, again, other = (documents_of(create(**SIZES, corpus_seed=seed)) for seed in (3, 3, 4))
     with seeding.seeded_draws(seeding.stateless_seed(3, "corpus"), fields.CORPUS_STATE):
@@ -330,6 +332,7 @@ def test_frozen_corpus_is_the_same_at_every_initial_step():
         np.testing.assert_array_equal(first[name], second[name])
 
 
+@pytest.mark.slow
 def test_corpus_that_is_not_frozen_is_new_at_every_initial_step_and_stays():
     drawn = create(**SIZES, freeze_corpus=False)
     first, second = documents_of(drawn), documents_of(drawn)
@@ -470,6 +473,7 @@ def test_fault_slate_size_is_hard_coded():
     assert values_of(made.variables, 1)[1]["slate docs"].get("doc_features").shape == (NUM_USERS, 3, NUM_TOPICS)
 
 
+@pytest.mark.slow
 def test_fault_history_of_one_is_an_error():
     with pytest.raises(ValueError, match="history_length"):
         upstream.create_interest_evolution_simulation_network(**{**SIZES, "history_length": 1})

@@ -119,6 +119,7 @@ def test_the_objectives_gradient_is_the_same_on_the_same_trajectory(pair):
     assert_gradients_close(objective_gradient(ours, our_weights, trajectory), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow), "eager"])
 def test_the_learners_gradient_is_that_of_the_unrolled_loop(mode):
     """Decision 4: rolling out without gradient and differentiating recorded slates loses nothing."""

@@ -603,6 +603,7 @@ def nobody_clicks(slate):
     return response_of(slate, np.full(NUM_USERS, SLATE_SIZE, np.int32))
 
 
+@pytest.mark.slow
 def test_fault_reset_of_timed_out_users_is_read_nowhere(slate, docs, interest):
     steps = 12
     theirs = upstream.InterestEvolutionUser(CONFIG, reset_users_if_timed_out=True)
@@ -618,6 +619,7 @@ def test_fault_reset_of_timed_out_users_is_read_nowhere(slate, docs, interest):
     assert np.min(np.abs(array(our_state.get(fields.INTEREST)) - without_reset)) > 1e-4
 
 
+@pytest.mark.slow
 def test_reset_comes_after_the_stated_steps_without_a_click(slate, docs, interest):
     timeout = 3
     entity = user.InterestEvolutionUser(CONFIG, reset_users_if_timed_out=True, timeout_steps=timeout)

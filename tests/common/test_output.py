@@ -50,6 +50,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.slow
 def test_only_one_module_prints():
     for path in PACKAGE.rglob("*.py"):
         if path.name in OWN_WAYS:
@@ -162,6 +163,7 @@ def test_a_run_is_done_whatever_becomes_of_its_lines(redirection, tmp_path):
         assert all(line.startswith("3,") for line in lines[1:])  # and nothing that a library printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "door",
     ["run_simulation.py", pytest.param("-m recsys_po_rl", marks=pytest.mark.slow)],  # -m imports TensorFlow each time

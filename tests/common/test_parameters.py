@@ -166,6 +166,7 @@ def clicks(runtime):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LATE)
 def test_a_traced_function_reads_a_variable_at_each_call(kind, documents, interest):
     variable, given = LATE[kind](-60.0)

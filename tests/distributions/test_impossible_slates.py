@@ -96,6 +96,7 @@ class _FewDocuments(baselines.UniformRandomRecommender):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_the_runtime_raises(mode):
     network = simulation_config.create_interest_evolution_simulation_network(

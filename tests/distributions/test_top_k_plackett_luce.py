@@ -723,6 +723,7 @@ def test_a_pool_is_the_law_of_its_columns(mode):
     np.testing.assert_array_equal(impossible, -INF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [[0, 0, 1], [0, 1, 6], [-1, 0, 1]])
 def test_no_pool_no_law(columns):
     law = compiled(

@@ -102,6 +102,7 @@ def test_rewards_alone_are_those_with_behaviour_bit_for_bit(runtimes):
     assert "quarters" not in evaluator.pooled([entry, entry])
 
 
+@pytest.mark.slow
 def test_behaviour_of_the_first_users_does_not_depend_on_how_many_follow(runtimes):
     few = evaluator.evaluate(runtimes["random"], T, 5, BATCH, seed=1).behaviour
     many = evaluator.evaluate(runtimes["random"], T, 2 * BATCH + 1, BATCH, seed=1).behaviour
@@ -156,6 +157,7 @@ def test_users_without_the_fields_are_evaluated_all_the_same():
     assert lost == {"click_rate", "mean_quality_consumed", "share_positive_quality", "interest_drift"}
 
 
+@pytest.mark.slow
 def test_pooled_takes_the_seed_as_the_unit(runtimes):
     per_seed = [
         evaluator.summary(*(evaluator.evaluate(runtimes[name], T, 12, BATCH, seed) for name in ("random", "fixed")))

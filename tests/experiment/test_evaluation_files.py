@@ -39,6 +39,7 @@ def written(tmp_path_factory):
     return folder, study, outcomes
 
 
+@pytest.mark.slow
 def test_portraits_and_totals_are_those_of_the_evaluation(written):
     folder, study, outcomes = written
     content = json.loads((folder / layout.PORTRAIT).read_text())

@@ -61,6 +61,7 @@ def table(folder):
         return [untimed(row) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_complete(one):
     import pathlib
 
@@ -76,6 +77,7 @@ def test_the_run_folder_is_complete(one):
     assert json.loads(pathlib.Path(one.run_dir, "evaluation.json").read_text()) == one.evaluation
 
 
+@pytest.mark.slow
 def test_metrics_have_a_row_for_each_step(one):
     rows = table(one.run_dir)
     assert [row["step"] for row in rows] == ["1", "2", "3"]
@@ -86,6 +88,7 @@ def test_metrics_have_a_row_for_each_step(one):
     assert float(rows[1]["mean_reward"]) == one.history[1].mean_reward
 
 
+@pytest.mark.slow
 def test_the_result_names_its_policies(one):
     assert set(one.evaluation["policies"]) == {"learned", "learned_last", "learned_greedy", "uniform_random"}
     assert one.evaluation["left_out"] == {}
@@ -108,6 +111,7 @@ def test_each_seed_of_several_is_a_run_of_its_own(one, several):
     assert [entry["seed"] for entry in several.evaluation["per_seed"]] == [4, 9]
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_the_weights_of_the_last_step(one):
     found = tf.train.latest_checkpoint(f"{one.run_dir}/checkpoints")
     assert found.endswith("-3")

@@ -62,6 +62,7 @@ def test_without_a_change_the_runs_own_numbers_come_out(run):
     assert "evaluated in the same world, on the same users" in which_is_which(again.evaluation, "RUN")
 
 
+@pytest.mark.slow
 def test_elsewhere_it_says_which_is_which(run, elsewhere):
     found = elsewhere.evaluation
     assert [one["name"] for one in found["changed"]] == [
@@ -95,6 +96,7 @@ def test_one_other_seed_asks_for_its_users_and_a_corpus_seed_for_its_corpus(run,
         evaluate(run.run_dir, [], ["recsys_po_rl.experiment.seeds = [1, 2]"], quiet=True)
 
 
+@pytest.mark.slow
 def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(run, tmp_path):
     target = tmp_path / "there"
     with pytest.raises(validation.InvalidInputError, match="does not fit this network"):
@@ -106,6 +108,7 @@ def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(run, t
         evaluate(run.run_dir, output_dir=run.run_dir, quiet=True)
 
 
+@pytest.mark.slow
 def test_folders_without_a_policy_are_refused(run, tmp_path):
     with pytest.raises(validation.InvalidInputError, match="there is no run folder"):
         evaluate(str(tmp_path / "nowhere"))
@@ -120,6 +123,7 @@ def test_folders_without_a_policy_are_refused(run, tmp_path):
         evaluate(str(copy))
 
 
+@pytest.mark.slow
 def test_a_run_whose_configuration_gin_does_not_know_is_refused(run, tmp_path):
     copy = shutil.copytree(run.run_dir, tmp_path / "copy")
     environment = json.loads((copy / "environment.json").read_text())

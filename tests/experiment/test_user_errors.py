@@ -94,6 +94,7 @@ def test_the_error_keeps_its_type_in_python():
         runtime.trajectory(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_a_nan_names_step_field_shape_and_entity(mode):
     runtime = SeededRuntime(make_network(user_ctor=UserOfUnknownInterest).variables, mode=mode)

@@ -77,6 +77,7 @@ def test_uniform_law_is_exact(documents, ids):
     assert np.all(np.isneginf(law.log_prob([0, 1, 0])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_uniform_slates_are_equally_frequent(documents, seed):
     count = draws_needed(TOLERANCE)

@@ -65,6 +65,7 @@ def test_a_study_remembers_what_it_found_as_long_as_it_lives():
 FAST = ("uniform_random", "popular_by_clicks")  # the others run in seconds each: slow tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_topics"),
     [

@@ -75,6 +75,7 @@ def test_interpolation_is_exact_at_the_nodes_and_between_them_multilinear():
     np.testing.assert_allclose(value(tf.constant([[-99.0, 99.0]]), tf.constant(0.0)), [4.0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_refinement_says_what_the_finer_grid_changes(world, documents):
     interests = tf.random.stateless_normal((50, NUM_TOPICS), [1, 1])
     arguments = (world.user, documents, NUM_TOPICS, SLATE_SIZE, HORIZON)

@@ -76,6 +76,7 @@ def test_popularity_equals_a_slow_loop_over_the_recorded_log(random_runtime, see
     assert result.consumed_time.dtype == np.float64
 
 
+@pytest.mark.slow
 def test_the_log_has_users_of_its_own_in_every_batch_and_for_every_seed(random_runtime):
     one, two = (popularity.popularity_from_logs(random_runtime, NUM_DOCS, HORIZON, batches, 0) for batches in (1, 2))
     other_seed = popularity.popularity_from_logs(random_runtime, NUM_DOCS, HORIZON, 1, 1)

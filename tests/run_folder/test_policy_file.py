@@ -49,6 +49,7 @@ def network_of(policy, num_users):
     )
 
 
+@pytest.mark.slow
 def test_its_weights_are_the_best_ones(run, policy):
     best = tf.train.load_checkpoint(tf.train.latest_checkpoint(f"{run.run_dir}/checkpoints/best"))
     kept = {tuple(best.get_tensor(name).ravel()) for name in best.get_variable_to_shape_map() if "_model" in name}
@@ -62,6 +63,7 @@ def test_it_brings_what_the_run_says_that_it_brings(run, policy):
     assert float(outcome.total.mean()) == run.evaluation["policies"]["learned"]["mean"]
 
 
+@pytest.mark.slow
 def test_networks_of_any_number_of_users_score_alike_and_share_no_weights(policy):
     networks = [network_of(policy, num_users) for num_users in (1, 3)]
     ids, times = np.array([[0, 1, 6, 2], [0, 0, 0, 3]]), np.array([[0.0, 0.5, 2.0, 1.0], [0.0, 0.0, 0.0, 4.0]])
@@ -74,11 +76,13 @@ def test_networks_of_any_number_of_users_score_alike_and_share_no_weights(policy
     np.testing.assert_array_equal(policy.scorer(ids, times).numpy(), expected)
 
 
+@pytest.mark.slow
 def test_options_reach_the_recommender(run):
     policy = recsys_po_rl.load_policy(pathlib.Path(run.run_dir), greedy=True)
     assert network_of(policy, 2).recommender.greedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "message"), [("num_docs", "num_docs = 6, got 7"), ("history_length", "= 4, got 7")])
 def test_a_network_of_another_size_is_refused(policy, size, message):
     with pytest.raises(validation.InvalidInputError, match=message):
@@ -87,6 +91,7 @@ def test_a_network_of_another_size_is_refused(policy, size, message):
         )
 
 
+@pytest.mark.slow
 def test_what_is_no_run_folder_is_refused(tmp_path, run):
     with pytest.raises(validation.InvalidTypeError, match=r"load_policy: a path of a run folder is needed, got 3$"):
         recsys_po_rl.load_policy(3)
@@ -114,6 +119,7 @@ def rewritten(source, target, change):
             new.writestr(name, content)
 
 
+@pytest.mark.slow
 def test_what_is_no_saved_model_is_refused(run, tmp_path):
     saved, target = pathlib.Path(run.run_dir, layout.POLICY), tmp_path / layout.POLICY
     for content in (b"", b"no model", saved.read_bytes()[:500], b"\x80\x04]."):
@@ -123,6 +129,7 @@ def test_what_is_no_saved_model_is_refused(run, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_model_that_names_other_modules_is_refused_before_they_are_imported(run, tmp_path):
     import sys
 

@@ -122,6 +122,7 @@ class TimelessModel(scoring.CollabFilteringModel):
         return tf.zeros((tf.shape(doc_ids)[0], self.num_docs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"mask_null_documents": True}])
 @pytest.mark.parametrize("scorer", [scoring.CollabFilteringModel, TimelessModel])
 def test_a_bad_row_is_nan_under_xla_whatever_a_model_does_with_times(scorer, options):
@@ -150,6 +151,7 @@ def test_config_and_weights_round_trip(model, tmp_path):
     assert loaded(IDS[:2], TIMES[:2]).shape == (2, D)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", STATEFUL, ids=lambda scorer: scorer.__name__)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_scores_step_by_step_are_those_of_the_whole_history(scorer, compiled):

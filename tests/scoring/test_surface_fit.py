@@ -177,6 +177,7 @@ def test_fit_batch_size_any(batch_size):
     assert_equal_weights(model, steps_by_hand(*batches)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation_data", ["arrays", "weighted", "dataset", "generator", "sequence"])
 def test_fit_validation_data_in_any_form_is_not_trained_on(validation_data):
     given = {
@@ -204,6 +205,7 @@ def test_fit_validation_split_takes_the_last_rows_before_shuffling():
     np.testing.assert_allclose(history["val_loss"], [np.mean(losses_by_hand(model, slice(30, N)))], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("validation_freq", "validated"), [(2, [2, 4]), ([1, 4, 5], [1, 4, 5])])
 def test_fit_validation_freq_chooses_epochs(validation_freq, validated):
     epochs = []
@@ -221,6 +223,7 @@ def test_fit_validation_steps_start_from_the_same_rows_every_epoch():
     np.testing.assert_allclose(history["val_loss"], [np.mean(losses_by_hand(model, slice(0, 16)))] * 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "batches"), [({}, 4), ({"validation_batch_size": 20}, 2)])
 def test_fit_validation_batch_size_is_batch_size_by_default(arguments, batches):
     counts = Batch()
@@ -239,6 +242,7 @@ def test_fit_epochs_are_final_and_initial_epoch_is_where_it_starts():
     assert_equal_weights(model, steps_by_hand(*BOTH * 3)[0])
 
 
+@pytest.mark.slow
 def test_fit_steps_per_epoch_of_an_endless_dataset():
     model = made()
     model.fit(dataset().repeat(), steps_per_epoch=3, epochs=2, verbose=0)
@@ -329,6 +333,7 @@ def test_fit_raises_value_error_for_data_that_does_not_match(given, message):
     assert_equal_weights(model, AS_MADE)
 
 
+@pytest.mark.slow
 def test_fit_raises_value_error_for_targets_of_another_shape_or_no_loss():
     with pytest.raises(ValueError, match="Dimensions must be equal, but are 7 and 8"):
         made(loss="mse", run_eagerly=False).fit(X, np.zeros((N, D + 1)), verbose=0)

@@ -96,6 +96,7 @@ def test_evaluate_x_in_any_form(form):
     assert all((weight == wanted).all() for weight, wanted in zip(model.get_weights(), AS_MADE.get_weights()))
 
 
+@pytest.mark.slow
 def test_evaluate_returns_a_list_in_the_order_of_metrics_names_or_a_dict():
     model = made(metrics=["accuracy"])
     found = model.evaluate(X, CLICKED, verbose=0)
@@ -240,6 +241,7 @@ def gradient_step_by_hand(importance):
     return [weight - RATE * tf.convert_to_tensor(grad) for weight, grad in zip(model.weights, gradients)], loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tuple", "list", "dict", "tensors"])
 def test_train_on_batch_is_one_gradient_step(form):
     model = made()
@@ -249,6 +251,7 @@ def test_train_on_batch_is_one_gradient_step(form):
         assert_close(weight, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sample_weight", "class_weight"])
 def test_train_on_batch_weights(kind):
     of_class = {doc: 0.5 + doc for doc in range(D)}

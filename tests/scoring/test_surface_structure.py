@@ -119,6 +119,7 @@ def test_dunder_call_takes_ids_whose_type_cannot_hold_the_number_of_documents():
     np.testing.assert_array_equal(wide(IDS.astype(np.int8), TIMES), wide(IDS, TIMES))
 
 
+@pytest.mark.slow
 def test_dunder_call_in_one_functional_model_with_another_unnamed_instance():
     one, other = made(), made()
     other.set_weights([-2.0 * weight for weight in one.get_weights()])

@@ -342,6 +342,7 @@ def test_add_loss_and_add_metric_on_a_functional_model_around_it():
     np.testing.assert_allclose([history["loss"][0], history["top"][0]], [loss, expected.max()], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_activity_regularizer_counts_in_fit():
     model = made()
     model.activity_regularizer = tf.keras.regularizers.L2(0.25)

@@ -29,6 +29,7 @@ def test_uniform_numbers_are_in_range_uniform_and_the_same_in_every_mode(dtype):
     assert ((counts - N / 20) ** 2 / (N / 20)).sum() < 43.8  # chi-squared, 19 degrees of freedom, 0.1%
 
 
+@pytest.mark.slow
 def test_folding_in_gives_a_seed_of_its_own_for_each_number():
     seeds = {tuple(random_ops.fold_in(tf.constant(SEED), number).numpy()) for number in range(1000)}
     assert len(seeds) == 1000

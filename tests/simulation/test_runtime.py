@@ -245,6 +245,7 @@ def test_batches_share_a_world_unless_it_reacts_to_its_users():
     assert not np.array_equal(*features["reactive"])
 
 
+@pytest.mark.slow
 def test_data_flow_names_the_fields_that_are_read_not_those_declared(runtimes):
     flow = runtimes["graph"].flow(fields.SLATE_DOCS)
     assert flow.random_fields == [fields.DOC_RANKS]

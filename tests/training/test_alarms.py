@@ -208,6 +208,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_an_alarm_leaves_a_row_and_the_run_goes_on(broken):
     folder = pathlib.Path(broken.run_dir)
     found = rows_of(folder / "alarms.csv")
@@ -218,6 +219,7 @@ def test_an_alarm_leaves_a_row_and_the_run_goes_on(broken):
     assert (folder / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_has_events_in_four_groups_and_its_hyperparameters(broken):
     seen = EventAccumulator(f"{broken.run_dir}/tensorboard", size_guidance={"tensors": 0})
     seen.Reload()

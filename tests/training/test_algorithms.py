@@ -169,6 +169,7 @@ def test_the_first_update_of_ppo_is_that_of_reinforce_also_where_it_is_the_only_
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6 * np.abs(one).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_shards_that_do_not_make_equal_minibatches_are_refused(count, make_learner):
     learner = make_learner(algorithm=ppo(num_minibatches=2))

@@ -86,6 +86,7 @@ def test_it_starts_at_half_a_unit_for_each_step_that_is_left(runtime):
     np.testing.assert_array_equal(values, np.repeat([[3.5], [3.0], [2.5], [2.0], [1.5], [1.0], [0.5]], U, axis=1))
 
 
+@pytest.mark.slow
 def test_a_value_is_what_the_docstring_says(runtime):
     critic = LearnedValue(T, runtime, hidden_units=9)
     randomise(critic)
@@ -219,6 +220,7 @@ def test_it_sees_the_histories_that_the_law_reads_the_interest_and_the_time(runt
     np.testing.assert_allclose(inputs[..., -1], np.repeat(np.arange(T, 0, -1)[:, np.newaxis] / T, U, axis=1))
 
 
+@pytest.mark.slow
 def test_with_sees_interest_false_no_interest_is_recorded(runtime, trajectory):
     critic = LearnedValue(T, runtime, sees_interest=False)
     assert critic.record == {fields.RECOMMENDER_STATE: [fields.CTIME_HISTORY]}

@@ -58,6 +58,7 @@ def test_a_rollout_counts_all_responses_and_carries_no_more_than_needed(network,
     np.testing.assert_allclose(rollout.rewards, np.maximum(times, 0.0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_replayed_log_probabilities_are_those_of_the_recommender(network, learner, rollout):
     log_prob, entropy = learner._replay.log_prob_and_entropy(
         [{name: field[2] for name, field in recorded.items()} for recorded in rollout.recording.inputs],
@@ -96,6 +97,7 @@ def test_the_gradient_is_that_of_the_loss_written_in_one_piece(network, learner,
         np.testing.assert_allclose(own, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_advantages_are_whitened_rewards_to_go_against_the_population(learner, rollout):
     rewards = rollout.rewards.numpy().astype(np.float64)
     to_go = rewards[::-1].cumsum(axis=0)[::-1]
@@ -199,6 +201,7 @@ def test_a_slate_that_depends_on_a_previous_value_is_refused(network):
         SlateReplay(list(variables.values()), SeededRuntime(list(variables.values())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -215,6 +218,7 @@ def test_errors_name_the_argument(network, options, message):
         PolicyGradientLearner(network, **{"horizon": T, **options})
 
 
+@pytest.mark.slow
 def test_values_of_fields_that_the_law_does_not_read_are_not_recorded(learner):
     assert learner._replay.record == {
         fields.RECOMMENDER_STATE: [fields.CTIME_HISTORY, fields.DOC_HISTORY],
@@ -228,6 +232,7 @@ def others(advantages):
     return [advantages, tf.zeros_like(advantages), tf.zeros_like(advantages)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_shards_side_by_side_give_the_gradient_of_shards_one_after_another(mode):
     network = make_network()
@@ -269,6 +274,7 @@ def test_an_update_with_a_nan_is_left_out_and_the_variable_is_named():
         np.testing.assert_array_equal(variable, old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_the_gradient_is_that_of_the_exact_expectation_over_all_slates(mode, scale):

@@ -47,6 +47,7 @@ def test_whole_returns_without_a_baseline_are_what_recsim_ng_weighs_slates_with(
     np.testing.assert_allclose(found, np.tile(REWARDS.numpy().sum(axis=0), (T, 1)), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("baseline", "expected"),
     [
@@ -131,6 +132,7 @@ def test_errors_name_the_argument(make_learner, options, message):
     assert gin_config.first_line(error.value).startswith(message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whose", ["policy", "critic"])
 def test_two_schedules_of_one_learning_rate_are_refused(make_learner, whose):
     def scheduled():

@@ -53,6 +53,7 @@ def unrolled_gradient(network, advantages, keys):
     return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, network.trainable_variables)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_the_learners_gradient_is_that_of_the_unrolled_loop(network, mode):
     keys = seeding.make_keys(3, "training", 1)
@@ -82,6 +83,7 @@ def test_states_that_depend_on_weights_are_not_trusted_as_recorded(network):
         assert record[fields.SLATE_DOCS] == [fields.DOC_ID, fields.DOC_RANKS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scorer", [scoring.AveragedHistoryModel, scoring.GRUModel], ids=lambda scorer: scorer.__name__)
 def test_a_recommender_carries_the_state_over_the_whole_episode(scorer, mode):

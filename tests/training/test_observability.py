@@ -103,10 +103,12 @@ def same_slates(trained):
     return np.array_equal(now[0][0], now[1][0]) and np.array_equal(now[0][1], now[1][1]) and np.array_equal(*then)
 
 
+@pytest.mark.slow
 def test_users_who_want_something_else_are_shown_the_same(from_histories):
     assert same_slates(from_histories)
 
 
+@pytest.mark.slow
 def test_the_check_can_fail_for_slates(shown_the_interest):
     now = [shown_the_interest.slates(state) for state in (shown_the_interest.state,) * 2]
     np.testing.assert_array_equal(now[0][1], now[1][1])  # what differs is not the draw of the comparison
@@ -125,6 +127,7 @@ def test_users_do_answer_otherwise(from_histories):
     assert not np.array_equal(*answers)
 
 
+@pytest.mark.slow
 def test_by_data_flow_slates_come_from_histories(from_histories):
     behind = from_histories.variables_behind_the_slate()
     assert behind == {
@@ -136,11 +139,13 @@ def test_by_data_flow_slates_come_from_histories(from_histories):
     assert fields.USER_STATE in from_histories.learner._record  # for the critic
 
 
+@pytest.mark.slow
 def test_the_check_can_fail_for_data_flow(shown_the_interest):
     behind = shown_the_interest.variables_behind_the_slate()
     assert {fields.USER_OBSERVATION, fields.USER_STATE} <= behind
 
 
+@pytest.mark.slow
 def test_the_policy_has_no_variable_of_the_critics(from_histories):
     learner, network = from_histories.learner, from_histories.network
     of_critic = {variable.ref() for variable in (*learner.critic.variables, *learner.critic.optimizer.variables)}
@@ -151,6 +156,7 @@ def test_the_policy_has_no_variable_of_the_critics(from_histories):
     assert not {variable.ref() for variable in learner.optimizer.variables} & of_critic
 
 
+@pytest.mark.slow
 def test_other_critics_leave_the_slates_as_they_are(from_histories):
     before = from_histories.slates(from_histories.state)
     kept = [variable.numpy() for variable in from_histories.learner.critic.variables]

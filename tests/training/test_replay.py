@@ -66,6 +66,7 @@ def by_hand(network, trajectory):
     return found
 
 
+@pytest.mark.slow
 def test_log_probs_are_those_of_the_entity_under_the_weights_as_they_are(replayed):
     network, replay, trajectory, recording = replayed
     found = replay.log_probs(recording, T)
@@ -74,6 +75,7 @@ def test_log_probs_are_those_of_the_entity_under_the_weights_as_they_are(replaye
     np.testing.assert_allclose(found, by_hand(network, trajectory), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_compiled_log_probs_are_the_same(replayed, jit_compile):
     _, replay, _, recording = replayed
@@ -81,6 +83,7 @@ def test_compiled_log_probs_are_the_same(replayed, jit_compile):
     np.testing.assert_allclose(compiled(recording), replay.log_probs(recording, T), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fewer_steps_are_the_first_ones(replayed):
     _, replay, _, recording = replayed
     np.testing.assert_array_equal(replay.log_probs(recording, 2), replay.log_probs(recording, T)[:2])

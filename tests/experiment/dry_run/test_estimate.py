@@ -60,6 +60,7 @@ def test_time_is_what_was_measured_times_what_there_is(measured):
     assert found.seconds_parts["loading and files"] == 4.0 + estimate.FILES_SECONDS
 
 
+@pytest.mark.slow
 def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
     found = estimate.estimate(asked())
     assert found.memory_parts == {
@@ -73,6 +74,7 @@ def test_memory_is_what_stays_and_the_largest_of_what_comes_and_goes(measured):
     assert estimate.estimate(asked()).memory_parts["more users at once"] == 300 * MB
 
 
+@pytest.mark.slow
 def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_once(measured):
     topic = "[@recsys_po_rl.best_fixed_topic]"
     found = estimate.estimate(asked(f"recsys_po_rl.experiment.policies = {topic}"))
