@@ -1,17 +1,17 @@
 """Rebuilding of saved scorers from an allow-list: nothing that a file names is imported or resolved.
 
 A configuration is validated as a whole and converted to a `keras_parts.Recipe`; only then are constructors called.
-Allowed constructors are this project's scorers, the Keras layers in `keras_parts.LAYERS`, and classes given by the
+Allowed constructors are this project's scorers, the Keras layers in `keras_layers.LAYERS`, and classes given by the
 user.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
-from recsys_po_rl.scoring import calling
+from recsys_po_rl.scoring import calling, functional_graph, keras_layers
 from recsys_po_rl.scoring import keras_parts as parts
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.base import HistoryScorer
@@ -24,7 +24,6 @@ from recsys_po_rl.scoring.keras_surface import Embedding
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
 
 MAX_DEPTH = 30  # maximum nesting of models and values
-MAX_CALLS = 1000  # maximum number of layer calls in a functional model
 SPARE_NUMBERS = 10_000  # allowance for Keras variables that files do not contain, such as counters
 
 _SIZES: dict[str, Reader] = {
@@ -50,8 +49,8 @@ OWN: dict[str, tuple[Any, dict[str, Reader]]] = {
     "recsys_po_rl>GRUModel": (GRUModel, {**_SCORER, "units": parts.integer}),
     "recsys_po_rl>SelfAttentionModel": (SelfAttentionModel, {**_SCORER, **_ATTENTION}),
     "recsys_po_rl>InterestModel": (InterestModel, _INTEREST),
-    "recsys_po_rl>DocumentBias": (DocumentBias, {**parts.COMMON, "num_docs": parts.integer}),
-    "recsys_po_rl>Embedding": (Embedding, {**parts.COMMON, **parts.EMBEDDING}),
+    "recsys_po_rl>DocumentBias": (DocumentBias, {**keras_layers.COMMON, "num_docs": parts.integer}),
+    "recsys_po_rl>Embedding": (Embedding, {**keras_layers.COMMON, **keras_layers.EMBEDDING}),
 }
 _FUNCTIONAL_KEYS = {"layers", "input_layers", "output_layers"}
 _KERAS_MODULES = ("keras", "keras.layers", "keras.models")
@@ -141,14 +140,14 @@ def _object(value: Any, where: str, given: Given) -> Recipe:
         raise parts.UnknownClassError(registered or class_name, class_name)
     if class_name == "Sequential" and module in _KERAS_MODULES:
         return _sequential_recipe(config, where, given)
-    table = {**parts.LAYERS, **_WRAPPERS}
+    table = {**keras_layers.LAYERS, **_WRAPPERS}
     if class_name not in table or module not in _KERAS_MODULES:
         raise RefusedError(
             f"it names the Keras class {parts.shown(class_name)}, which is not among those that are loaded "
             "(docs/security.md lists them): write a class of your own in its place"
         )
     constructor, readers = table[class_name]
-    return Recipe(constructor, _arguments(config, {**parts.COMMON, **readers}, where, given))
+    return Recipe(constructor, _arguments(config, {**keras_layers.COMMON, **readers}, where, given))
 
 
 def _arguments(config: Any, readers: Mapping[str, Reader], where: str, given: Given) -> dict[str, Any]:
@@ -172,7 +171,7 @@ _WRAPPERS: dict[str, tuple[Any, dict[str, Reader]]] = {
         },
     ),
     "TimeDistributed": (tf.keras.layers.TimeDistributed, {"layer": _object}),
-    "MultiHeadAttention": (_attention, {**parts.LAYERS["MultiHeadAttention"][1], **_ATTENTION_SHAPES}),
+    "MultiHeadAttention": (_attention, {**keras_layers.LAYERS["MultiHeadAttention"][1], **_ATTENTION_SHAPES}),
 }
 
 
@@ -270,23 +269,7 @@ def _sequential(
     model = tf.keras.Sequential(layers, name=name)
     if not model.built and build_input_shape is not None:
         model.build(build_input_shape)
-    return _frozen(model, trainable)
-
-
-class _Tensor(NamedTuple):
-    """Output of a layer call in a functional model."""
-
-    layer: str
-    call: int
-    output: int
-
-
-class _Call(NamedTuple):
-    """Call of a layer in a functional model."""
-
-    layer: str
-    inputs: Any  # a tensor, or a list or dict of them
-    arguments: dict[str, Any]  # plain values, tensors, and lists of both
+    return functional_graph.frozen(model, trainable)
 
 
 def _functional_recipe(config: Any, where: str, given: Given) -> Recipe:
@@ -295,153 +278,23 @@ def _functional_recipe(config: Any, where: str, given: Given) -> Recipe:
         parts.refuse(where, "a functional model", config)
     settings = {key: value for key, value in config.items() if key not in _FUNCTIONAL_KEYS}
     arguments = _arguments(settings, _NAMED, where, given)
-    layers = dict(zip(_layer_names(config["layers"], where), _layers(config["layers"], f"{where}.layers", given)))
-    calls = [call for layer in config["layers"] for call in _calls(layer["name"], layer.get("inbound_nodes"), where)]
-    if len(calls) > MAX_CALLS:
-        raise RefusedError(f"{where} calls layers more than {MAX_CALLS} times")
+    layers = dict(
+        zip(functional_graph.layer_names(config["layers"], where), _layers(config["layers"], f"{where}.layers", given))
+    )
+    calls = [
+        call
+        for layer in config["layers"]
+        for call in functional_graph.calls_of(layer["name"], layer.get("inbound_nodes"), where)
+    ]
+    if len(calls) > functional_graph.MAX_CALLS:
+        raise RefusedError(f"{where} calls layers more than {functional_graph.MAX_CALLS} times")
     return Recipe(
-        _functional,
+        functional_graph.functional,
         {
             **arguments,
             "layers": layers,
             "calls": tuple(calls),
-            "inputs": _tensors(config.get("input_layers"), f"{where}.input_layers"),
-            "outputs": _tensors(config.get("output_layers"), f"{where}.output_layers"),
+            "inputs": functional_graph.tensors_of(config.get("input_layers"), f"{where}.input_layers"),
+            "outputs": functional_graph.tensors_of(config.get("output_layers"), f"{where}.output_layers"),
         },
     )
-
-
-def _layer_names(layers: list[Any], where: str) -> list[str]:
-    names = [layer.get("name") if isinstance(layer, dict) else None for layer in layers]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        parts.refuse(where, "layers of different names", names)
-    return [str(name) for name in names]
-
-
-def _calls(layer: str, nodes: Any, where: str) -> list[_Call]:
-    place = f"{where}.{layer}.inbound_nodes"
-    if not isinstance(nodes, list):
-        parts.refuse(place, "a list of calls", nodes)
-    calls = []
-    for node in nodes:
-        inputs = _tensors(node, place)
-        # The arguments of a call are repeated beside each of its tensors.
-        first = node
-        while isinstance(first, (dict, list)) and not _is_tensor(first):
-            first = next(iter(first.values() if isinstance(first, dict) else first), None)
-        given = first[3] if isinstance(first, list) and len(first) == 4 else {}
-        if not isinstance(given, dict) or not all(name.isidentifier() and name[0] != "_" for name in given):
-            parts.refuse(place, "a call with named arguments", given)
-        if isinstance(inputs, list) and len(inputs) == 1:
-            inputs = inputs[0]
-        calls.append(_Call(layer, inputs, {name: _argument(value, place) for name, value in given.items()}))
-    return calls
-
-
-def _is_tensor(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and all(type(index) is int and 0 <= index <= MAX_CALLS for index in value[1:3])
-    )
-
-
-def _tensors(value: Any, where: str) -> Any:
-    """Return a tensor of a functional model, or a list or dict of tensors."""
-    if _is_tensor(value):
-        return _Tensor(*value[:3])
-    if isinstance(value, list) and value and all(map(_is_tensor, parts.bounded(value, where))):
-        return [_Tensor(*item[:3]) for item in value]
-    if isinstance(value, dict) and value and all(map(_is_tensor, value.values())):
-        return {key: _Tensor(*item[:3]) for key, item in value.items()}
-    return parts.refuse(where, "tensors of the model", value)
-
-
-def _argument(value: Any, where: str) -> Any:
-    if _is_tensor(value):
-        return _Tensor(*value[:3])
-    if isinstance(value, list):
-        return [_argument(item, where) for item in parts.bounded(value, where)]
-    if value is None or isinstance(value, bool):
-        return value
-    return parts.number(value, where, {})
-
-
-def _functional(
-    layers: dict[str, Any],
-    calls: tuple[_Call, ...],
-    inputs: Any,
-    outputs: Any,
-    name: Any = None,
-    trainable: bool = True,
-    dtype: Any = None,
-) -> tf.keras.Model:
-    """Call layers as described in the file, and create the model from the results."""
-    del dtype  # its layers have their own dtypes
-    tensors: dict[_Tensor, Any] = {}
-    # Constructing a nested model calls it once; Keras does not count that call.
-    num_calls = {key: int(isinstance(layer, tf.keras.Model) and _has_inputs(layer)) for key, layer in layers.items()}
-    for key, layer in layers.items():
-        if isinstance(layer, tf.keras.layers.InputLayer):
-            tensors[_Tensor(key, 0, 0)] = layer.output
-    pending = list(calls)
-    while pending:
-        waiting: list[_Call] = []
-        for call in pending:
-            earlier = any(other.layer == call.layer for other in waiting)
-            if earlier or not all(needed in tensors for needed in _needed(call)):
-                waiting.append(call)
-                continue
-            results = layers[call.layer](_resolved(call.inputs, tensors), **_resolved(call.arguments, tensors))
-            for output, result in enumerate(tf.nest.flatten(results)):
-                _raise_if_large(result.shape, call.layer)
-                tensors[_Tensor(call.layer, num_calls[call.layer], output)] = result
-            num_calls[call.layer] += 1
-        if len(waiting) == len(pending):
-            raise RefusedError(f"the layer {parts.shown(waiting[0].layer)} needs tensors that no layer makes")
-        pending = waiting
-    model = tf.keras.Model(_resolved(inputs, tensors), _resolved(outputs, tensors), name=name)
-    return _frozen(model, trainable)
-
-
-def _has_inputs(model: tf.keras.Model) -> bool:
-    """Return whether a nested model was created from symbolic tensors, as functional and most sequential models are."""
-    return not isinstance(model, (HistoryScorer, InterestModel)) and bool(getattr(model, "inputs", None))
-
-
-def _needed(call: _Call) -> list[_Tensor]:
-    needed: list[_Tensor] = []
-    pending = [call.inputs, call.arguments]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, _Tensor):
-            needed.append(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return needed
-
-
-def _resolved(value: Any, tensors: Mapping[_Tensor, Any]) -> Any:
-    if isinstance(value, _Tensor):
-        if value not in tensors:
-            raise RefusedError(f"there is no output {value.output} of the layer {parts.shown(value.layer)}")
-        return tensors[value]
-    if isinstance(value, dict):
-        return {key: _resolved(item, tensors) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolved(item, tensors) for item in value]
-    return value
-
-
-def _raise_if_large(shape: tf.TensorShape, layer: str) -> None:
-    if shape.rank is not None and math.prod(size or 1 for size in shape.as_list()) > parts.MAX_INTEGER:
-        raise RefusedError(f"the layer {parts.shown(layer)} has an output of more than 2 ** 31 numbers")
-
-
-def _frozen(model: tf.keras.Model, trainable: bool) -> tf.keras.Model:
-    if not trainable:  # True would unfreeze layers that are frozen individually
-        model.trainable = False
-    return model

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.distributions import top_k_plackett_luce
+from recsys_po_rl.distributions import slate_sampling, top_k_plackett_luce
 
 INF = math.inf
 NAN = math.nan
@@ -459,7 +459,7 @@ def test_a_pool_is_drawn_from_whatever_the_score_of_documents_outside(gap, mode)
 def test_the_ends_of_the_uniform_numbers_pick_documents_with_mass(uniform):
     # 1.0 itself is not drawn, but uniform * total may round up to the total, which has the same effect.
     logits = tf.constant([[-INF, 0.0, -INF, 1.0, -INF], [2.0, -INF, 0.0, -INF, -INF]])
-    picked = top_k_plackett_luce._draw(logits, tf.fill([2, 1], tf.constant(uniform, tf.float32)))[:, 0]
+    picked = slate_sampling.draw(logits, tf.fill([2, 1], tf.constant(uniform, tf.float32)))[:, 0]
     np.testing.assert_array_equal(picked, [1, 0] if uniform == 0.0 else [3, 2])
 
 

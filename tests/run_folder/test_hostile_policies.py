@@ -15,7 +15,7 @@ import recsys_po_rl
 from recsys_po_rl.common import validation
 from recsys_po_rl.run_folder import layout as layout_lib
 from recsys_po_rl.run_folder import policy_archive, policy_file
-from recsys_po_rl.scoring import keras_parts, rebuilding
+from recsys_po_rl.scoring import keras_layers, rebuilding
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.self_attention import SelfAttentionModel
 from tests.support import hostile_policies as hostile
@@ -347,4 +347,4 @@ def test_the_example_of_a_scorer_is_loaded_again(tmp_path):
 def test_the_page_lists_the_layers_that_are_loaded(root):
     page = (root / "docs" / "security.md").read_text(encoding="utf-8")
     listed = re.search(r"Keras layers that are loaded: ([\w, ]+);", page).group(1).split(", ")
-    assert sorted(listed) == sorted({*keras_parts.LAYERS, *rebuilding._WRAPPERS})
+    assert sorted(listed) == sorted({*keras_layers.LAYERS, *rebuilding._WRAPPERS})
