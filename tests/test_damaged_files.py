@@ -13,7 +13,15 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, resume, transfer
 from recsys_po_rl.reporting import comparison as comparison_lib
 from recsys_po_rl.reporting.html import comparison_page, report
-from recsys_po_rl.run_folder import checkpoints, csv_tables, evaluation_schema, layout, per_user, run_files
+from recsys_po_rl.run_folder import (
+    checkpoint_sidecar,
+    checkpoints,
+    csv_tables,
+    evaluation_schema,
+    layout,
+    per_user,
+    run_files,
+)
 from recsys_po_rl.training import rows as rows_lib
 from tests.support.run_folder import write_run
 
@@ -58,7 +66,7 @@ def write_checkpoint(folder, step, run="abc"):
     prefix = str(folder / f"ckpt-{step}")
     state = {"best_mean_reward": 41.0, "best_step": 2}
     content = {"run": run, "step": step, "sha256": checkpoints._digests(prefix), "state": state}
-    layout.write_json(str(folder), f"ckpt-{step}.json", {**content, "seal": checkpoints._seal(content)})
+    layout.write_json(str(folder), f"ckpt-{step}.json", {**content, "seal": checkpoint_sidecar.seal(content)})
 
 
 @pytest.fixture

@@ -20,15 +20,11 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.run_folder import layout, readers
+from recsys_po_rl.run_folder import checkpoint_sidecar, layout
 
 CHECKPOINTS_KEPT = 3
-_NAME = re.compile(r"ckpt-(\d+)(\.json|\.index|\.data-[-\w]+|_temp.*)?")  # also leftovers of interrupted ones
 _LIST = "checkpoint"  # TensorFlow's list of the checkpoints in a folder
 _HALF_A_LIST = re.compile(r"checkpoint\.tmp\w+")
-_COMPLETE = ("run", "step", "sha256", "state")  # keys of ckpt-STEP.json
-_SEAL = "seal"  # last key of ckpt-STEP.json
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Found(NamedTuple):
@@ -58,15 +54,15 @@ def find(folder: str, run: str) -> Search:
     """
     path = os.path.join(folder, layout.CHECKPOINTS)
     names = os.listdir(path) if os.path.isdir(path) else []
-    sidecars = [match for match in map(_NAME.fullmatch, names) if match and match.group(2) == ".json"]
+    sidecars = [match for match in map(checkpoint_sidecar.NAME.fullmatch, names) if match and match.group(2) == ".json"]
     search = Search([], [])
     for match in sorted(sidecars, key=lambda match: -int(match.group(1))):
         prefix = os.path.join(path, match.group(0).removesuffix(".json"))
         try:
-            content = _sidecar(prefix)
+            content = checkpoint_sidecar.read(prefix)
             _raise_if_foreign(prefix, content, run)
             _raise_if_changed(prefix, content["sha256"])
-        except _BrokenError as error:
+        except checkpoint_sidecar.BrokenError as error:
             search.broken.append(f"the checkpoint of step {match.group(1)} is broken ({error})")
         else:
             search.whole.append(Found(content["step"], prefix, content["state"]))
@@ -179,7 +175,11 @@ class Checkpoints:
         self._step.assign(step)
         digests = _write(self._checkpoint, self._folders[0], step)
         content = {"run": self._run, "step": step, "sha256": digests, "state": dict(state or {})}
-        layout.write_json(self._folders[0], f"ckpt-{step}.json", {**content, _SEAL: _seal(content)})
+        layout.write_json(
+            self._folders[0],
+            f"ckpt-{step}.json",
+            {**content, checkpoint_sidecar.SEAL: checkpoint_sidecar.seal(content)},
+        )
         self._kept = [*(kept for kept in self._kept if kept != step), step][-CHECKPOINTS_KEPT:]
         _list_in(self._folders[0], self._kept)
         _remove_all_but(self._folders[0], self._kept)
@@ -241,54 +241,6 @@ def _write(checkpoint: tf.train.Checkpoint, folder: int, step: int) -> dict[str,
     return digests
 
 
-class _BrokenError(Exception):
-    """Incomplete or damaged checkpoint; the message names the defect."""
-
-
-def _sidecar(prefix: str) -> dict[str, Any]:
-    name = f"{os.path.basename(prefix)}.json"
-    try:
-        content = readers.json_object(f"{prefix}.json")
-    except (FileNotFoundError, validation.InvalidInputError) as error:
-        raise _BrokenError(f"{name} cannot be read") from error
-    if any(key not in content for key in _COMPLETE):
-        raise _BrokenError(f"{name} lacks {' or '.join(_COMPLETE)}")
-    seal = content.pop(_SEAL, None)
-    if len(content) > len(_COMPLETE) if seal is None else seal != _seal(content):
-        raise _BrokenError(f"{name} is not as it was written")
-    step, digests = content["step"], content["sha256"]
-    if not isinstance(content["run"], str) or isinstance(step, bool) or step != _step_of(prefix):
-        raise _BrokenError(f"{name} is not about it")
-    if not isinstance(digests, dict) or not all(
-        isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in digests.values()
-    ):
-        raise _BrokenError(f"{name} does not hold the SHA-256 of each file")
-    if not _is_state(content["state"], step):
-        raise _BrokenError(f"{name} does not hold the state of a run")
-    return content
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the other content of a sidecar; floats are written so that they read back equal."""
-    return hashlib.sha256(layout.compact_json(content).encode()).hexdigest()
-
-
-def _is_state(state: Any, step: int) -> bool:
-    """Return whether a state is valid: empty, or of a best policy no later than the checkpoint with a finite reward."""
-    if not isinstance(state, dict):
-        return False
-    best_step, best_mean = state.get("best_step"), state.get("best_mean_reward")
-    if best_step is None and best_mean is None:
-        return True
-    return (
-        isinstance(best_step, int)
-        and not isinstance(best_step, bool)
-        and 0 <= best_step <= step
-        and isinstance(best_mean, (int, float))
-        and not isinstance(best_mean, bool)
-    )
-
-
 def _raise_if_foreign(prefix: str, content: Mapping[str, Any], run: str) -> None:
     if content["run"] != run:
         raise validation.InvalidInputError(f"the checkpoint {prefix!r} is another run's: take it out of this folder")
@@ -305,7 +257,7 @@ def _raise_if_changed(prefix: str, expected: Mapping[str, str]) -> None:
             "take it out of this folder"
         )
     missing = "is missing" if changed[0] not in actual else "is not as it was written"
-    raise _BrokenError(f"{changed[0]} {missing}")
+    raise checkpoint_sidecar.BrokenError(f"{changed[0]} {missing}")
 
 
 def _can_be_read(prefix: str) -> bool:
@@ -339,11 +291,6 @@ def _digests(prefix: str) -> dict[str, str]:
     return digests
 
 
-def _step_of(prefix: str) -> Optional[int]:
-    match = _NAME.fullmatch(os.path.basename(prefix))
-    return int(match.group(1)) if match else None
-
-
 def _assign(targets: Sequence[tf.Variable], sources: Sequence[Any]) -> None:
     for target, source in zip(targets, sources, strict=True):
         target.assign(source)
@@ -355,7 +302,7 @@ def _remove_leftovers(path: str) -> None:
         whole = os.path.join(path, name)
         if _HALF_A_LIST.fullmatch(name):
             os.unlink(whole)
-        elif _NAME.fullmatch(name) and os.path.isdir(whole):
+        elif checkpoint_sidecar.NAME.fullmatch(name) and os.path.isdir(whole):
             shutil.rmtree(whole)
     layout.remove_leftovers(path)
 
@@ -363,7 +310,7 @@ def _remove_leftovers(path: str) -> None:
 def _remove_all_but(folder: int, steps: Sequence[int]) -> None:
     """Remove checkpoints of other steps from an open folder."""
     for name in os.listdir(folder):
-        if _NAME.fullmatch(name) and _step_of(name) not in steps:
+        if checkpoint_sidecar.NAME.fullmatch(name) and checkpoint_sidecar.step_of(name) not in steps:
             os.unlink(name, dir_fd=folder)
 
 

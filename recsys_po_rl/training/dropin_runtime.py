@@ -14,7 +14,8 @@ from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation.step import to_tensors
 from recsys_po_rl.training import estimators
-from recsys_po_rl.training.replay import SideBySideGradient, SlateReplay
+from recsys_po_rl.training.replay import SlateReplay
+from recsys_po_rl.training.side_by_side import SideBySideGradient
 
 LOG_PROB_ACCUMULATOR = f"{fields.SLATE_DOCS}_log_prob_accum"
 _INT32 = tf.int32.limits

@@ -14,7 +14,8 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
 from recsys_po_rl.training.critic import CriticBatch
-from recsys_po_rl.training.replay import Recording, ReplayGradient, SideBySideGradient, SlateReplay
+from recsys_po_rl.training.replay import Recording, ReplayGradient, SlateReplay
+from recsys_po_rl.training.side_by_side import SideBySideGradient
 
 
 class Rollout(NamedTuple):
