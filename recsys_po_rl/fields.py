@@ -41,6 +41,8 @@ STEP = "step"  # slates shown so far, in the state of recommenders that use the 
 PLANNED_VALUE = "planned_value"  # value of a planner's slate
 PARTICLES = "particles"  # in the state of a particle filter
 LOG_WEIGHTS = "log_weights"
+INVERSE_DESIGN = "inverse_design"  # of the linear models of a bandit
+REWARD_FEATURES = "reward_features"
 
 # Metrics fields.
 REWARD = "reward"
