@@ -26,6 +26,8 @@ DOC_FEATURES = "doc_features"
 DOC_LENGTH = "doc_length"
 DOC_FIELDS = (DOC_ID, DOC_TOPIC, DOC_QUALITY, DOC_FEATURES, DOC_LENGTH)
 DOC_RANKS = "doc_ranks"
+EMPTY_SLOT = "empty_slot"  # in slates that may show fewer than S documents
+NULL_DOC_ID = 0  # id in an empty slot, or in an empty place of a history
 
 # User fields.
 INTEREST = "interest.state"

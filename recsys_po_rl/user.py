@@ -325,11 +325,15 @@ class InterestEvolutionUser(user.User):
 
         Args:
           document_logits: float32 [U, S].
-          slate_docs: fields doc_length and doc_quality, float32 [U, S], are read.
+          slate_docs: fields doc_length and doc_quality, float32 [U, S], are read; where its field empty_slot, bool
+            [U, S], is true, nothing is shown and nothing can be chosen. Slates without that field are full.
 
         Returns:
           The response; see the class for the fields.
         """
+        if fields.EMPTY_SLOT in slate_docs.as_dict:
+            empty = tf.convert_to_tensor(slate_docs.get(fields.EMPTY_SLOT))
+            document_logits = tf.where(empty, tf.cast(-np.inf, document_logits.dtype), document_logits)
         choice = self._present_choice_model().choice(document_logits)
         times = self.consumed_time(slate_docs)
         consumed_time = selectors.get_chosen(

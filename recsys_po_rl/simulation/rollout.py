@@ -59,7 +59,7 @@ def compiled_loop(
     }
 
     def body(step: tf.Tensor, previous: Fields, guard_state: Any, arrays: Any) -> Any:
-        value = network.next(StepContext(keys, step), _completed(previous, flows))
+        value = network.next(StepContext(keys, step), completed(previous, flows))
         arrays = {
             name: {field: array.write(step, value.fields[name][field]) for field, array in of_variable.items()}
             for name, of_variable in arrays.items()
@@ -115,7 +115,7 @@ def only(fields: Fields, wanted: Iterable[dataflow.Field]) -> Fields:
     return {name: of_variable for name, of_variable in kept.items() if of_variable}
 
 
-def _completed(carried: Fields, flows: Mapping[str, dataflow.VariableFlow]) -> Fields:
+def completed(carried: Fields, flows: Mapping[str, dataflow.VariableFlow]) -> Fields:
     """Return all fields; fields that no needed field reads are zeros."""
     return {
         name: {

@@ -137,7 +137,7 @@ class SeededRuntime(runtime.Runtime):
         """
         length = validation.integer("length", length, 1)
         return values_of(
-            self._checked_run(length, self._known_record(record), False, self._start(starting_value), keys).stacked
+            self._checked_run(length, self.known_record(record), False, self._start(starting_value), keys).stacked
         )
 
     def trajectories(
@@ -159,7 +159,7 @@ class SeededRuntime(runtime.Runtime):
           As `trajectory`.
         """
         length = validation.integer("length", length, 1)
-        record = self._known_record(record)
+        record = self.known_record(record)
         batches = list(keys)
         if not batches:
             raise validation.InvalidInputError("keys must hold at least one batch's, got none")
@@ -195,7 +195,7 @@ class SeededRuntime(runtime.Runtime):
         starts = () if start is None else (start,)
         if self._mode == "eager":
             self._all_flows()  # raises for stateful draws
-            return rollout.python_loop(self._network, length, record, self._resolved(keys), *starts)
+            return rollout.python_loop(self._network, length, record, self.resolved(keys), *starts)
         return self._program(length, record, with_last)(keys, *starts)
 
     def _program(self, length: int, record: Record, with_last: bool) -> Callable[..., Run]:
@@ -230,7 +230,7 @@ class SeededRuntime(runtime.Runtime):
             compiled_loop = tf.function(functools.partial(loop), jit_compile=True if in_xla else None, autograph=False)
 
             def run(keys: Keys, start: Optional[Fields] = None) -> Run:
-                keys = self._resolved(keys)
+                keys = self.resolved(keys)
                 first, nan_steps = self._first_value(keys, start)
                 # Computed outside of XLA, so that XLA compiles a smaller program.
                 known = [compute() for compute in invariants.values()]
@@ -283,7 +283,7 @@ class SeededRuntime(runtime.Runtime):
         var = {var.name: var for var in self._variables}[name]
         entity = entity_name(var.value)
         described = f"{name!r} (entity {entity})" if entity else repr(name)
-        known = self._known_record(None)
+        known = self.known_record(None)
         if name not in known:
             return described
         stacked = self.run(step + 1, keys, {name: known[name]}, start=start).stacked[name]
@@ -320,10 +320,10 @@ class SeededRuntime(runtime.Runtime):
             failed = error
         if self._mode != "eager" and tf.executing_eagerly():
             for keys in batches:
-                rollout.python_loop(self._network, length, {}, self._resolved(keys), start)
+                rollout.python_loop(self._network, length, {}, self.resolved(keys), start)
         raise failed
 
-    def _resolved(self, keys: Keys) -> Keys:
+    def resolved(self, keys: Keys) -> Keys:
         """Return the keys, with the batch's own key for a corpus that reacts to its users."""
         return keys._replace(shared=keys.world) if self.worlds_differ_by_batch else keys
 
@@ -351,7 +351,8 @@ class SeededRuntime(runtime.Runtime):
         everything = _pairs({name: list(flow.field_reads) for name, flow in flows.items()})
         return dataflow.Needed(frozenset(everything), frozenset(everything))
 
-    def _known_record(self, record: Optional[Record]) -> Record:
+    def known_record(self, record: Optional[Record]) -> Record:
+        """Return the validated fields to record; None: all fields of all variables."""
         known = {var.name: list(var.spec.as_dict) for var in self._variables}
         if record is None:
             return {name: names for name, names in known.items() if names}

@@ -5,7 +5,7 @@ in the same order inside `seeding.seeded_draws`, with the seeds of a `StepContex
 """
 
 import graphlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from recsim_ng.core import network as network_lib
 from recsim_ng.core import variable
 from recsim_ng.core.value import Value
 
+from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import random_ops, seeding
 from recsys_po_rl.simulation.seeding import Keys
 
@@ -85,27 +86,67 @@ class SeededNetwork:
 
     def initial(self, context: StepContext) -> StepValue:
         """Return the initial values of all variables."""
-        values: dict[str, Value] = {}
-        draws: dict[str, seeding.Draws] = {}
-        for var in self._initial_order:
-            dependencies = [values[dependency.variable_name] for dependency in var.initial_value.dependencies]
-            value, draws[var.name] = self.evaluate(var.name, var.initial_value, context, dependencies)
-            values[var.name] = var.typecheck(value)
-        return StepValue(fields_of(values), draws)
+        return self.values(context, self.names)
 
     def next(self, context: StepContext, previous: Fields) -> StepValue:
         """Return the values of all variables one step after `previous`, which holds all fields."""
-        before = values_of(previous)
-        values: dict[str, Value] = {}
+        return self.values(context, self.names, previous)
+
+    def values(
+        self,
+        context: StepContext,
+        names: Collection[str],
+        previous: Optional[Fields] = None,
+        current: Optional[Fields] = None,
+    ) -> StepValue:
+        """Return the values of some variables.
+
+        Args:
+          context: the step.
+          names: names of the variables.
+          previous: all fields of the step before; None: the initial values.
+          current: fields of the other variables that these depend on within the step.
+        """
+        before = values_of(previous or {})  # empty if no variable reads the step before
+        values = values_of(current or {})
         draws: dict[str, seeding.Draws] = {}
-        for var in self.variables:
+        for var in self._initial_order if previous is None else self.variables:
+            if var.name not in names:
+                continue
+            definition = var.initial_value if previous is None else var.value
             dependencies = [
-                (values if dependency.on_current_value else before)[dependency.variable_name]
-                for dependency in var.value.dependencies
+                (values if previous is None or dependency.on_current_value else before)[dependency.variable_name]
+                for dependency in definition.dependencies
             ]
-            value, draws[var.name] = self.evaluate(var.name, var.value, context, dependencies)
+            value, draws[var.name] = self.evaluate(var.name, definition, context, dependencies)
             values[var.name] = var.typecheck(value)
-        return StepValue(fields_of(values), draws)
+        return StepValue(fields_of({name: value for name, value in values.items() if name in draws}), draws)
+
+    def dependants(self, name: str) -> list[str]:
+        """Return the variable called `name` and all variables that depend on it within a step, in order.
+
+        Raises:
+          InvalidInputError: if these differ between the initial step and later steps.
+        """
+        found: dict[bool, list[str]] = {}
+        for is_initial, order in ((True, self._initial_order), (False, self.variables)):
+            names = [name]
+            for var in order:
+                definition = var.initial_value if is_initial else var.value
+                reads = [
+                    dependency.variable_name
+                    for dependency in definition.dependencies
+                    if is_initial or dependency.on_current_value
+                ]
+                if var.name not in names and any(read in names for read in reads):
+                    names.append(var.name)
+            found[is_initial] = names
+        if set(found[True]) != set(found[False]):
+            raise validation.InvalidInputError(
+                f"the variables that depend on {name!r} within a step must be the same at the initial step, "
+                f"got {found[True]} and {found[False]}"
+            )
+        return found[False]
 
     def evaluate(
         self, name: str, definition: variable.ValueDef, context: StepContext, dependencies: Sequence[Value]

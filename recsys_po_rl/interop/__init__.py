@@ -1,0 +1,1 @@
+"""Doors to the simulation for other libraries."""

@@ -1,0 +1,227 @@
+"""Simulation that is stepped from Python: an agent outside of the network chooses each slate.
+
+The network is the one that training and evaluation run, and draws from the same keys: a policy that is stepped through
+a `SteppedSimulation` meets the users, and the random numbers, that it would meet in a `SeededRuntime`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+from recsim_ng.core.value import Config, Value, ValueSpec
+
+from recsys_po_rl import fields, recommender
+from recsys_po_rl.common import validation
+from recsys_po_rl.simulation import rollout
+from recsys_po_rl.simulation.dataflow import VariableFlow
+from recsys_po_rl.simulation.rollout import Record
+from recsys_po_rl.simulation.runtime import POLICY_VARIABLES, WORLD_VARIABLES, SeededRuntime
+from recsys_po_rl.simulation.seeding import Keys
+from recsys_po_rl.simulation.step import Fields, SeededNetwork, StepContext
+from recsys_po_rl.simulation_config import SimulationNetwork
+
+EMPTY = -1  # place of an empty slot
+
+
+class ExternalRecommender(recommender.HistoryRecommender):
+    """Recommender whose slates are assigned from outside before each step.
+
+    State fields as in `HistoryRecommender`. Slate fields, in addition to those of `HistoryRecommender`:
+      empty_slot: bool [U, S], whether nothing is shown in the slot; its doc_id is 0, and its other fields are zero.
+
+    Attributes:
+      places: int32 variable [U, S], places among the available documents from 0, or `EMPTY`.
+    """
+
+    def __init__(self, config: Config, name: str = "Recommender") -> None:
+        """Create the entity; every slot is empty until `places` is assigned.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          name: name of the entity.
+        """
+        super().__init__(config, name=name)
+        empty = np.full((self._num_users, self._slate_size), EMPTY, np.int32)
+        self.places = tf.Variable(empty, trainable=False, name="places")
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """Return the assigned places; int32 [U, S]."""
+        del previous_state, user_obs, available_docs
+        return tf.convert_to_tensor(self.places)
+
+    def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
+        """Gather the documents of the slate; see the class for the fields."""
+        shown = super().slate_docs(previous_state, user_obs, available_docs)
+        empty = tf.equal(tf.convert_to_tensor(shown.get(fields.DOC_RANKS)), EMPTY)
+
+        def masked(field: tf.Tensor) -> tf.Tensor:
+            further = [1] * (len(field.shape) - 2)
+            return tf.where(tf.reshape(empty, [*empty.shape, *further]), tf.zeros((), field.dtype), field)
+
+        masks = {name: masked(tf.convert_to_tensor(shown.get(name))) for name in self._doc_fields}
+        return Value(**masks, doc_ranks=shown.get(fields.DOC_RANKS), empty_slot=empty)
+
+    def specs(self) -> ValueSpec:
+        """Return the specs of `state` and `slate`."""
+        shape = (self._num_users, self._slate_size)
+        own = {
+            fields.DOC_ID: fields.tensor_spec(shape, fields.NULL_DOC_ID, self._num_docs, tf.int32),
+            fields.DOC_RANKS: fields.tensor_spec(shape, EMPTY, self._num_docs - 1, tf.int32),
+            fields.EMPTY_SLOT: fields.tensor_spec(shape, 0, 1, tf.int32),
+        }
+        return ValueSpec(**{**super().specs().as_dict, **{f"slate.{name}": spec for name, spec in own.items()}})
+
+
+class StepResult(NamedTuple):
+    """Recorded fields of one step, by variable and field name."""
+
+    response: Fields  # slate docs, user response, and all else that depends on the slate within the step
+    state: Fields  # all other variables, one step later
+    reward: tf.Tensor  # float32 [U], reward of the response
+
+
+class SteppedSimulation:
+    """Simulation of a batch of users, one step at a time.
+
+    Example:
+        network = create_interest_evolution_simulation_network(num_users=4, num_docs=6, corpus_seed=0,
+                                                               recommender_ctor=ExternalRecommender)
+        simulation = SteppedSimulation(network)
+        simulation.reset(make_keys(0, "evaluation"))
+        result = simulation.step([[0, 1]] * 4)
+
+    Attributes:
+      network: the simulated network.
+      runtime: a runtime of the same network.
+      num_steps: number of slates shown since `reset`; None before the first.
+    """
+
+    def __init__(self, network: SimulationNetwork, mode: str = "xla", record: Optional[Record] = None) -> None:
+        """Store the network; compilation happens at the first reset and steps.
+
+        Args:
+          network: a network whose recommender is an `ExternalRecommender`.
+          mode: "graph", "xla" or "eager", see `SeededRuntime`.
+          record: fields that `reset` and `step` return, by variable name; None: all fields of all variables.
+
+        Raises:
+          InvalidInputError: if the recommender is another one, or mode, variables or fields are unknown.
+        """
+        if not isinstance(network.recommender, ExternalRecommender):
+            raise validation.InvalidTypeError(
+                "SteppedSimulation: the network's recommender must be an ExternalRecommender, "
+                f"got {type(network.recommender).__name__}"
+            )
+        self.network = network
+        self.runtime = SeededRuntime(network.variables, mode=mode)
+        self.num_steps: Optional[int] = None
+        self._record = self.runtime.known_record(record)
+        self._seeded = SeededNetwork(network.variables, POLICY_VARIABLES, WORLD_VARIABLES)
+        self._after_slate = self._seeded.dependants(fields.SLATE_DOCS)
+        self._before_slate = [name for name in self._seeded.names if name not in self._after_slate]
+        self._reads_previous = any(
+            not dependency.on_current_value
+            for var in network.variables
+            if var.name in self._after_slate
+            for dependency in var.value.dependencies
+        )
+        self._keys: Optional[Keys] = None
+        self._state: Fields = {}  # fields that the following step reads
+        self._previous: Fields = {}  # fields of the step before, if a variable that depends on the slate reads them
+        self._compiled_first = _compiled(self._first, mode)
+        self._compiled_step = {
+            is_first: _compiled(functools.partial(self._step, is_first), mode) for is_first in (True, False)
+        }
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (U, S) of the slates of a step."""
+        num_users, slate_size = self.network.recommender.places.shape
+        return int(num_users), int(slate_size)
+
+    def reset(self, keys: Keys) -> Fields:
+        """Draw a batch of users.
+
+        Args:
+          keys: seeds of the batch, see `seeding.make_keys`. Equal keys give equal users, who answer equal slates
+            equally.
+
+        Returns:
+          The recorded fields of the variables that do not depend on a slate.
+        """
+        self._keys = self.runtime.resolved(keys)
+        self._state, recorded = self._compiled_first(self._keys)
+        self._previous = {}
+        self.num_steps = 0
+        return recorded
+
+    def step(self, slates: Any) -> StepResult:
+        """Show a slate to every user.
+
+        Args:
+          slates: int [U, S], places among the available documents from 0, or `EMPTY`; different within a slate. The
+            places are not validated here.
+
+        Raises:
+          InvalidInputError: before `reset`.
+          FloatingPointError: if a reward is NaN.
+        """
+        if self.num_steps is None:
+            raise validation.InvalidInputError("step needs users: call reset first")
+        self._state, self._previous, result = self._compiled_step[self.num_steps == 0](
+            self._keys,
+            tf.constant(self.num_steps),
+            tf.constant(slates, tf.int32, self.shape),
+            self._state,
+            self._previous,
+        )
+        if np.isnan(result.reward).any():
+            raise FloatingPointError(f"NaN at step {self.num_steps} in the reward")
+        self.num_steps += 1
+        return result
+
+    @functools.cached_property
+    def _flows(self) -> dict[str, VariableFlow]:
+        return {name: self.runtime.flow(name) for name in self._seeded.names}
+
+    @functools.cached_property
+    def _carried(self) -> list[tuple[str, str]]:
+        """Fields that any variable reads."""
+        return [
+            (source, field) for flow in self._flows.values() for source, read in flow.reads.items() for field in read
+        ]
+
+    def _recorded(self, values: Fields) -> Fields:
+        pairs = [(name, field) for name, names in self._record.items() for field in names]
+        return rollout.only(values, pairs)
+
+    def _first(self, keys: Keys) -> tuple[Fields, Fields]:
+        state = self._seeded.values(StepContext(keys, tf.constant(0)), self._before_slate).fields
+        return rollout.only(state, self._carried), self._recorded(state)
+
+    def _step(
+        self, is_first: bool, keys: Keys, step: tf.Tensor, slates: tf.Tensor, state: Fields, previous: Fields
+    ) -> tuple[Fields, Fields, StepResult]:
+        self.network.recommender.places.assign(slates)
+        state, previous = rollout.completed(state, self._flows), rollout.completed(previous, self._flows)
+        context = StepContext(keys, step)
+        response = self._seeded.values(context, self._after_slate, None if is_first else previous, state).fields
+        everything = {**state, **response}
+        following = self._seeded.values(StepContext(keys, step + 1), self._before_slate, everything).fields
+        reward = following[fields.METRICS_STATE][fields.REWARD]
+        result = StepResult(self._recorded(response), self._recorded(following), reward)
+        last = rollout.only(everything, self._carried) if self._reads_previous else {}
+        return rollout.only(following, self._carried), last, result
+
+
+def _compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """Return the function compiled for a mode."""
+    if mode == "eager":
+        return function
+    # A partial avoids TensorFlow's warnings of many traces, see `SeededRuntime`.
+    compiled: Callable[..., Any] = tf.function(
+        functools.partial(function), autograph=False, jit_compile=True if mode == "xla" else None
+    )
+    return compiled
