@@ -4,6 +4,7 @@ The only module that reads gin's internals (`gin.config._CONFIG` and its neighbo
 values have no literal form, and its public functions list neither bindings nor registrations.
 """
 
+import contextlib
 import importlib.util
 import math
 import sys
@@ -36,6 +37,26 @@ class Registration(NamedTuple):
     wrapped: Callable[..., Any]
     allowlist: Optional[Sequence[str]]
     denylist: Optional[Sequence[str]]
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Provide an empty gin configuration within the block; the bindings of before return after it."""
+    stores = (gin_internals._CONFIG, gin_internals._OPERATIVE_CONFIG)
+    saved = [{key: dict(parameters) for key, parameters in store.items()} for store in stores]
+    imports = list(gin_internals._IMPORTS)
+    locked = gin.config_is_locked()
+    with gin.unlock_config():
+        gin.clear_config()
+    try:
+        yield
+    finally:
+        with gin.unlock_config():
+            gin.clear_config()
+        for store, before in zip(stores, saved):
+            store.update(before)
+        gin_internals._IMPORTS.update(imports)
+        gin_internals._set_config_is_locked(locked)
 
 
 class Needed(NamedTuple):

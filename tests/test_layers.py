@@ -13,7 +13,7 @@ LAYERS = {
     2: [["corpus", "user", "metrics"], ["recommender"], ["simulation_config"]],
     3: [["evaluation"], ["training"], ["policies"]],
     4: [["run_folder"]],
-    5: [["interest_evolution_simulation", "reporting"], ["experiment"]],
+    5: [["interest_evolution_simulation", "reporting"], ["experiment"], ["interop"]],
     6: [["cli"], ["__main__"]],
 }
 ROWS = [row for layer in LAYERS.values() for row in layer]

@@ -5,11 +5,12 @@ a `SteppedSimulation` meets the users, and the random numbers, that it would mee
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
+from recsim_ng.core import variable
 from recsim_ng.core.value import Config, Value, ValueSpec
 
 from recsys_po_rl import fields, recommender
@@ -82,6 +83,15 @@ class StepResult(NamedTuple):
     reward: tf.Tensor  # float32 [U], reward of the response
 
 
+class _Memory(NamedTuple):
+    """Variables that a simulation keeps between calls; fields by variable and field name."""
+
+    keys: Keys
+    step: tf.Variable  # int32, slates shown so far
+    state: Mapping[str, Mapping[str, tf.Variable]]  # fields that the following step reads
+    previous: Mapping[str, Mapping[str, tf.Variable]]  # fields of the step before; empty if nothing reads them there
+
+
 class SteppedSimulation:
     """Simulation of a batch of users, one step at a time.
 
@@ -127,13 +137,16 @@ class SteppedSimulation:
             if var.name in self._after_slate
             for dependency in var.value.dependencies
         )
-        self._keys: Optional[Keys] = None
-        self._state: Fields = {}  # fields that the following step reads
-        self._previous: Fields = {}  # fields of the step before, if a variable that depends on the slate reads them
         self._compiled_first = _compiled(self._first, mode)
-        self._compiled_step = {
-            is_first: _compiled(functools.partial(self._step, is_first), mode) for is_first in (True, False)
-        }
+        later = _compiled(functools.partial(self._step, False), mode)
+        # In RecSim NG's story the first slate and response are computed as all others are.
+        by_themselves = any(
+            _definition(var.initial_value) != _definition(var.value)
+            for var in network.variables
+            if var.name in self._after_slate
+        )
+        first = _compiled(functools.partial(self._step, True), mode) if by_themselves else later
+        self._compiled_step = {True: first, False: later}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -151,9 +164,8 @@ class SteppedSimulation:
         Returns:
           The recorded fields of the variables that do not depend on a slate.
         """
-        self._keys = self.runtime.resolved(keys)
-        self._state, recorded = self._compiled_first(self._keys)
-        self._previous = {}
+        assert self._memory is not None  # variables cannot be created while a function is traced
+        recorded: Fields = self._compiled_first(self.runtime.resolved(keys))
         self.num_steps = 0
         return recorded
 
@@ -170,13 +182,7 @@ class SteppedSimulation:
         """
         if self.num_steps is None:
             raise validation.InvalidInputError("step needs users: call reset first")
-        self._state, self._previous, result = self._compiled_step[self.num_steps == 0](
-            self._keys,
-            tf.constant(self.num_steps),
-            tf.constant(slates, tf.int32, self.shape),
-            self._state,
-            self._previous,
-        )
+        result: StepResult = self._compiled_step[self.num_steps == 0](tf.constant(slates, tf.int32, self.shape))
         if np.isnan(result.reward).any():
             raise FloatingPointError(f"NaN at step {self.num_steps} in the reward")
         self.num_steps += 1
@@ -187,33 +193,72 @@ class SteppedSimulation:
         return {name: self.runtime.flow(name) for name in self._seeded.names}
 
     @functools.cached_property
-    def _carried(self) -> list[tuple[str, str]]:
-        """Fields that any variable reads."""
-        return [
-            (source, field) for flow in self._flows.values() for source, read in flow.reads.items() for field in read
-        ]
+    def _memory(self) -> _Memory:
+        """Variables of the compiled program. A call that passes the state instead costs more than the step itself."""
+        reads = [flow.reads for flow in self._flows.values()]
+        names = {name: sorted({field for read in reads for field in read.get(name, ())}) for name in self._flows}
+
+        def zeros(wanted: Collection[str]) -> dict[str, dict[str, tf.Variable]]:
+            specs = {name: self._flows[name].field_specs for name in wanted}
+            return {
+                name: {field: _variable(of[field].shape, of[field].dtype) for field in names[name]}
+                for name, of in specs.items()
+            }
+
+        return _Memory(
+            keys=Keys(*(_variable((2,), tf.int32) for _ in Keys._fields)),
+            step=_variable((), tf.int32),
+            state=zeros(self._before_slate),
+            previous=zeros(self._flows if self._reads_previous else ()),
+        )
 
     def _recorded(self, values: Fields) -> Fields:
-        pairs = [(name, field) for name, names in self._record.items() for field in names]
-        return rollout.only(values, pairs)
+        return rollout.only(values, [(name, field) for name, names in self._record.items() for field in names])
 
-    def _first(self, keys: Keys) -> tuple[Fields, Fields]:
+    def _first(self, keys: Keys) -> Fields:
+        memory = self._memory
         state = self._seeded.values(StepContext(keys, tf.constant(0)), self._before_slate).fields
-        return rollout.only(state, self._carried), self._recorded(state)
+        for variable_, key in zip(memory.keys, keys):
+            variable_.assign(key)
+        memory.step.assign(0)
+        _assign(memory.state, state)
+        return self._recorded(state)
 
-    def _step(
-        self, is_first: bool, keys: Keys, step: tf.Tensor, slates: tf.Tensor, state: Fields, previous: Fields
-    ) -> tuple[Fields, Fields, StepResult]:
+    def _step(self, is_first: bool, slates: tf.Tensor) -> StepResult:
+        memory = self._memory
         self.network.recommender.places.assign(slates)
-        state, previous = rollout.completed(state, self._flows), rollout.completed(previous, self._flows)
+        keys, step = Keys(*map(tf.convert_to_tensor, memory.keys)), tf.convert_to_tensor(memory.step)
+        state = rollout.completed(_read(memory.state), self._flows)
+        previous = rollout.completed(_read(memory.previous), self._flows)
         context = StepContext(keys, step)
         response = self._seeded.values(context, self._after_slate, None if is_first else previous, state).fields
         everything = {**state, **response}
         following = self._seeded.values(StepContext(keys, step + 1), self._before_slate, everything).fields
+        _assign(memory.previous, everything)
+        _assign(memory.state, following)
+        memory.step.assign(step + 1)
         reward = following[fields.METRICS_STATE][fields.REWARD]
-        result = StepResult(self._recorded(response), self._recorded(following), reward)
-        last = rollout.only(everything, self._carried) if self._reads_previous else {}
-        return rollout.only(following, self._carried), last, result
+        return StepResult(self._recorded(response), self._recorded(following), reward)
+
+
+def _variable(shape: Any, dtype: tf.DType) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, dtype), trainable=False)
+
+
+def _read(variables: Mapping[str, Mapping[str, tf.Variable]]) -> Fields:
+    return {name: {field: tf.convert_to_tensor(of) for field, of in own.items()} for name, own in variables.items()}
+
+
+def _assign(variables: Mapping[str, Mapping[str, tf.Variable]], values: Fields) -> None:
+    for name, own in variables.items():
+        for field, target in own.items():
+            target.assign(values[name][field])
+
+
+def _definition(definition: variable.ValueDef) -> tuple[Any, list[tuple[str, bool]]]:
+    """Return what a value is computed by and from, in a form that can be compared."""
+    reads = [(dependency.variable_name, dependency.on_current_value) for dependency in definition.dependencies]
+    return definition.fn, reads
 
 
 def _compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:

@@ -1,0 +1,360 @@
+"""Gymnasium environments: one user, or many users in one compiled program."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from recsys_po_rl import fields
+from recsys_po_rl.common import validation
+from recsys_po_rl.interop import worlds
+from recsys_po_rl.interop.stepping import EMPTY, ExternalRecommender, SteppedSimulation
+from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.step import Fields
+
+ENVIRONMENT_ID = "recsys_po_rl/InterestEvolution-v0"
+STREAM = "gymnasium"  # default name of the stream of users; an experiment's are "training", "evaluation" and others
+_LONGEST = float(np.finfo(np.float32).max)  # bound of times; Gymnasium warns of infinite bounds
+
+Observation = dict[str, Any]
+Info = dict[str, Any]
+
+
+class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndarray, np.ndarray]):
+    """Users whose latent interests drift with what they consume, all in one compiled program.
+
+    Action, int [U, S] in `MultiDiscrete([D] * S)`: for each slot the index of a document, from 0; the id of document
+    `index` is `index + 1` unless the corpus says otherwise (`document_ids`). A document that a slate names again is
+    shown once: its later slots stay empty, and the user cannot choose them.
+
+    Observation, a dict of
+      slate: int64 [U, S], ids of the documents shown last, 0 for empty slots and before the first step.
+      clicked: int64 [U], the chosen slot, S for none.
+      consumed_time: float32 [U, 1], time for which the chosen document was consumed, 0 for none.
+      step: int64 [U], slates shown so far, 0 to T.
+      doc_history: int64 [U, H], ids of the last documents consumed, newest last, 0 for empty places.
+      time_history: float32 [U, H], consumed times of these.
+
+    Reward, float64 [U]: the reward of the metrics entity, by default the consumed time.
+
+    All users of a batch end together, after T steps. Info, a dict of arrays with a mask `_key` for each `key`:
+      duplicates: int32 [U], slots of the last slate that repeated a document.
+      interest: float32 [U, K], the latent interest, with `full_information` only.
+      final_obs, final_info: at the end, with autoreset mode SAME_STEP only.
+
+    `reset(seed=s)` begins with batch 0 of the users of seed s, which are the same whatever was simulated before. Every
+    further reset, and every automatic one, goes on with the next batch: 1, 2, ... of the same seed. Without a seed the
+    first reset draws one.
+
+    Example:
+        env = gymnasium.make_vec("recsys_po_rl/InterestEvolution-v0", num_envs=8)
+        observation, info = env.reset(seed=0)
+        observation, rewards, terminated, truncated, info = env.step(env.action_space.sample())
+
+    Attributes:
+      horizon: T.
+      document_ids: ids of the documents by index, int32 [D].
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        gin_files: Sequence[str] = (),
+        gin_bindings: Sequence[str] = (),
+        corpus_seed: int = 0,
+        full_information: bool = False,
+        truncate: bool = False,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        stream: str = STREAM,
+        mode: str = "xla",
+        render_mode: None = None,
+    ) -> None:
+        """Build the world; compilation happens at the first steps.
+
+        Args:
+          num_envs: U, number of users.
+          gin_files: gin files of an experiment, as of the command line; none: the default experiment. The caller's own
+            gin configuration is neither read nor changed.
+          gin_bindings: gin bindings, as of the command line.
+          corpus_seed: seed of the documents, where no binding of `experiment.corpus_seed` replaces it.
+          full_information: whether `info` contains the latent interest.
+          truncate: whether episodes end by `truncated` instead of `terminated`.
+          autoreset_mode: a `gymnasium.vector.AutoresetMode`, or its name or value.
+          stream: name of the stream of users. With "evaluation" batch b of seed s are the users of batch b in the
+            evaluation of an experiment with seed s and `evaluation_batch_size` U.
+          mode: mode of execution, see `SeededRuntime`.
+          render_mode: None: nothing is rendered.
+
+        Raises:
+          InvalidInputError: one line that names an invalid argument.
+        """
+        self.num_envs = validation.integer("num_envs", num_envs, 1)
+        self._full_information = validation.boolean("full_information", full_information)
+        self._truncate = validation.boolean("truncate", truncate)
+        self._autoreset = _autoreset_mode(autoreset_mode)
+        if not isinstance(stream, str) or not stream:
+            raise validation.InvalidTypeError(f"stream must be a text, got {validation.shown(stream)}")
+        if render_mode is not None:
+            raise validation.InvalidInputError(f"render_mode must be None, got {validation.shown(render_mode)}")
+        self._stream = stream
+        self.render_mode = None
+        self.metadata = {**type(self).metadata, "autoreset_mode": self._autoreset}
+        world = worlds.world_from_gin(
+            gin_files,
+            gin_bindings,
+            num_users=self.num_envs,
+            corpus_seed=validation.integer("corpus_seed", corpus_seed, 0),
+            recommender_ctor=ExternalRecommender,
+            full_information=self._full_information,
+        )
+        self.horizon = world.horizon
+        record: dict[str, Sequence[str]] = {
+            fields.RECOMMENDER_STATE: [fields.DOC_HISTORY, fields.CTIME_HISTORY],
+            fields.USER_RESPONSE: [fields.CHOICE, fields.CONSUMED_TIME],
+            fields.SLATE_DOCS: [fields.DOC_ID],
+            fields.AVAILABLE_DOCS: [fields.DOC_ID],
+        }
+        if self._full_information:
+            record[fields.USER_OBSERVATION] = [fields.OBSERVED_INTEREST]
+        self._simulation = SteppedSimulation(world.network, mode=mode, record=record)
+        self._num_slots = self._simulation.shape[1]
+        num_docs = self._num_docs = world.network.config["num_docs"]
+        self.document_ids = np.arange(1, num_docs + 1, dtype=np.int32)
+        history_length = world.network.config["history_length"]
+        ids = [num_docs + 1]
+        self.single_observation_space = spaces.Dict(
+            {
+                "slate": spaces.MultiDiscrete(ids * self._num_slots),
+                "clicked": spaces.Discrete(self._num_slots + 1),
+                "consumed_time": spaces.Box(0.0, _LONGEST, (1,), np.float32),
+                "step": spaces.Discrete(self.horizon + 1),
+                "doc_history": spaces.MultiDiscrete(ids * history_length),
+                "time_history": spaces.Box(0.0, _LONGEST, (history_length,), np.float32),
+            }
+        )
+        self.single_action_space = spaces.MultiDiscrete([num_docs] * self._num_slots)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._seed: Optional[int] = None
+        self._batch = 0
+        self._ended = False
+
+    def reset(
+        self, *, seed: Optional[int] = None, options: Optional[Mapping[str, Any]] = None
+    ) -> tuple[Observation, Info]:
+        """Begin the episodes of a new batch of users.
+
+        Args:
+          seed: seed of the users, see the class; None: the next batch of the present seed.
+          options: `reset_mask`, bool [U], all true, as users end together; None.
+
+        Raises:
+          InvalidInputError: if the environment is closed, the seed is no integer, or an option is unknown.
+        """
+        self._raise_if_closed()
+        self._check_options(options)
+        if seed is not None:
+            if isinstance(seed, Sequence):
+                raise validation.InvalidTypeError("seed must be one integer, of the whole batch of users, got a list")
+            self._seed, self._batch = validation.integer("seed", seed, 0), 0
+        elif self._seed is None:
+            self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+        return self._begin()
+
+    def step(self, actions: Any) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, Info]:
+        """Show a slate to every user.
+
+        Args:
+          actions: int [U, S], see the class. In autoreset mode NEXT_STEP the actions after the end are not used.
+
+        Returns:
+          Observations, rewards, terminated, truncated and infos, see the class.
+
+        Raises:
+          InvalidInputError: if the environment is closed, was not reset, or the actions have another shape or type, or
+            are out of range.
+        """
+        self._raise_if_closed()
+        if self._simulation.num_steps is None:
+            raise validation.InvalidInputError("step needs users: call reset first")
+        places = self._places(actions)
+        none = np.zeros(self.num_envs, np.bool_)
+        if self._ended:
+            if self._autoreset is AutoresetMode.DISABLED:
+                raise validation.InvalidInputError(
+                    f"the episodes have ended after {self.horizon} steps: call reset before the next step"
+                )
+            observation, info = self._begin()
+            return observation, np.zeros(self.num_envs), none, none.copy(), info
+        result = self._simulation.step(places)
+        observation = self._observation(result.state, result.response)
+        info = self._info(result.state, places)
+        rewards = result.reward.numpy().astype(np.float64)
+        self._ended = self._simulation.num_steps == self.horizon
+        ended = np.full(self.num_envs, self._ended)
+        if self._ended and self._autoreset is AutoresetMode.SAME_STEP:
+            final_info, final = info, np.full(self.num_envs, None, dtype=object)
+            for user in range(self.num_envs):
+                final[user] = {key: np.copy(values[user]) for key, values in observation.items()}
+            observation, info = self._begin()
+            info |= {"final_obs": final, "_final_obs": ended.copy(), "final_info": final_info}
+            info["_final_info"] = ended.copy()
+        return observation, rewards, *((none, ended) if self._truncate else (ended, none)), info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release nothing: the environment holds no resources besides memory."""
+        del kwargs
+
+    def _raise_if_closed(self) -> None:
+        if self.closed:
+            raise validation.InvalidInputError("the environment is closed: make a new one")
+
+    def _check_options(self, options: Optional[Mapping[str, Any]]) -> None:
+        for name, value in (options or {}).items():
+            validation.one_of("options: each", name, ["reset_mask"])
+            if not np.all(value) or np.shape(value) != (self.num_envs,):
+                raise validation.InvalidInputError(
+                    f"options['reset_mask'] must be all true, bool [{self.num_envs}]: all users end together"
+                )
+
+    def _begin(self) -> tuple[Observation, Info]:
+        assert self._seed is not None
+        state = self._simulation.reset(seeding.make_keys(self._seed, self._stream, batch=self._batch))
+        self._batch += 1
+        self._ended = False
+        self.document_ids = state[fields.AVAILABLE_DOCS][fields.DOC_ID].numpy()
+        return self._observation(state), self._info(state)
+
+    def _places(self, actions: Any) -> np.ndarray:
+        """Return validated actions with repeated documents replaced by `EMPTY`; int32 [U, S]."""
+        given = np.asarray(actions)
+        shape = (self.num_envs, self._num_slots)
+        if given.dtype.kind not in "iu" or given.shape != shape:
+            raise validation.InvalidTypeError(
+                f"actions must be integers of shape {shape}, got {given.dtype} of shape {given.shape}"
+            )
+        most = self._num_docs - 1
+        if given.min() < 0 or given.max() > most:
+            wrong = given[(given < 0) | (given > most)][0]
+            raise validation.InvalidInputError(f"actions must be indices of documents from 0 to {most}, got {wrong}")
+        places = given.astype(np.int32)
+        for slot in range(1, self._num_slots):
+            repeated = (given[:, slot, np.newaxis] == given[:, :slot]).any(axis=1)
+            places[repeated, slot] = EMPTY
+        return places
+
+    def _observation(self, state: Fields, response: Optional[Fields] = None) -> Observation:
+        histories = state[fields.RECOMMENDER_STATE]
+        if response is None:
+            slate = np.zeros((self.num_envs, self._num_slots), np.int64)
+            choice = np.full(self.num_envs, self._num_slots, np.int64)
+            time = np.zeros((self.num_envs, 1), np.float32)
+        else:
+            slate = response[fields.SLATE_DOCS][fields.DOC_ID].numpy().astype(np.int64)
+            choice = response[fields.USER_RESPONSE][fields.CHOICE].numpy().astype(np.int64)
+            time = np.maximum(response[fields.USER_RESPONSE][fields.CONSUMED_TIME].numpy(), 0.0)[:, np.newaxis]
+        return {
+            "slate": slate,
+            "clicked": choice,
+            "consumed_time": time,
+            "step": np.full(self.num_envs, self._simulation.num_steps, np.int64),
+            "doc_history": histories[fields.DOC_HISTORY].numpy().astype(np.int64),
+            "time_history": histories[fields.CTIME_HISTORY].numpy(),
+        }
+
+    def _info(self, state: Fields, places: Optional[np.ndarray] = None) -> Info:
+        info: Info = {"duplicates": np.zeros(self.num_envs, np.int32)}
+        if places is not None:
+            info["duplicates"] = np.count_nonzero(places == EMPTY, axis=1).astype(np.int32)
+        if self._full_information:
+            info["interest"] = state[fields.USER_OBSERVATION][fields.OBSERVED_INTEREST].numpy()
+        return {**info, **{f"_{name}": np.ones(self.num_envs, np.bool_) for name in info}}
+
+
+class InterestEvolutionEnv(gymnasium.Env[Observation, np.ndarray]):
+    """One user of `InterestEvolutionVectorEnv`; the same spaces, rewards and seeds, without the axis of users."""
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(self, *, render_mode: None = None, **options: Any) -> None:
+        """Build the world.
+
+        Args:
+          render_mode: None: nothing is rendered.
+          **options: as of `InterestEvolutionVectorEnv`, but for num_envs and autoreset_mode.
+
+        Raises:
+          InvalidInputError: one line that names an invalid or unknown argument.
+        """
+        for name in options:
+            validation.one_of("options: each", name, _OPTIONS)
+        self._users = InterestEvolutionVectorEnv(
+            1, autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode, **options
+        )
+        self.render_mode = None
+        self.horizon = self._users.horizon
+        self.observation_space = copy.deepcopy(self._users.single_observation_space)
+        self.action_space = copy.deepcopy(self._users.single_action_space)
+
+    @property
+    def document_ids(self) -> np.ndarray:
+        """Ids of the documents by index, int32 [D]."""
+        return self._users.document_ids
+
+    def reset(
+        self, *, seed: Optional[int] = None, options: Optional[dict[str, Any]] = None
+    ) -> tuple[Observation, Info]:
+        """Begin the episode of a new user, see `InterestEvolutionVectorEnv.reset`."""
+        super().reset(seed=seed)
+        if options:
+            raise validation.InvalidInputError(f"options must be empty, got {validation.shown(sorted(options))}")
+        observation, info = self._users.reset(seed=seed)
+        return _of_one(observation), _of_one(info)
+
+    def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
+        """Show a slate, int [S], to the user; see `InterestEvolutionVectorEnv.step`."""
+        observation, rewards, terminated, truncated, info = self._users.step(np.asarray(action)[np.newaxis])
+        return _of_one(observation), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _of_one(info)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._users.close()
+
+
+_OPTIONS = ("gin_files", "gin_bindings", "corpus_seed", "full_information", "truncate", "stream", "mode")
+
+
+def _of_one(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the only user, without masks."""
+    return {
+        name: np.int64(value[0]) if value.ndim == 1 else value[0]
+        for name, value in values.items()
+        if not name.startswith("_")
+    }
+
+
+def _autoreset_mode(given: Any) -> AutoresetMode:
+    for mode in AutoresetMode:
+        if given in (mode, mode.name, mode.value):
+            return mode
+    raise validation.InvalidInputError(
+        f"autoreset_mode must be one of {', '.join(mode.name for mode in AutoresetMode)}, got {validation.shown(given)}"
+    )
+
+
+def register() -> None:
+    """Register `ENVIRONMENT_ID` with Gymnasium, unless it is registered."""
+    if ENVIRONMENT_ID not in gymnasium.registry:
+        gymnasium.register(
+            id=ENVIRONMENT_ID,
+            entry_point=f"{__name__}:{InterestEvolutionEnv.__name__}",
+            vector_entry_point=f"{__name__}:{InterestEvolutionVectorEnv.__name__}",
+        )

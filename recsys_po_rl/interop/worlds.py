@@ -1,0 +1,71 @@
+"""Worlds from gin files, for callers whose own gin configuration stays as it is."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from recsys_po_rl import gin_config, gin_state
+from recsys_po_rl.common import validation
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import run as run_lib
+from recsys_po_rl.simulation_config import SimulationNetwork
+
+DEFAULT_GIN_FILES = ("experiments/default.gin",)
+
+
+class World(NamedTuple):
+    """Simulation network and the number of slates that each user is shown."""
+
+    network: SimulationNetwork
+    horizon: int  # T
+
+
+def world_from_gin(
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str],
+    num_users: int,
+    corpus_seed: int,
+    recommender_ctor: Callable[..., Any],
+    full_information: bool = False,
+) -> World:
+    """Build the network of an experiment's configuration, with another recommender.
+
+    The caller's gin configuration is empty while the files are read and the network is built, and unchanged after.
+
+    Args:
+      gin_files: gin files, as of the command line; none: the default experiment.
+      gin_bindings: gin bindings, as of the command line.
+      num_users: U.
+      corpus_seed: seed of the corpus, where no binding of `experiment.corpus_seed` replaces it.
+      recommender_ctor: constructor of the recommender.
+      full_information: whether users reveal their interest.
+
+    Raises:
+      InvalidInputError: if a file, a binding or an argument is invalid, or the network has other users.
+    """
+    for name, texts in (("gin_files", gin_files), ("gin_bindings", gin_bindings)):
+        if isinstance(texts, (str, bytes)) or not all(isinstance(text, str) for text in texts):
+            raise validation.InvalidTypeError(f"{name} must be a list of texts, got {validation.shown(texts)}")
+    with gin_state.isolated():
+        gin_config.parse([*(gin_files or DEFAULT_GIN_FILES)], [*gin_bindings])
+        given = config_lib.bound(run_lib.experiment)
+        horizon = validation.integer("experiment.horizon", given["horizon"], 1)
+        network_ctor = validation.constructor("experiment.network_ctor", given["network_ctor"])
+        seed = corpus_seed if given["corpus_seed"] is None else given["corpus_seed"]
+        build = gin_config.wrong_calls_in_one_line(functools.partial(_build, network_ctor))
+        network = build(
+            num_users=num_users,
+            corpus_seed=validation.integer("experiment.corpus_seed", seed, 0),
+            recommender_ctor=recommender_ctor,
+            full_information=full_information,
+        )
+    if network.config["num_users"] != num_users:
+        raise validation.InvalidInputError(
+            f"the network has {network.config['num_users']} users and {num_users} are needed: "
+            "experiment.network_ctor must take num_users"
+        )
+    return World(network, horizon)
+
+
+def _build(network_ctor: Callable[..., SimulationNetwork], **options: Any) -> SimulationNetwork:
+    return network_ctor(**options)
