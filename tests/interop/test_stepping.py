@@ -27,7 +27,7 @@ SIZES = dict(
 
 def noisy_users_who_time_out(config):
     return InterestEvolutionUser(
-        config, interest_update_noise_scale=[0.1] * NUM_TOPICS, reset_users_if_timed_out=True, timeout_steps=2
+        config, interest_update_noise_scale=0.1, reset_users_if_timed_out=True, timeout_steps=2
     )
 
 
