@@ -109,9 +109,7 @@ def _from_json(kind: Any, where: str, value: Any) -> Any:
     if origin is Mapping:
         if not isinstance(value, dict):
             raise error(where, "an object", value)
-        return {
-            key: _from_json(inner[1], f"{where}.{validation.shown(key, 60)}", item) for key, item in value.items()
-        }
+        return {key: _from_json(inner[1], f"{where}.{validation.shown(key, 60)}", item) for key, item in value.items()}
     if isinstance(kind, type) and issubclass(kind, Record):
         return kind.from_json(value, f"{where}.")
     allowed = _SCALARS[kind]

@@ -97,9 +97,7 @@ def _compared(unit: str, values: Mapping[str, np.ndarray], upstream_means: Mappi
     for name, other in _DIFFERENCES:
         if name in values and other in values:
             difference = statistics.paired_difference(values[name], values[other])
-            differences.append(
-                Difference(of=name, minus=other, mean=difference.mean, interval95=difference.bounds)
-            )
+            differences.append(Difference(of=name, minus=other, mean=difference.mean, interval95=difference.bounds))
     return Price(
         unit=unit,
         num_units=max((len(of_units) for of_units in values.values()), default=0),

@@ -12,6 +12,7 @@ from recsys_po_rl.training.rows import TrainingRow
 LINES_WITHOUT_TERMINAL = 10  # progress lines of a training without a terminal
 SECONDS_BETWEEN_LINES = 30.0  # longest time between two progress lines
 
+
 class TrainingProgress:
     """Progress display of one training: a bar on a terminal, otherwise occasional lines."""
 

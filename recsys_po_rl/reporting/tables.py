@@ -1,9 +1,9 @@
 """Results as text: tables and sentences for a terminal, and the sentences that reports show too."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Optional, Protocol
+from typing import NamedTuple, Optional
 
-from recsys_po_rl.common.formatting import UNBOUNDED, UNKNOWN, plain
+from recsys_po_rl.common.formatting import UNBOUNDED, UNKNOWN, WithInterval, plain
 from recsys_po_rl.evaluation import price as price_lib
 from recsys_po_rl.evaluation.results import MeanInterval, PolicyResult, Price
 from recsys_po_rl.run_folder.schema import Evaluation
@@ -15,18 +15,6 @@ REFERENCE_NOTE = "A reference is the value of a policy: the optimum is at least 
 GAP_ENDS = (price_lib.FLOOR, price_lib.CEILING)
 
 Bounds = Sequence[Optional[float]]  # an interval in evaluation.json; None: infinite
-
-
-class WithInterval(Protocol):
-    """Record with a mean and its interval."""
-
-    @property
-    def mean(self) -> float:
-        """The mean."""
-
-    @property
-    def interval95(self) -> Bounds:
-        """The interval of the mean."""
 
 
 class _Sentence(NamedTuple):
