@@ -47,7 +47,7 @@ class Record:
         """
         if not isinstance(content, dict):
             raise error(where.removesuffix("."), "an object", content)
-        fields, kinds = _fields(cls), _annotations(cls)
+        fields, kinds = _fields(cls), _annotations(cls)  # type: ignore[arg-type]
         needed = [field.name for field in fields if _is_required(field)]
         if any(name not in content for name in needed):
             raise error(where.removesuffix("."), f"an object with {', '.join(needed)}", content)
@@ -148,7 +148,6 @@ def _annotations(record: type[Record]) -> Mapping[str, Any]:
     return {field.name: kinds[field.name] for field in _fields(record)}
 
 
-@functools.cache
 def _fields(record: type[Record]) -> Sequence[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(record) if field.name != "others"]
 
