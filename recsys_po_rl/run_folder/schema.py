@@ -38,10 +38,10 @@ World = Mapping[str, Annotated[Any, Check(_parameter)]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection(Record):
-    """Selection of the learned policy by validation users."""
+    """Selection of the learned policy by validation users; only shown, so that the values are not validated."""
 
-    best_step: Optional[NonNegative] = None  # training step of the policy
-    num_validation_users: Optional[NonNegative] = None
+    best_step: Any = None  # training step of the policy
+    num_validation_users: Any = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -127,7 +127,7 @@ def test_a_gap_that_may_be_none_is_called_so():
     assert "It is not clearly above 0 on these users: shares of it mean little." in text
 
 
-@pytest.mark.parametrize("evaluation", [{}, {"price_of_partial_observability": None}, evaluation_of({"learned": 1.0})])
+@pytest.mark.parametrize("evaluation", [Evaluation(policies={}), evaluation_of({"learned": 1.0})])
 def test_without_a_comparison_nothing_is_said(evaluation):
     assert tables.price_lines(evaluation) == ""
 

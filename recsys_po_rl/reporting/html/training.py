@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from recsys_po_rl.common.formatting import as_number
+from recsys_po_rl.common.formatting import as_number, is_number
 from recsys_po_rl.reporting.html import charts, markup
 from recsys_po_rl.reporting.html.charts import Mark, Series
 from recsys_po_rl.reporting.html.markup import Html, element
@@ -73,7 +73,7 @@ def _curves(run: RunFiles, last: float) -> list[Html]:
     )
     selection = None if run.evaluation is None else run.evaluation.selection
     best = None if selection is None else selection.best_step
-    kept = "" if best is None else f" The policy of step {best} is kept."
+    kept = f" The policy of step {best} is kept." if is_number(best) else ""
     chart = charts.line_chart(
         "Mean cumulative reward per user", series, "training step", band + kept, marks(run.alarms)
     )
