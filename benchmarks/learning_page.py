@@ -11,6 +11,7 @@ import numpy as np
 
 from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.reporting import figures
+from recsys_po_rl.run_folder import schema
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 KEPT = DOCS.parent / "benchmarks" / "results" / "learning"
@@ -436,7 +437,10 @@ def write() -> None:
     default = evaluation_of("default")
     picture: list[str] = []
     if default is not None:
-        figures.save(figures.price_figure(default), str(KEPT / "price_of_partial_observability.png"))
+        figures.save(
+            figures.price_figure(schema.from_json(default, "evaluation.json")),
+            str(KEPT / "price_of_partial_observability.png"),
+        )
         picture = [
             "",
             "![The price of partial observability](../benchmarks/results/learning/price_of_partial_observability.png)",

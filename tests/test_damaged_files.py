@@ -10,18 +10,11 @@ import numpy as np
 import pytest
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import console, resume, transfer
+from recsys_po_rl.experiment import resume, transfer
 from recsys_po_rl.reporting import comparison as comparison_lib
+from recsys_po_rl.reporting import tables
 from recsys_po_rl.reporting.html import comparison_page, report
-from recsys_po_rl.run_folder import (
-    checkpoint_sidecar,
-    checkpoints,
-    csv_tables,
-    evaluation_schema,
-    layout,
-    per_user,
-    run_files,
-)
+from recsys_po_rl.run_folder import checkpoint_sidecar, checkpoints, csv_tables, layout, per_user, run_files, schema
 from recsys_po_rl.training import rows as rows_lib
 from tests.support.run_folder import write_run
 
@@ -80,10 +73,10 @@ def use(runs):
     one, other = str(runs / "one"), str(runs / "other")
 
     def shown_by_resume():
-        evaluation = evaluation_schema.read(f"{one}/{layout.EVALUATION}")
-        evaluation_schema.raise_if_not_shown(evaluation, layout.EVALUATION)
-        assert console.policy_table(evaluation, 8)
-        console.price_lines(evaluation)
+        evaluation = schema.read(f"{one}/{layout.EVALUATION}")
+        schema.raise_if_not_shown(evaluation, layout.EVALUATION)
+        assert tables.policy_table(evaluation)
+        tables.price_lines(evaluation)
 
     def compared(unpaired):
         found = [run_files.read(one), run_files.read(other)]

@@ -14,8 +14,10 @@ from recsim_ng.lib.tensorflow import field_spec
 from recsys_po_rl import recommender, scoring, simulation_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.distributions import top_k_plackett_luce
-from recsys_po_rl.experiment import console, run
+from recsys_po_rl.evaluation.results import MeanInterval
+from recsys_po_rl.experiment import run
 from recsys_po_rl.recommender import FullInformationRecommender
+from recsys_po_rl.reporting import tables
 from recsys_po_rl.scoring.interest import InterestModel
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -148,7 +150,7 @@ def test_ragged_and_sparse_inputs_are_refused_by_name(scorer, form):
 
 
 def test_the_console_prints_no_negative_zero():
-    assert console._percent(-0.001) == "0%"
-    assert console._percent_interval([-0.001, 0.5]) == "[0%, 50%]"
-    assert console._interval([-0.001, 0.5]) == "[0.00, 0.50]"
-    assert console._estimate({"mean": -0.001, "interval95": [-0.5, -0.0]}) == "0.00 [-0.50, 0.00]"
+    assert tables.percent(-0.001) == "0%"
+    assert tables.percent_interval([-0.001, 0.5]) == "[0%, 50%]"
+    assert tables.interval([-0.001, 0.5]) == "[0.00, 0.50]"
+    assert tables.estimate(MeanInterval(mean=-0.001, interval95=[-0.5, -0.0])) == "0.00 [-0.50, 0.00]"

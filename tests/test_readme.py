@@ -87,10 +87,11 @@ def test_the_table_of_letters_agrees_with_the_default_experiment(readme):
 def test_tables_of_results_are_those_of_the_committed_run(readme, root):
     import json
 
-    from recsys_po_rl.experiment import console
+    from recsys_po_rl.reporting import tables
+    from recsys_po_rl.run_folder.schema import Evaluation
 
     evaluation = json.loads((root / "benchmarks" / "results" / "learning" / "default" / "evaluation.json").read_text())
-    of_seed = evaluation["per_seed"][0]
+    of_seed = Evaluation.from_json(evaluation["per_seed"][0], "")
     table, price = (next(text for text in blocks(readme, "text") if sign in text) for sign in ("minus learned", "gap"))
-    assert table.strip() == console.policy_table(of_seed, of_seed["horizon"])
-    assert price.strip() == console.price_lines(of_seed)
+    assert table.strip() == tables.policy_table(of_seed)
+    assert price.strip() == tables.price_lines(of_seed)

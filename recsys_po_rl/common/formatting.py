@@ -1,11 +1,23 @@
 """Formatting of numbers and intervals for people; values read from files may have any type."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Any, Optional, Protocol
 
 UNKNOWN = "unknown"
 UNBOUNDED = "[unbounded]"  # an interval over too few units
+
+
+class WithInterval(Protocol):
+    """Record with a mean and its 95% interval."""
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+
+    @property
+    def interval95(self) -> Sequence[Optional[float]]:
+        """The interval: low, high; None: infinite."""
 
 
 def is_number(value: Any) -> bool:
@@ -49,9 +61,9 @@ def is_interval(bounds: Any) -> bool:
     return isinstance(bounds, Sequence) and len(bounds) == 2 and all(is_number(bound) for bound in bounds)
 
 
-def estimate(entry: Mapping[str, Any], digits: int = 2, sign: bool = False) -> str:
-    """Return a mean with its interval, from an entry with the keys `mean` and `interval95`."""
-    return f"{fixed(entry['mean'], digits, sign)} {interval(entry['interval95'], digits, sign)}"
+def estimate(entry: WithInterval, digits: int = 2, sign: bool = False) -> str:
+    """Return a mean with its interval."""
+    return f"{fixed(entry.mean, digits, sign)} {interval(entry.interval95, digits, sign)}"
 
 
 def percent(share: Any) -> str:

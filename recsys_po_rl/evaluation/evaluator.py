@@ -10,6 +10,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import behaviour as behaviour_lib
 from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.behaviour import Behaviour
+from recsys_po_rl.evaluation.results import AcrossRuns, Coverage, MeanInterval, PolicyResult
 from recsys_po_rl.simulation import seeding
 
 BATCHES_AT_ONCE = 2  # run in parallel on two cores
@@ -109,72 +110,67 @@ def _recordable(runtime: Any) -> dict[str, list[str]]:
     return {name: names for name, names in recordable.items() if names}
 
 
-def summary(outcome: Outcome, learned: Outcome) -> dict[str, Any]:
-    """Return a policy's entry in evaluation.json.
+def summary(outcome: Outcome, learned: Outcome) -> PolicyResult:
+    """Return a policy's result.
 
     Args:
       outcome: outcome of the policy.
       learned: outcome of the learned policy, on the same users.
 
     Returns:
-      mean, interval95 (t, over users), mean_upstream_count, num_users and minus_learned, the paired difference to the
-      learned policy, with mean and interval95. With behaviour also quarters and quarters_interval95: for each measure
-      four numbers and four intervals over users, None for undefined values (see `behaviour.Behaviour`).
+      Means with t intervals over users; with behaviour also the quarters: for each measure four numbers and four
+      intervals over users, None for undefined values (see `behaviour.Behaviour`).
     """
     total = statistics.mean_interval(outcome.total)
-    difference = statistics.paired_difference(outcome.total, learned.total)
-    return {
-        "mean": total.mean,
-        "interval95": total.bounds,
-        "mean_upstream_count": float(outcome.upstream_total.mean()),
-        "num_users": total.num_units,
-        "minus_learned": {"mean": difference.mean, "interval95": difference.bounds},
+    return PolicyResult(
+        mean=total.mean,
+        interval95=total.bounds,
+        mean_upstream_count=float(outcome.upstream_total.mean()),
+        num_users=total.num_units,
+        minus_learned=MeanInterval.of(statistics.paired_difference(outcome.total, learned.total)),
         **({} if outcome.behaviour is None else outcome.behaviour.summary()),
-    }
+    )
 
 
-def pooled(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a policy's entry over several seeds: the unit is the seed, intervals are over seeds.
+def pooled(per_seed: Sequence[PolicyResult]) -> PolicyResult:
+    """Return a policy's result over several seeds: the unit is the seed, intervals are over seeds.
 
     Args:
-      per_seed: the policy's entries from `summary`, at least one.
+      per_seed: the policy's results by seed, at least one.
 
     Returns:
-      As `summary`, with t intervals over seeds, and num_seeds; interquartile_mean of the seeds' means, and
-      probability_of_improvement of the learned policy over this policy, both with mean, num_runs, coverage (nominal
-      coverage and the measured coverage of the bootstrap, None if not measured) and the bootstrap interval. The key
-      is interval95 from ten runs on, and interval below, because its coverage is then far below 95%. Infinite ends
-      are None.
+      As `summary`, with t intervals over seeds; interquartile mean of the seeds' means, and probability of improvement
+      of the learned policy over this policy, both with their bootstrap intervals.
     """
-    values = np.array([entry["mean"] for entry in per_seed])
-    differences = np.array([entry["minus_learned"]["mean"] for entry in per_seed])
-    mean, difference = statistics.mean_interval(values), statistics.mean_interval(differences)
+    values = np.array([result.mean for result in per_seed])
+    differences = np.array([result.minus_learned.mean for result in per_seed])
+    mean = statistics.mean_interval(values)
     middle = statistics.bootstrap(statistics.interquartile_mean, values)
     improvement = statistics.bootstrap(statistics.probability_of_improvement, values - differences, values)
-    return {
-        "mean": mean.mean,
-        "interval95": mean.bounds,
-        "mean_upstream_count": float(np.mean([entry["mean_upstream_count"] for entry in per_seed])),
-        "num_users": int(sum(entry["num_users"] for entry in per_seed)),
-        "num_seeds": mean.num_units,
-        "minus_learned": {"mean": difference.mean, "interval95": difference.bounds},
-        "interquartile_mean": _across_runs("interquartile_mean", middle),
-        "probability_of_improvement": _across_runs("probability_of_improvement", improvement),
-        **_pooled_quarters([entry["quarters"] for entry in per_seed if "quarters" in entry]),
-    }
+    return PolicyResult(
+        mean=mean.mean,
+        interval95=mean.bounds,
+        mean_upstream_count=float(np.mean([result.mean_upstream_count for result in per_seed])),
+        num_users=int(sum(result.num_users for result in per_seed)),
+        num_seeds=mean.num_units,
+        minus_learned=MeanInterval.of(statistics.mean_interval(differences)),
+        interquartile_mean=_across_runs("interquartile_mean", middle),
+        probability_of_improvement=_across_runs("probability_of_improvement", improvement),
+        **_pooled_quarters([result.quarters for result in per_seed if result.quarters is not None]),
+    )
 
 
-def _across_runs(measure: str, statistic: statistics.Estimate) -> dict[str, Any]:
-    called = "interval95" if statistic.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95 else "interval"
-    return {
-        "mean": statistic.mean,
-        called: statistic.bounds,
-        "num_runs": statistic.num_units,
-        "coverage": {
-            "nominal": statistics.CONFIDENCE,
-            "measured": statistics.measured_coverage(measure, statistic.num_units),
-        },
-    }
+def _across_runs(measure: str, statistic: statistics.Estimate) -> AcrossRuns:
+    is_95 = statistic.num_units >= statistics.LEAST_RUNS_TO_BE_CALLED_95
+    return AcrossRuns(
+        mean=statistic.mean,
+        interval95=statistic.bounds if is_95 else None,
+        interval=None if is_95 else statistic.bounds,
+        num_runs=statistic.num_units,
+        coverage=Coverage(
+            nominal=statistics.CONFIDENCE, measured=statistics.measured_coverage(measure, statistic.num_units)
+        ),
+    )
 
 
 def _pooled_quarters(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

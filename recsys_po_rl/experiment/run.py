@@ -3,20 +3,21 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import console, recorder, signals, single_seed, workers
+from recsys_po_rl.experiment import recorder, signals, single_seed, workers
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.single_seed import SeedResult
 from recsys_po_rl.policies import catalogue as policies_lib
-from recsys_po_rl.reporting import figures
+from recsys_po_rl.reporting import figures, tables
 from recsys_po_rl.reporting import pages as report_lib
-from recsys_po_rl.run_folder import evaluation_schema, layout, readers
+from recsys_po_rl.run_folder import layout, readers, schema
+from recsys_po_rl.run_folder.schema import Evaluation
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
 from recsys_po_rl.training import rows as rows_lib
@@ -178,7 +179,7 @@ def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) 
     place.raise_if_moved()
     result = _merged(folder, results)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
-    figures.save_price_figure(result.evaluation, folder)
+    figures.save_price_figure(_evaluation_of(result), folder)
     _report(folder)
     place.raise_if_moved()
     layout.mark_finished(folder)
@@ -223,10 +224,15 @@ def _finished(config: ExperimentConfig, folder: str) -> ExperimentResult:
 def _show(config: ExperimentConfig, result: ExperimentResult) -> None:
     if config.quiet:
         return
-    evaluation_schema.raise_if_not_shown(result.evaluation, os.path.join(result.run_dir, layout.EVALUATION))
-    output.say(f"\n{console.policy_table(result.evaluation, config.horizon)}")
-    price_of = console.price_lines(result.evaluation)
+    evaluation = _evaluation_of(result)
+    schema.raise_if_not_shown(evaluation, os.path.join(result.run_dir, layout.EVALUATION))
+    output.say(f"\n{tables.policy_table(evaluation)}")
+    price_of = tables.price_lines(evaluation)
     output.say(f"\n{price_of}\n\nfiles: {result.run_dir}" if price_of else f"\nfiles: {result.run_dir}")
+
+
+def _evaluation_of(result: Union[ExperimentResult, SeedResult]) -> Evaluation:
+    return schema.from_json(result.evaluation, os.path.join(result.run_dir, layout.EVALUATION))
 
 
 def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
@@ -234,29 +240,35 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
     if len(results) == 1:
         only = results[0]
         return ExperimentResult(only.history, only.evaluation, folder, results)
-    tables = []
+    metrics = []
     for result in results:
         text = regular_files.text(os.path.join(result.run_dir, layout.METRICS), readers.MAX_TABLE_BYTES)
-        tables.append(text.splitlines(keepends=True))
-    layout.write_text(folder, layout.METRICS, "".join(tables[0][:1] + [line for one in tables for line in one[1:]]))
-    evaluation = pooled([result.evaluation for result in results])
+        metrics.append(text.splitlines(keepends=True))
+    layout.write_text(folder, layout.METRICS, "".join(metrics[0][:1] + [line for one in metrics for line in one[1:]]))
+    evaluation = pooled([_evaluation_of(result) for result in results]).to_json()
     layout.write_json(folder, layout.EVALUATION, evaluation)
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
 
 
-def pooled(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the content of evaluation.json for several seeds.
+def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation over several seeds.
 
     Args:
-      evaluations: content of evaluation.json of each seed.
+      evaluations: the evaluation of each seed.
+
+    Raises:
+      InvalidInputError: if an evaluation, read from a file, lacks the price of partial observability.
     """
-    names = [name for name in evaluations[0]["policies"] if all(name in one["policies"] for one in evaluations)]
-    left_out = {name: reason for one in evaluations for name, reason in one["left_out"].items()}
-    return {
-        "policies": {name: evaluator.pooled([one["policies"][name] for one in evaluations]) for name in names},
-        "left_out": left_out,
-        "full_information": evaluations[0]["full_information"],
-        "price_of_partial_observability": price.pooled([one["price_of_partial_observability"] for one in evaluations]),
-        "horizon": evaluations[0]["horizon"],
-        "per_seed": evaluations,
-    }
+    first = evaluations[0]
+    names = [name for name in first.policies if all(name in one.policies for one in evaluations)]
+    prices = [one.price_of_partial_observability for one in evaluations]
+    if None in prices:
+        raise validation.InvalidInputError(f"{layout.EVALUATION} of a seed lacks price_of_partial_observability")
+    return Evaluation(
+        policies={name: evaluator.pooled([one.policies[name] for one in evaluations]) for name in names},
+        left_out={name: reason for one in evaluations for name, reason in one.left_out.items()},
+        full_information=first.full_information,
+        price_of_partial_observability=price.pooled([of_seed for of_seed in prices if of_seed is not None]),
+        horizon=first.horizon,
+        per_seed=list(evaluations),
+    )

@@ -1,6 +1,7 @@
 """One seed of an experiment: training, selection by validation users, and comparison with other policies."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import random
@@ -23,6 +24,7 @@ from recsys_po_rl.experiment.selection import BestPolicy, BestPolicySelector, We
 from recsys_po_rl.policies import catalogue as policies_lib
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import csv_tables, layout, policy_file
+from recsys_po_rl.run_folder.schema import Evaluation, Selection
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
@@ -193,8 +195,8 @@ def run(
     with timings.of("training"):
         selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
         trained = _train_into(config, study, prepared, selector, folder)
-    evaluation = evaluate_policies(config, study, network, runtime, trained, timings, folder)
-    evaluation["corpus_seed"] = world_seed
+    compared = evaluate_policies(config, study, network, runtime, trained, timings, folder)
+    evaluation = dataclasses.replace(compared, corpus_seed=world_seed).to_json()
     place.raise_if_moved()
     policy_file.save(folder, with_weights(network, trained.best).recommender)
     layout.write_json(folder, layout.EVALUATION, evaluation)
@@ -276,7 +278,7 @@ def evaluate_policies(
     trained: Trained,
     timings: Timings,
     folder: str,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Compare all policies on the same fresh users; write their portraits and totals.
 
     Args:
@@ -289,7 +291,7 @@ def evaluate_policies(
       folder: the run folder.
 
     Returns:
-      The content of evaluation.json.
+      The evaluation, which lacks `corpus_seed`.
     """
     if not config.quiet:
         output.say(f"evaluating on {config.num_evaluation_users} fresh users")
@@ -339,21 +341,21 @@ def evaluate_policies(
             details[name] = made.details
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
-        policies[name]["details"] = more
+        policies[name] = dataclasses.replace(policies[name], details=more)
     place.raise_if_moved()
     files.write(folder, outcomes)
     # The price of partial observability is not defined for a learner that observes the interest.
     compared = {name: of for name, of in outcomes.items() if name != LEARNED or name not in full_information}
-    return {
-        "policies": policies,
-        "left_out": left_out,
-        "full_information": full_information,
-        "price_of_partial_observability": price.price_of_partial_observability(compared),
-        "selection": {"best_step": trained.best_step, "num_validation_users": config.num_validation_users},
-        "seed": study.seed,
-        "horizon": config.horizon,
-        "world": evaluation_files.world_of(network, runtime, study),
-    }
+    return Evaluation(
+        policies=policies,
+        left_out=left_out,
+        full_information=full_information,
+        price_of_partial_observability=price.price_of_partial_observability(compared),
+        selection=Selection(best_step=trained.best_step, num_validation_users=config.num_validation_users),
+        seed=study.seed,
+        horizon=config.horizon,
+        world=evaluation_files.world_of(network, runtime, study),
+    )
 
 
 def _sees_interest(runtime: SeededRuntime) -> bool:

@@ -1,6 +1,7 @@
 """Mode evaluate: evaluates a trained policy on other users, another horizon, or another world."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import sys
@@ -14,12 +15,13 @@ import tensorflow as tf
 from recsys_po_rl import gin_config, gin_state, gin_text
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import console, resume, single_seed
+from recsys_po_rl.experiment import resume, single_seed
 from recsys_po_rl.experiment import run as run_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.single_seed import Trained
-from recsys_po_rl.reporting import figures
-from recsys_po_rl.run_folder import checkpoints, evaluation_schema, layout
+from recsys_po_rl.reporting import figures, tables
+from recsys_po_rl.run_folder import checkpoints, layout, schema
+from recsys_po_rl.run_folder.schema import Change, Evaluation, LearnedWhereTrained
 
 EVALUATIONS = "evaluations"  # subfolder of the run folder that holds time-stamped folders
 # Parts of names of bindings that do not affect an evaluation.
@@ -122,20 +124,20 @@ def _evaluate(
     with resume.alone_in(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
         evaluation = _evaluate_all(config, jobs, changed, trained_text, folder)
     if not quiet:
-        output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, config.horizon)}")
-        price_of = console.price_lines(evaluation)
+        output.say(f"\n{tables.which_is_which(evaluation, run)}\n\n{tables.policy_table(evaluation)}")
+        price_of = tables.price_lines(evaluation)
         output.say(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}")
-    return EvaluationResult(evaluation, folder)
+    return EvaluationResult(evaluation.to_json(), folder)
 
 
 def _evaluate_all(
     config: ExperimentConfig,
     jobs: Sequence[tuple[_Source, int, int, Trained]],
-    changed: Sequence[Mapping[str, Any]],
+    changed: list[Change],
     trained_text: str,
     folder: str,
-) -> dict[str, Any]:
-    """Evaluate all policies and write all files; return the content of evaluation.json, pooled over several seeds."""
+) -> Evaluation:
+    """Evaluate all policies and write all files; return the evaluation, pooled over several seeds."""
     evaluations = []
     place = layout.Place(folder)
     for source, seed, world_seed, trained in jobs:
@@ -143,52 +145,19 @@ def _evaluate_all(
         place.raise_if_moved()
         if part != folder:
             layout.make_subfolder(*os.path.split(part))
-        found = _evaluated(config, seed, world_seed, trained, part)
-        found.update(_which_is_which(source, found, changed, trained))
+        evaluated = _evaluated(config, seed, world_seed, trained, part)
+        evaluations.append(_with_origin(evaluated, source, changed, trained))
         place.raise_if_moved()
-        layout.write_json(part, layout.EVALUATION, found)
-        evaluations.append(found)
+        layout.write_json(part, layout.EVALUATION, evaluations[-1].to_json())
     evaluation = evaluations[0]
     if len(jobs) > 1:
-        evaluation = {**run_lib.pooled(evaluations), "changed": list(changed)}
+        evaluation = dataclasses.replace(run_lib.pooled(evaluations), changed=changed)
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
         layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
-        layout.write_json(folder, layout.EVALUATION, evaluation)
+        layout.write_json(folder, layout.EVALUATION, evaluation.to_json())
     layout.write_text(folder, "trained_config.gin", trained_text)
     figures.save_price_figure(evaluation, folder)
     return evaluation
-
-
-def which_is_which(evaluation: Mapping[str, Any], run: str) -> str:
-    """Format the worlds in which the policy was trained and is evaluated, in a few lines.
-
-    Args:
-      evaluation: content of an evaluation.json that `evaluate` wrote.
-      run: the run folder, as it was given.
-    """
-    lines = [f"trained in {run}", "evaluated in the same world, on the same users"]
-    if evaluation["changed"]:
-        lines[1] = "evaluated with"
-        rows = [
-            (
-                f"  {one['name']} = {one['evaluated'] or '(not bound)'}",
-                f"(trained with {one['trained'] or 'its default'})",
-            )
-            for one in evaluation["changed"]
-        ]
-        width = max(len(now) for now, _ in rows)
-        lines.extend(f"{now.ljust(width)}  {then}" for now, then in rows)
-    for one in evaluation.get("per_seed", [evaluation]):
-        own = one["learned_where_it_was_trained"]
-        seed = f"seed {one['trained_seed']}: " if "per_seed" in evaluation else ""
-        if own is not None:
-            low, high = (float("nan") if bound is None else bound for bound in own["interval95"])
-            here = one["policies"][single_seed.LEARNED]
-            lines.append(
-                f"{seed}learned reaches {here['mean']:.2f} here, and {own['mean']:.2f} [{low:.2f}, {high:.2f}] over "
-                f"{own['horizon']} slates where it was trained"
-            )
-    return "\n".join(lines)
 
 
 def _sources(run: str) -> list[_Source]:
@@ -330,8 +299,8 @@ def _restored(config: ExperimentConfig, source: _Source) -> Trained:
     return Trained([], [weight.numpy() for weight in best], int(best_step), last)
 
 
-def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Trained, folder: str) -> dict[str, Any]:
-    """Evaluate one policy and return the content of evaluation.json; write the other files into an existing folder."""
+def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Trained, folder: str) -> Evaluation:
+    """Evaluate one policy and return the evaluation; write the other files into an existing folder."""
     network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=world_seed)
     study = single_seed.Study(config, seed, world_seed, network.config)
     timings = single_seed.Timings()
@@ -341,40 +310,43 @@ def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Tr
     evaluation = single_seed.evaluate_policies(config, study, network, runtime, trained, timings, folder)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
     layout.write_json(folder, layout.TIMINGS, timings.seconds)
-    return {**evaluation, "corpus_seed": world_seed}
+    return dataclasses.replace(evaluation, corpus_seed=world_seed)
 
 
-def _which_is_which(
-    source: _Source, found: Mapping[str, Any], changed: Sequence[Mapping[str, Any]], trained: Trained
-) -> dict[str, Any]:
-    """Return the entries of evaluation.json that the one of a training lacks."""
+def _with_origin(evaluation: Evaluation, source: _Source, changed: list[Change], trained: Trained) -> Evaluation:
+    """Return the evaluation with the entries that the one of a training lacks."""
     own = _own_evaluation(source.folder)
-    known = {**own.get("policies", {}).get(single_seed.LEARNED, {}), "horizon": own.get("horizon")}
-    keys = ("mean", "interval95", "num_users", "horizon")
-    learned = {key: known[key] for key in keys} if all(known.get(key) is not None for key in keys) else None
-    return {
-        "trained_seed": source.seed,
-        "trained_in": {**(own.get("world") or {}), "corpus_seed": source.world_seed},
-        "evaluated_in": {**found["world"], "corpus_seed": found["corpus_seed"]},
-        "changed": list(changed),
-        "learned_where_it_was_trained": learned,
-        "best_step": trained.best_step,
-    }
+    known = None if own is None else own.policies.get(single_seed.LEARNED)
+    learned = None
+    if own is not None and known is not None and own.horizon is not None:
+        learned = LearnedWhereTrained(
+            mean=known.mean, interval95=known.interval95, num_users=known.num_users, horizon=own.horizon
+        )
+    trained_in = {} if own is None or own.world is None else own.world
+    return dataclasses.replace(
+        evaluation,
+        trained_seed=source.seed,
+        trained_in={**trained_in, "corpus_seed": source.world_seed},
+        evaluated_in={**(evaluation.world or {}), "corpus_seed": evaluation.corpus_seed},
+        changed=changed,
+        learned_where_it_was_trained=learned,
+        best_step=trained.best_step,
+    )
 
 
-def _own_evaluation(folder: str) -> dict[str, Any]:
-    """Return the evaluation at the end of the training; empty if the training did not reach its end."""
+def _own_evaluation(folder: str) -> Optional[Evaluation]:
+    """Return the evaluation at the end of the training; None if the training did not reach its end."""
     try:
-        return evaluation_schema.read(os.path.join(folder, layout.EVALUATION))
+        return schema.read(os.path.join(folder, layout.EVALUATION))
     except FileNotFoundError:
-        return {}
+        return None
 
 
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, Any]]:
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
     """Return the bindings that differ from the training and can affect an evaluation."""
     prefix = f"{gin_config.MODULE}."
     return [
-        {"name": name.removeprefix(prefix), "trained": before.get(name), "evaluated": after.get(name)}
+        Change(name=name.removeprefix(prefix), trained=before.get(name), evaluated=after.get(name))
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name) and not any(part in name for part in _ELSEWHERE)
     ]

@@ -8,11 +8,13 @@ import numpy as np
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import price, statistics
+from recsys_po_rl.evaluation.results import PolicyResult
 from recsys_po_rl.evaluation.statistics import Estimate
-from recsys_po_rl.run_folder import evaluation_schema, layout, per_user
+from recsys_po_rl.reporting.tables import LEARNED
+from recsys_po_rl.run_folder import layout, per_user, schema
 from recsys_po_rl.run_folder.run_files import RunFiles
+from recsys_po_rl.run_folder.schema import Evaluation
 
-LEARNED = "learned"
 # A policy without learning has the same rewards in equal worlds: it reveals differences that the files do not record.
 WITNESS = price.FLOOR
 WITNESS_TOLERANCE = 1e-3  # relative, of a user's total: rounding differs between machines
@@ -44,7 +46,7 @@ class _Measured(NamedTuple):
 
     name: str
     run: RunFiles
-    evaluations: Mapping[int, Mapping[str, Any]]  # by seed
+    evaluations: Mapping[int, Evaluation]  # by seed
     folders: dict[int, str]
 
 
@@ -85,13 +87,16 @@ def _measured(run: RunFiles, name: str) -> _Measured:
     if missing or (run.seeds and run.evaluation is None):
         of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
         raise validation.InvalidInputError(f"{run.folder!r} is not finished: there is no {layout.EVALUATION}{of_seeds}")
-    evaluations: dict[int, Mapping[str, Any]] = {}
+    evaluations: dict[int, Evaluation] = {}
     folders: dict[int, str] = {}
     for part in run.parts:
-        evaluation = part.evaluation or {}
-        evaluation_schema.raise_if_not_comparable(evaluation, os.path.join(part.folder, layout.EVALUATION))
+        evaluation = part.evaluation
+        if evaluation is None:
+            continue
+        schema.raise_if_not_comparable(evaluation, os.path.join(part.folder, layout.EVALUATION))
         # Policies of several seeds may have been evaluated on the users of a single seed.
-        seed = evaluation.get("trained_seed", evaluation["seed"])
+        seed = evaluation.seed if evaluation.trained_seed is None else evaluation.trained_seed
+        assert seed is not None  # validated
         if seed in evaluations:
             raise validation.InvalidInputError(f"{run.folder!r}: {layout.EVALUATION} of two seeds is of seed {seed}")
         evaluations[seed], folders[seed] = evaluation, part.folder
@@ -107,11 +112,12 @@ def _raise_if_worlds_differ(run: _Measured, other_run: _Measured) -> None:
         raise validation.InvalidInputError(f"{pair}: their seeds differ, {seeds}; {advice}")
     for seed, evaluation in run.evaluations.items():
         for owner, recorded in ((run, evaluation), (other_run, other_run.evaluations[seed])):
-            if not isinstance(recorded.get("world"), Mapping):
+            if recorded.world is None:
                 raise validation.InvalidInputError(
                     f"{pair}: {layout.EVALUATION} of {owner.name} does not say what its world was; {advice}"
                 )
-        _raise_if_worlds_are_unclear(pair, advice, evaluation["world"], other_run.evaluations[seed]["world"])
+        worlds = (evaluation.world or {}, other_run.evaluations[seed].world or {})
+        _raise_if_worlds_are_unclear(pair, advice, *worlds)
         keys = world_differences(evaluation, other_run.evaluations[seed])
         if keys:
             one_line = validation.one_line
@@ -140,15 +146,15 @@ def _raise_if_worlds_are_unclear(
             )
 
 
-def world_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def world_differences(one: Evaluation, other: Evaluation) -> list[tuple[str, Any, Any]]:
     """Return the settings that make the users of two evaluations differ: keys with both values.
 
     Args:
-      one: content of evaluation.json of one seed.
-      other: content of evaluation.json of another run, with the same seed.
+      one: evaluation of one seed.
+      other: evaluation of another run, with the same seed.
     """
     worlds = [
-        {"seed": evaluation["seed"], "corpus_seed": evaluation["corpus_seed"], **evaluation["world"]}
+        {"seed": evaluation.seed, "corpus_seed": evaluation.corpus_seed, **(evaluation.world or {})}
         for evaluation in (one, other)
     ]
     keys = list(dict.fromkeys([*worlds[0], *worlds[1]]))
@@ -181,11 +187,11 @@ def _by_user(measured: Sequence[_Measured], unpaired: bool) -> Comparison:
         totals = [per_user.load(next(iter(run.folders.values()))) for run in measured]
     rows = []
     for policy in _policies(evaluations):
-        means = [_estimate(evaluation["policies"].get(policy)) for evaluation in evaluations]
+        means = [_estimate(evaluation.policies.get(policy)) for evaluation in evaluations]
         values = None if unpaired else [by_policy.get(policy) for by_policy in totals]
         rows.append(Row(policy, means, _differences(means, values)))
     if unpaired:
-        num_units = [next(iter(evaluation["policies"].values()))["num_users"] for evaluation in evaluations]
+        num_units = [next(iter(evaluation.policies.values())).num_users for evaluation in evaluations]
     else:
         num_users = [len(next(iter(by_policy.values()))) for by_policy in totals]
         num_units = [num_users[0], *(min(num_users[0], number) for number in num_users[1:])]
@@ -224,23 +230,22 @@ def _differences(
     return differences
 
 
-def _horizons(evaluations: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [int(evaluation["horizon"]) for evaluation in evaluations]
+def _horizons(evaluations: Sequence[Evaluation]) -> list[int]:
+    return [evaluation.horizon for evaluation in evaluations if evaluation.horizon is not None]
 
 
-def _policies(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+def _policies(evaluations: Sequence[Evaluation]) -> list[str]:
     """Return all policies: the learned policy, then the first run's policies, best first, then those of other runs."""
-    first = evaluations[0]["policies"]
-    in_order = sorted(first, key=lambda name: (name != LEARNED, -first[name]["mean"]))
-    return list(
-        dict.fromkeys([*in_order, *(name for evaluation in evaluations[1:] for name in evaluation["policies"])])
-    )
+    first = evaluations[0].policies
+    in_order = sorted(first, key=lambda name: (name != LEARNED, -first[name].mean))
+    return list(dict.fromkeys([*in_order, *(name for evaluation in evaluations[1:] for name in evaluation.policies)]))
 
 
 def _means_of_seeds(run: _Measured, policy: str) -> Optional[np.ndarray]:
     """Return the means by seed, in the order of the seeds; None if a seed lacks the policy."""
-    entries = [run.evaluations[seed]["policies"].get(policy) for seed in sorted(run.evaluations)]
-    return None if None in entries else np.array([entry["mean"] for entry in entries], np.float64)
+    entries = [run.evaluations[seed].policies.get(policy) for seed in sorted(run.evaluations)]
+    means = [entry.mean for entry in entries if entry is not None]
+    return np.array(means, np.float64) if len(means) == len(entries) else None
 
 
 def _paired(values: Optional[np.ndarray], others: Optional[np.ndarray]) -> Optional[Estimate]:
@@ -251,13 +256,13 @@ def _paired(values: Optional[np.ndarray], others: Optional[np.ndarray]) -> Optio
     return statistics.paired_difference(values[:shared], others[:shared])
 
 
-def _estimate(entry: Optional[Mapping[str, Any]]) -> Optional[Estimate]:
+def _estimate(entry: Optional[PolicyResult]) -> Optional[Estimate]:
     if entry is None:
         return None
-    low, high = entry["interval95"]
+    low, high = entry.interval95
     return Estimate(
-        float(entry["mean"]),
+        float(entry.mean),
         -np.inf if low is None else float(low),
         np.inf if high is None else float(high),
-        int(entry["num_users"]),
+        entry.num_users,
     )

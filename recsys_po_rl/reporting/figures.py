@@ -8,11 +8,14 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from recsys_po_rl.common.formatting import plain
+from recsys_po_rl.evaluation.results import PricedPolicy
+from recsys_po_rl.reporting import tables
 from recsys_po_rl.run_folder import layout
+from recsys_po_rl.run_folder.schema import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +42,7 @@ def _default_settings() -> Iterator[None]:
         yield
 
 
-def save_price_figure(evaluation: Mapping[str, Any], folder: str) -> None:
+def save_price_figure(evaluation: Evaluation, folder: str) -> None:
     """Write the figure of the price of partial observability into a run folder, if there are policies to compare.
 
     The figure is optional: a figure that cannot be drawn or written is omitted with a warning.
@@ -48,7 +51,8 @@ def save_price_figure(evaluation: Mapping[str, Any], folder: str) -> None:
       evaluation: see `price_figure`.
       folder: path of the run folder, which exists.
     """
-    if not evaluation["price_of_partial_observability"]["policies"]:
+    price = evaluation.price_of_partial_observability
+    if price is None or not price.policies:
         return
     path = os.path.join(folder, layout.PRICE_FIGURE)
     try:
@@ -59,11 +63,11 @@ def save_price_figure(evaluation: Mapping[str, Any], folder: str) -> None:
 
 
 @_default_settings()
-def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
+def price_figure(evaluation: Evaluation) -> "Figure":
     """Draw the price of partial observability: a bar for each policy, with its interval and share of the gap.
 
     Args:
-      evaluation: content of evaluation.json, with price_of_partial_observability (see `evaluation.price`) and horizon.
+      evaluation: an evaluation with a price of partial observability and a horizon.
 
     Returns:
       A matplotlib figure, not registered with pyplot.
@@ -74,29 +78,29 @@ def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    price = evaluation.get("price_of_partial_observability") or {}
-    entries = list(price.get("policies", {}).values())
-    if not entries:
+    price = evaluation.price_of_partial_observability
+    if price is None or not price.policies:
         raise ValueError("the evaluation has no price_of_partial_observability to draw")
+    entries = list(price.policies.values())
     figure = Figure(figsize=(WIDTH_INCHES, FRAME_INCHES + ROW_INCHES * len(entries)), layout="constrained")
     axes = figure.add_subplot()
     places = range(len(entries))
     axes.barh(
         places,
-        [entry["mean"] for entry in entries],
+        [entry.mean for entry in entries],
         height=0.6,
-        color=[INTEREST_COLOUR if entry["sees_interest"] else HISTORIES_COLOUR for entry in entries],
-        hatch=[INTEREST_HATCH if entry["sees_interest"] else "" for entry in entries],
+        color=[INTEREST_COLOUR if entry.sees_interest else HISTORIES_COLOUR for entry in entries],
+        hatch=[INTEREST_HATCH if entry.sees_interest else "" for entry in entries],
         edgecolor="white",
     )
-    furthest = max(entry["mean"] for entry in entries)
+    furthest = max(entry.mean for entry in entries)
     for place, entry in zip(places, entries):
-        low, high = entry["interval95"]
+        low, high = entry.interval95
         if low is not None and high is not None:
             axes.errorbar(
-                entry["mean"],
+                entry.mean,
                 place,
-                xerr=[[entry["mean"] - low], [high - entry["mean"]]],
+                xerr=[[entry.mean - low], [high - entry.mean]],
                 color=INTERVAL_COLOUR,
                 capsize=4,
                 linewidth=1.5,
@@ -107,12 +111,12 @@ def price_figure(evaluation: Mapping[str, Any]) -> "Figure":
     axes.text(
         1.01, -0.75, "mean; share of the gap closed", transform=axes.get_yaxis_transform(), fontsize=9, va="center"
     )
-    axes.set_yticks(places, [entry["label"] for entry in entries])
+    axes.set_yticks(places, [entry.label for entry in entries])
     axes.set_ylim(len(entries) - 0.4, -1.1)
-    axes.set_xlim(min([0.0, *(entry["mean"] for entry in entries)]), furthest * 1.03 if furthest > 0 else None)
+    axes.set_xlim(min([0.0, *(entry.mean for entry in entries)]), furthest * 1.03 if furthest > 0 else None)
     axes.set_xlabel(
-        f"consumed time per user over {evaluation['horizon']} slates\n"
-        f"(mean; 95% intervals over {price['num_units']} {price['unit']})"
+        f"consumed time per user over {evaluation.horizon} slates\n"
+        f"(mean; 95% intervals over {price.num_units} {price.unit})"
     )
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("The price of partial observability", fontsize=13)
@@ -147,12 +151,9 @@ def save(figure: "Figure", path: str) -> None:
     layout.write_bytes(folder, name, content.getvalue())
 
 
-def _caption(entry: Mapping[str, Any]) -> str:
-    share: Optional[float] = entry["share_of_gap"]
-    mean = plain(entry["mean"], ".1f")
-    return mean if share is None else f"{mean};  {plain(share, '.0%')} {_percents(entry['share_interval95'])}"
-
-
-def _percents(bounds: Sequence[Optional[float]]) -> str:
-    low, high = bounds
-    return "[unbounded]" if low is None or high is None else f"[{plain(low, '.0%')}, {plain(high, '.0%')}]"
+def _caption(entry: PricedPolicy) -> str:
+    share, bounds = entry.share_of_gap, entry.share_interval95
+    mean = plain(entry.mean, ".1f")
+    if share is None or bounds is None:
+        return mean
+    return f"{mean};  {tables.percent(share)} {tables.percent_interval(bounds)}"

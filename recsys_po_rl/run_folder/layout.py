@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.run_folder import evaluation_schema, readers
+from recsys_po_rl.run_folder import readers, schema
 from recsys_po_rl.version import __version__
 
 METRICS = "metrics.csv"
@@ -296,7 +296,7 @@ def is_finished(folder: str) -> bool:
     if not content.get("finished") or not isinstance(files, list):
         return False
     try:
-        evaluation_schema.read(os.path.join(folder, EVALUATION))
+        schema.read(os.path.join(folder, EVALUATION))
     except (FileNotFoundError, validation.InvalidInputError):
         return False
     return all(os.path.isfile(os.path.join(folder, str(name))) for name in files)

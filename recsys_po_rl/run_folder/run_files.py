@@ -4,13 +4,13 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from recsys_po_rl import gin_text
 from recsys_po_rl.common import regular_files
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.common.formatting import as_number
-from recsys_po_rl.run_folder import evaluation_schema, layout, readers
+from recsys_po_rl.run_folder import layout, readers, schema
 
 Row = Mapping[str, str]
 _SEED_FOLDER = re.compile(r"seed_(\d+)")
@@ -23,7 +23,7 @@ class RunFiles:
     Attributes:
       folder: path of the folder.
       config: bindings, by name.
-      environment, evaluation, portrait, timings: content of the JSON files.
+      environment, evaluation, portrait, timings: content of the JSON files, of evaluation.json as a record.
       metrics, validation, alarms: rows of the tables, over all seeds.
       problems: a line for each file that cannot be read.
       seeds: contents of the folders of single seeds, in order, if the run has several seeds.
@@ -32,7 +32,7 @@ class RunFiles:
     folder: str
     config: Optional[dict[str, str]] = None
     environment: Optional[dict[str, Any]] = None
-    evaluation: Optional[dict[str, Any]] = None
+    evaluation: Optional[schema.Evaluation] = None
     portrait: Optional[dict[str, Any]] = None
     timings: Optional[dict[str, Any]] = None
     metrics: Sequence[Row] = ()
@@ -154,10 +154,10 @@ def _seed_folders(folder: str) -> list[str]:
     return [match.group() for match in sorted(folders, key=lambda match: (len(match.group(1)), match.group(1)))]
 
 
-def _json(folder: str, name: str, problems: list[str]) -> Optional[dict[str, Any]]:
+def _json(folder: str, name: str, problems: list[str]) -> Optional[Union[dict[str, Any], schema.Evaluation]]:
     path = os.path.join(folder, name)
     try:
-        return evaluation_schema.read(path) if name == layout.EVALUATION else readers.json_object(path)
+        return schema.read(path) if name == layout.EVALUATION else readers.json_object(path)
     except FileNotFoundError:
         return None
     except validation_lib.InvalidInputError as error:

@@ -3,6 +3,7 @@
 import pytest
 
 from recsys_po_rl.common import formatting
+from recsys_po_rl.evaluation.results import MeanInterval
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_intervals_and_shares():
     assert formatting.interval([-1.0, 2.25], digits=1, sign=True) == "[\u22121.0, +2.2]"
     assert formatting.percent_interval([0.0, 1.125]) == "[0%, 112%]"
     assert formatting.percent("x") == "unknown"
-    assert formatting.estimate({"mean": 1.0, "interval95": [None, None]}) == "1.00 [unbounded]"
+    assert formatting.estimate(MeanInterval(mean=1.0, interval95=[None, None])) == "1.00 [unbounded]"
 
 
 @pytest.mark.parametrize(

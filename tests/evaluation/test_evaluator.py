@@ -12,6 +12,7 @@ from recsim_ng.entities.recommendation import user as user_lib
 from recsys_po_rl import corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator, statistics
+from recsys_po_rl.evaluation.results import MeanInterval, PolicyResult
 from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -68,7 +69,7 @@ def test_seed_and_path_choose_the_users(runtimes):
 @pytest.mark.slow
 def test_summary_has_the_promised_form(runtimes):
     random, fixed = (evaluator.evaluate(runtimes[name], T, 12, BATCH, seed=3) for name in ("random", "fixed"))
-    entry = evaluator.summary(random, fixed)
+    entry = evaluator.summary(random, fixed).to_json()
     assert set(entry) == {
         "mean", "interval95", "mean_upstream_count", "num_users", "minus_learned", "quarters", "quarters_interval95",
     }  # fmt: skip
@@ -77,13 +78,13 @@ def test_summary_has_the_promised_form(runtimes):
     assert entry["mean_upstream_count"] < entry["mean"]
     assert entry["num_users"] == 12
     assert entry["minus_learned"]["mean"] == pytest.approx(random.total.mean() - fixed.total.mean())
-    itself = evaluator.summary(fixed, fixed)["minus_learned"]
+    itself = evaluator.summary(fixed, fixed).minus_learned.to_json()
     assert (itself["mean"], itself["interval95"]) == (0.0, [0.0, 0.0])
     quarters = entry["quarters"]
     assert T * np.mean(quarters["reward_per_step"]) == pytest.approx(entry["mean"])
     assert quarters["interest_drift"][0] == 0.0 < quarters["interest_drift"][3]
     # Whoever always shows two documents of nine covers 2 / 9, and its slates are all alike.
-    always = evaluator.summary(fixed, fixed)["quarters"]
+    always = evaluator.summary(fixed, fixed).quarters
     assert always["catalogue_coverage"] == pytest.approx([2 / 9] * 4)
     assert always["slate_diversity"] in ([0.0] * 4, [1.0] * 4)
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
@@ -98,8 +99,8 @@ def test_rewards_alone_are_those_with_behaviour_bit_for_bit(runtimes):
     np.testing.assert_array_equal(alone.upstream_total, both.upstream_total)
     np.testing.assert_allclose(both.behaviour.reward.sum(axis=1), both.total, rtol=1e-12)
     entry = evaluator.summary(alone, alone)
-    assert "quarters" not in entry
-    assert "quarters" not in evaluator.pooled([entry, entry])
+    assert "quarters" not in entry.to_json()
+    assert "quarters" not in evaluator.pooled([entry, entry]).to_json()
 
 
 @pytest.mark.slow
@@ -152,7 +153,7 @@ def test_users_without_the_fields_are_evaluated_all_the_same():
     )  # fmt: skip
     outcome = evaluator.evaluate(SeededRuntime(network.variables), T, 12, BATCH, seed=3)
     assert outcome.total.tolist() == [T] * 12
-    quarters = evaluator.summary(outcome, outcome)["quarters"]
+    quarters = evaluator.summary(outcome, outcome).quarters
     lost = {name for name, of in quarters.items() if of is None}
     assert lost == {"click_rate", "mean_quality_consumed", "share_positive_quality", "interest_drift"}
 
@@ -163,8 +164,8 @@ def test_pooled_takes_the_seed_as_the_unit(runtimes):
         evaluator.summary(*(evaluator.evaluate(runtimes[name], T, 12, BATCH, seed) for name in ("random", "fixed")))
         for seed in (0, 1, 2)
     ]
-    pooled = evaluator.pooled(per_seed)
-    means = np.array([entry["mean"] for entry in per_seed])
+    pooled = evaluator.pooled(per_seed).to_json()
+    means = np.array([entry.mean for entry in per_seed])
     assert pooled["mean"] == pytest.approx(means.mean())
     half_width = 4.30265 * means.std(ddof=1) / np.sqrt(3)  # t quantile of 2 degrees of freedom
     assert pooled["interval95"][1] - pooled["mean"] == pytest.approx(half_width, rel=1e-4)
@@ -172,17 +173,18 @@ def test_pooled_takes_the_seed_as_the_unit(runtimes):
 
 
 def entry_of(mean, learned, drift=1.0):
-    return {
-        "mean": mean,
-        "mean_upstream_count": mean,
-        "num_users": 7,
-        "minus_learned": {"mean": mean - learned},
-        "quarters": {"interest_drift": [drift, 2.0, None, None], "slate_diversity": None},
-    }
+    return PolicyResult(
+        mean=mean,
+        interval95=[mean, mean],
+        mean_upstream_count=mean,
+        num_users=7,
+        minus_learned=MeanInterval(mean=mean - learned, interval95=[None, None]),
+        quarters={"interest_drift": [drift, 2.0, None, None], "slate_diversity": None},
+    )
 
 
 def test_pooled_quarters_are_means_over_seeds():
-    pooled = evaluator.pooled([entry_of(1.0, 1.0, 3.0), entry_of(2.0, 1.0, None), entry_of(2.0, 1.0, 5.0)])
+    pooled = evaluator.pooled([entry_of(1.0, 1.0, 3.0), entry_of(2.0, 1.0, None), entry_of(2.0, 1.0, 5.0)]).to_json()
     assert pooled["quarters"] == {"interest_drift": [4.0, 2.0, None, None], "slate_diversity": None}
     estimate = statistics.mean_interval([3.0, 5.0])
     intervals = pooled["quarters_interval95"]["interest_drift"]
@@ -191,7 +193,7 @@ def test_pooled_quarters_are_means_over_seeds():
 
 def test_measures_across_runs_say_how_much_they_cover():
     # Means 1, 2, 4, 5, 9: the middle three average 11 / 3. The learned policy has 3 in every run: better in 2 of 5.
-    few = evaluator.pooled([entry_of(mean, 3.0) for mean in (1.0, 2.0, 4.0, 5.0, 9.0)])
+    few = evaluator.pooled([entry_of(mean, 3.0) for mean in (1.0, 2.0, 4.0, 5.0, 9.0)]).to_json()
     middle, better = few["interquartile_mean"], few["probability_of_improvement"]
     assert middle["mean"] == pytest.approx(11 / 3)
     assert better["mean"] == pytest.approx(2 / 5)
@@ -204,13 +206,13 @@ def test_measures_across_runs_say_how_much_they_cover():
 
 
 def test_from_ten_runs_on_they_may_be_called_95_percent():
-    many = evaluator.pooled([entry_of(float(mean), 3.0) for mean in range(10)])
+    many = evaluator.pooled([entry_of(float(mean), 3.0) for mean in range(10)]).to_json()
     assert set(many["interquartile_mean"]) == {"mean", "interval95", "num_runs", "coverage"}
     assert many["interquartile_mean"]["coverage"]["measured"] < 0.95
 
 
 def test_one_run_has_no_interval():
-    alone = evaluator.pooled([entry_of(1.0, 3.0)])
+    alone = evaluator.pooled([entry_of(1.0, 3.0)]).to_json()
     assert alone["interval95"] == [None, None]
     assert alone["interquartile_mean"] == {
         "mean": 1.0, "interval": [None, None], "num_runs": 1, "coverage": {"nominal": 0.95, "measured": None},

@@ -24,7 +24,7 @@ def outcomes(*names, **changed):
 
 
 def test_worked_by_hand():
-    found = price.price_of_partial_observability(outcomes(popular_by_clicks=[1.0] * 5))
+    found = price.price_of_partial_observability(outcomes(popular_by_clicks=[1.0] * 5)).to_json()
     assert (found["unit"], found["num_units"]) == ("users", 5)
     assert list(found["policies"]) == list(TOTALS)  # others are ignored
     assert {name: entry["share_of_gap"] for name, entry in found["policies"].items()} == pytest.approx(
@@ -52,7 +52,7 @@ def test_worked_by_hand():
 
 
 def test_shares_and_differences_are_paired():
-    found = price.price_of_partial_observability(outcomes())
+    found = price.price_of_partial_observability(outcomes()).to_json()
     totals = {name: np.array(total) for name, total in TOTALS.items()}
     gap = totals["full_information_reference"] - totals["uniform_random"]
     for name, total in totals.items():
@@ -72,7 +72,7 @@ def test_shares_and_differences_are_paired():
 @pytest.mark.parametrize("missing", ["uniform_random", "full_information_reference"])
 def test_without_an_end_of_the_gap_there_are_no_shares(missing):
     names = [name for name in TOTALS if name != missing]
-    found = price.price_of_partial_observability(outcomes(*names))
+    found = price.price_of_partial_observability(outcomes(*names)).to_json()
     assert found["gap"] is None
     assert list(found["policies"]) == names
     assert all(entry["share_of_gap"] is None for entry in found["policies"].values())
@@ -81,15 +81,15 @@ def test_without_an_end_of_the_gap_there_are_no_shares(missing):
 
 def test_a_gap_of_zero_has_no_shares_and_one_that_may_be_zero_has_no_bounds():
     same = outcomes("uniform_random", "learned", full_information_reference=TOTALS["uniform_random"])
-    assert price.price_of_partial_observability(same)["policies"]["learned"]["share_of_gap"] is None
+    assert price.price_of_partial_observability(same).policies["learned"].share_of_gap is None
     unclear = outcomes("uniform_random", "learned", full_information_reference=[0.0, 90.0, 0.0, 60.0, 10.0])
-    learned = price.price_of_partial_observability(unclear)["policies"]["learned"]
+    learned = price.price_of_partial_observability(unclear).to_json()["policies"]["learned"]
     assert learned["share_of_gap"] == pytest.approx(3 / 2)
     assert learned["share_interval95"] == [None, None]
 
 
 def test_nothing_to_compare_is_no_error():
-    found = price.price_of_partial_observability({})
+    found = price.price_of_partial_observability({}).to_json()
     assert (found["policies"], found["gap"], found["differences"], found["num_units"]) == ({}, None, [], 0)
 
 
@@ -111,8 +111,8 @@ def test_over_seeds_the_unit_is_the_seed():
         )
         for gap in (6.0, 7.0, 8.0, 7.0)
     ]
-    del per_seed[1]["policies"]["belief_reference"]  # left out in one seed
-    found = price.pooled(per_seed)
+    del per_seed[1].policies["belief_reference"]  # left out in one seed
+    found = price.pooled(per_seed).to_json()
     assert (found["unit"], found["num_units"]) == ("seeds", 4)
     assert list(found["policies"]) == ["uniform_random", "learned", "full_information_reference"]
     expected = statistics.ratio_of_means([3.0] * 4, [6.0, 7.0, 8.0, 7.0])
@@ -126,7 +126,7 @@ def test_over_seeds_the_unit_is_the_seed():
 
 
 def test_one_seed_has_no_intervals():
-    found = price.pooled([price.price_of_partial_observability(outcomes())])
+    found = price.pooled([price.price_of_partial_observability(outcomes())]).to_json()
     assert found["policies"]["learned"]["interval95"] == [None, None]
     assert found["policies"]["learned"]["share_interval95"] == [None, None]
     json.dumps(found, allow_nan=False)

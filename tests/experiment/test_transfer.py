@@ -9,7 +9,9 @@ import pytest
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment
-from recsys_po_rl.experiment.transfer import evaluate, which_is_which
+from recsys_po_rl.experiment.transfer import evaluate
+from recsys_po_rl.reporting import tables
+from recsys_po_rl.run_folder.schema import Evaluation
 
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
 BINDINGS = [
@@ -24,6 +26,10 @@ BINDINGS = [
     f"{NETWORK}.num_topics = 4",
 ]
 FILES = ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"]
+
+
+def which_is_which(content):
+    return tables.which_is_which(Evaluation.from_json(content, ""), "RUN")
 
 
 def trained(folder, *bindings):
@@ -59,7 +65,7 @@ def test_without_a_change_the_runs_own_numbers_come_out(run):
     assert written == again.evaluation
     names = {path.name for path in pathlib.Path(again.folder).iterdir()}
     assert {"config.gin", "trained_config.gin", "operative_config.gin", "environment.json"} <= names
-    assert "evaluated in the same world, on the same users" in which_is_which(again.evaluation, "RUN")
+    assert "evaluated in the same world, on the same users" in which_is_which(again.evaluation)
 
 
 @pytest.mark.slow
@@ -78,7 +84,7 @@ def test_elsewhere_it_says_which_is_which(run, elsewhere):
     assert found["learned_where_it_was_trained"] == {
         "mean": own["mean"], "interval95": own["interval95"], "num_users": 6, "horizon": 2,
     }  # fmt: skip
-    text = which_is_which(found, "RUN")
+    text = which_is_which(found)
     assert text.splitlines()[0] == "trained in RUN"
     assert "experiment.horizon = 3 " in text
     assert "(trained with 2)" in text
@@ -143,7 +149,7 @@ def test_several_seeds_are_pooled(tmp_path):
     assert sorted(path.name for path in pathlib.Path(again.folder).glob("seed_*")) == ["seed_4", "seed_9"]
     assert json.loads(pathlib.Path(again.folder, "environment.json").read_text())["seeds"] == [4, 9]
     assert "recsys_po_rl.experiment.seeds = [4, 9]" in pathlib.Path(again.folder, "config.gin").read_text()
-    text = which_is_which(again.evaluation, "RUN")
+    text = which_is_which(again.evaluation)
     assert "seed 4: learned reaches" in text
     assert "seed 9: learned reaches" in text
     alone = evaluate(str(pathlib.Path(several.run_dir, "seed_9")), quiet=True)

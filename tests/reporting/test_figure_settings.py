@@ -1,5 +1,6 @@
 """Pictures and settings of matplotlib; pictures and pages that cannot be made."""
 
+import dataclasses
 import json
 import os
 
@@ -63,7 +64,9 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
     original = toy_run.single_seed.evaluate_policies
 
     def evaluation(*args):
-        return {**original(*args), **EVALUATION}
+        return dataclasses.replace(
+            original(*args), price_of_partial_observability=EVALUATION.price_of_partial_observability
+        )
 
     def fail(*args):
         raise RuntimeError("no\nfont")
@@ -80,4 +83,5 @@ def test_a_run_is_done_without_its_picture_and_its_page(tmp_path, monkeypatch, c
         for name in (layout.PRICE_FIGURE, layout.REPORT)
     ]
     assert layout.is_finished(str(tmp_path / "run"))
-    assert json.loads((tmp_path / "run" / layout.EVALUATION).read_text())["horizon"] == EVALUATION["horizon"]
+    written = json.loads((tmp_path / "run" / layout.EVALUATION).read_text())
+    assert written["price_of_partial_observability"] == EVALUATION.price_of_partial_observability.to_json()

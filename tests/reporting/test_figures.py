@@ -5,7 +5,9 @@ import os
 
 import pytest
 
+from recsys_po_rl.evaluation import price
 from recsys_po_rl.reporting import figures
+from recsys_po_rl.run_folder.schema import Evaluation
 
 
 def policy(label, mean, share, sees=False, interval=None, shares=None):
@@ -15,11 +17,14 @@ def policy(label, mean, share, sees=False, interval=None, shares=None):
     }  # fmt: skip
 
 
-EVALUATION = {
+CONTENT = {
+    "policies": {},
     "horizon": 100,
     "price_of_partial_observability": {
         "unit": "users",
         "num_units": 2000,
+        "gap": None,
+        "differences": [],
         "policies": {
             "uniform_random": policy("random slates", 52.0, 0.0),
             "learned": policy("learned from histories", 75.0, 0.46),
@@ -29,11 +34,12 @@ EVALUATION = {
         },
     },
 }
+EVALUATION = Evaluation.from_json(CONTENT, "")
 
 
 def test_bars_intervals_and_labels_are_those_of_the_evaluation():
     axes = figures.price_figure(EVALUATION).axes[0]
-    entries = list(EVALUATION["price_of_partial_observability"]["policies"].values())
+    entries = list(CONTENT["price_of_partial_observability"]["policies"].values())
     assert [bar.get_width() for bar in axes.patches] == [entry["mean"] for entry in entries]
     assert [label.get_text() for label in axes.get_yticklabels()] == [entry["label"] for entry in entries]
     ends = [container[2][0].get_segments()[0][:, 0].tolist() for container in axes.containers[1:]]
@@ -52,15 +58,22 @@ def test_bars_intervals_and_labels_are_those_of_the_evaluation():
 
 
 def test_without_shares_means_alone_are_written():
-    alone = {**EVALUATION["price_of_partial_observability"], "policies": {
+    alone = {**CONTENT["price_of_partial_observability"], "policies": {
         "learned": {**policy("learned from histories", 75.0, 0.5), "share_of_gap": None, "share_interval95": None}
     }}  # fmt: skip
-    axes = figures.price_figure({"horizon": 7, "price_of_partial_observability": alone}).axes[0]
+    evaluation = Evaluation.from_json({"policies": {}, "horizon": 7, "price_of_partial_observability": alone}, "")
+    axes = figures.price_figure(evaluation).axes[0]
     assert "75.0" in [text.get_text() for text in axes.texts]
     assert axes.get_xlabel().startswith("consumed time per user over 7 slates")
 
 
-@pytest.mark.parametrize("evaluation", [{"horizon": 3}, {"price_of_partial_observability": {"policies": {}}}])
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        Evaluation(policies={}, horizon=3),
+        Evaluation(policies={}, price_of_partial_observability=price.price_of_partial_observability({})),
+    ],
+)
 def test_nothing_to_draw_is_an_error(evaluation):
     with pytest.raises(ValueError, match="no price_of_partial_observability to draw"):
         figures.price_figure(evaluation)
@@ -89,8 +102,9 @@ def test_an_unknown_format_leaves_the_old_file_as_it_was(tmp_path):
 def test_pyplot_is_left_alone_and_matplotlib_comes_late(fresh_python):
     script = (
         "import json, sys; from recsys_po_rl.reporting import figures; "
+        "from recsys_po_rl.run_folder.schema import Evaluation; "
         "early = 'matplotlib' in sys.modules; "
-        f"figures.price_figure(json.loads({json.dumps(EVALUATION)!r})); "
+        f"figures.price_figure(Evaluation.from_json(json.loads({json.dumps(CONTENT)!r}), '')); "
         "print(early, 'matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     ran = fresh_python("-c", script)

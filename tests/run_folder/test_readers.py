@@ -10,7 +10,7 @@ import pytest
 
 from recsys_po_rl import gin_text
 from recsys_po_rl.common import regular_files, validation
-from recsys_po_rl.run_folder import csv_tables, evaluation_schema, layout, per_user, readers
+from recsys_po_rl.run_folder import csv_tables, layout, per_user, readers, schema
 from tests.support.run_folder import evaluation
 
 READERS = {
@@ -20,7 +20,7 @@ READERS = {
     "gin": regular_files.text,
     "rows": csv_tables.whole_rows,
     "cut": lambda path: csv_tables.cut(path, 3),
-    "evaluation": evaluation_schema.read,
+    "evaluation": schema.read,
 }
 
 
@@ -206,13 +206,14 @@ def test_an_evaluation_of_another_form_is_refused(change, said, tmp_path):
     content = evaluation()
     change(content)
     (tmp_path / "evaluation.json").write_text(json.dumps(content))
-    assert said in refused(evaluation_schema.read, str(tmp_path / "evaluation.json"))
+    assert said in refused(schema.read, str(tmp_path / "evaluation.json"))
 
 
 def test_an_evaluation_may_have_other_keys_and_lack_some(tmp_path):
     for content in (evaluation(), {**evaluation(), "new": [{}]}, {"policies": {}}):
         (tmp_path / "evaluation.json").write_text(json.dumps(content))
-        assert evaluation_schema.read(str(tmp_path / "evaluation.json")) == content
+        read = schema.read(str(tmp_path / "evaluation.json")).to_json()
+        assert {**read, **content, "schema_version": 1} == read
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "0x" + "f" * 5000, "'" + "x" * 5000], ids=["decimal", "hex", "text"])
@@ -257,4 +258,4 @@ def test_messages_keep_both_ends_when_they_are_cut():
 def test_a_parameter_of_a_world_is_a_number_a_text_or_a_list_of_them(value, tmp_path):
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps({"policies": {}, "world": {"user.untold": value}, "trained_in": {"a": value}}))
-    assert evaluation_schema.read(str(path))["world"] == {"user.untold": value}
+    assert schema.read(str(path)).world == {"user.untold": value}

@@ -11,7 +11,7 @@ def test_a_finished_run(tmp_path):
     run = run_files.read(str(write_run(tmp_path / "some_run", alarms=["0,3,entropy,0.1,0.2,low"])))
     assert run.name == "some_run"
     assert run.bound("num_training_steps") == "4"
-    assert run.evaluation["seed"] == 0
+    assert run.evaluation.seed == 0
     assert (len(run.metrics), len(run.validation), len(run.alarms)) == (4, 2, 1)
     assert run.alarms[0]["message"] == "low"
     assert not run.problems

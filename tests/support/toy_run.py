@@ -4,6 +4,7 @@ What is interrupted, written and read is the real experiment's. `benchmarks/kill
 """
 
 import csv
+import dataclasses
 import pathlib
 import types
 
@@ -11,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl.evaluation import evaluator, price
+from recsys_po_rl.evaluation.results import MeanInterval, PolicyResult
 from recsys_po_rl.experiment import selection, single_seed
 from recsys_po_rl.reporting import pages
 from recsys_po_rl.run_folder import layout
+from recsys_po_rl.run_folder.schema import Evaluation
 from recsys_po_rl.training import diagnostics
 from recsys_po_rl.training.learner import StepResult
 
@@ -74,11 +77,16 @@ def toy_evaluation(plan, study, network, runtime, trained, timings, folder):
     entries = {}
     for name, weights in (("learned", trained.best), ("learned_last", trained.last)):
         selection.with_weights(network, weights)
-        entries[name] = {"mean": float(judged(network.recommender).mean()), "weights": [w.tolist() for w in weights]}
-    return {
-        "policies": entries, "left_out": {}, "best_step": trained.best_step, "horizon": plan.horizon,
-        "price_of_partial_observability": {"policies": {}}, "full_information": [],
-    }  # fmt: skip
+        mean = float(judged(network.recommender).mean())
+        entries[name] = PolicyResult(
+            mean=mean, interval95=[mean, mean], mean_upstream_count=mean, num_users=2,
+            minus_learned=MeanInterval(mean=0.0, interval95=[0.0, 0.0]),
+            others={"weights": [weight.tolist() for weight in weights]},
+        )  # fmt: skip
+    return Evaluation(
+        policies=entries, best_step=trained.best_step, horizon=plan.horizon,
+        price_of_partial_observability=price.price_of_partial_observability({}),
+    )  # fmt: skip
 
 
 def make_evaluations_cheap(setattr_):
@@ -92,7 +100,7 @@ def make_evaluations_cheap(setattr_):
         ),
     )
     setattr_(diagnostics, "gradient_variances", lambda learner, keys: {"none": float(learner.critic.mean), "mean": 1.0})
-    setattr_(evaluator, "pooled", lambda entries: {"of": entries})
+    setattr_(evaluator, "pooled", lambda entries: dataclasses.replace(entries[0], others={"of": entries}))
     setattr_(price, "pooled", lambda prices: prices[0])
     setattr_(pages, "report", lambda folder: layout.write_text(folder, layout.REPORT, "a page"))
 

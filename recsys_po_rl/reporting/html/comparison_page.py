@@ -5,12 +5,15 @@ from typing import Any, Optional
 
 from recsys_po_rl.common.formatting import estimate, fixed, interval
 from recsys_po_rl.evaluation import portrait as portrait_lib
+from recsys_po_rl.evaluation.results import MeanInterval
 from recsys_po_rl.evaluation.statistics import Estimate
-from recsys_po_rl.reporting.comparison import LEARNED, Comparison
+from recsys_po_rl.reporting import tables
+from recsys_po_rl.reporting.comparison import Comparison
 from recsys_po_rl.reporting.html import charts, markup, report, training, users
 from recsys_po_rl.reporting.html.charts import Series
 from recsys_po_rl.reporting.html.markup import Html, element
 from recsys_po_rl.reporting.html.style import NUM_STYLES
+from recsys_po_rl.reporting.tables import LEARNED
 from recsys_po_rl.run_folder.run_files import RunFiles, curve
 
 FIRST_STYLE = 1  # first style of the lines of runs; style 0 is the text colour
@@ -31,7 +34,7 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
         cells = [cell for mean in row.means for cell in _cells(mean)]
         cells += [cell for mean in row.differences[1:] for cell in _cells(mean, sign=True)]
         rows.append([row.policy, *cells])
-    lines = [_about(comparison), "", *_aligned(rows), ""]
+    lines = [_about(comparison), "", *tables.aligned(rows), ""]
     lines += sentences(comparison)
     unknown = [name for name, config in zip(comparison.names, configs) if config is None]
     differences = [] if unknown else report.differences(*(config or {} for config in configs))
@@ -123,13 +126,13 @@ def _table(comparison: Comparison) -> Html:
 
 def _curves(runs: Sequence[RunFiles], names: Sequence[str], styles: Sequence[int]) -> list[Html]:
     drawn = []
-    for title, tables in (
+    for title, metrics in (
         ("Mean cumulative reward in training", [run.metrics for run in runs]),
         ("Mean cumulative reward of validation users", [run.validation for run in runs]),
     ):
         series = [
             line
-            for name, rows, style in zip(names, tables, styles)
+            for name, rows, style in zip(names, metrics, styles)
             for line in training.as_series(name, curve(rows, training.REWARD), style)
         ]
         drawn.append(charts.line_chart(title, series, "training step"))
@@ -195,19 +198,11 @@ def _cell(value: Optional[Estimate], sign: bool = False) -> Html:
 
 
 def _shown(value: Estimate) -> str:
-    return estimate({"mean": value.mean, "interval95": value.bounds})
+    return estimate(MeanInterval.of(value))
 
 
 def _negated(value: Estimate) -> Estimate:
     return Estimate(-value.mean, -value.high, -value.low, value.num_units)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
-        for row in rows
-    ]
 
 
 def _printable(line: str) -> str:

@@ -1,5 +1,6 @@
 """Page report.html: a run on one self-contained page, from its folder."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
@@ -7,8 +8,9 @@ from recsys_po_rl import gin_text
 from recsys_po_rl.common.formatting import as_number, estimate, fixed, is_number
 from recsys_po_rl.reporting.html import markup, policies, training, users
 from recsys_po_rl.reporting.html.markup import Html, element
-from recsys_po_rl.run_folder import layout
+from recsys_po_rl.run_folder import layout, schema
 from recsys_po_rl.run_folder.run_files import RunFiles
+from recsys_po_rl.run_folder.schema import Evaluation
 
 DEFAULT_EXPERIMENT = "experiments/default.gin"
 _DAMAGED = f"This cannot be shown: {layout.EVALUATION} cannot be read, see above."
@@ -30,12 +32,17 @@ def page(run: RunFiles) -> str:
     def add(title: str, make: Callable[[], Any], needed: bool = True, otherwise: Any = None) -> None:
         sections[title] = markup.section(title, markup.guarded(make) if needed else otherwise)
 
-    known, done = evaluation or {}, evaluation is not None
-    add("In three sentences", lambda: _verdict(known), done, no_evaluation)
-    add("Policies", lambda: policies.table(known), done, no_evaluation)
-    add("The price of partial observability", lambda: policies.price(known), done, no_evaluation)
+    for title, show in (
+        ("In three sentences", _verdict),
+        ("Policies", policies.table),
+        ("The price of partial observability", policies.price),
+    ):
+        if evaluation is None:
+            sections[title] = markup.section(title, no_evaluation)
+        else:
+            add(title, functools.partial(_shown, show, evaluation))
     elsewhere = element("p", "This is an evaluation of a trained policy: the training is in the run that it evaluates.")
-    add("Training", lambda: training.learning(run), "changed" not in known, elsewhere)
+    add("Training", lambda: training.learning(run), evaluation is None or evaluation.changed is None, elsewhere)
     no_portrait = element("p", f"There is no {layout.PORTRAIT} yet: the evaluation writes it.")
     add("Users over the horizon", lambda: users.users(portraits), bool(portraits), no_portrait)
     add("What the policy shows", lambda: users.shown(portraits, names), bool(portraits), no_portrait)
@@ -43,14 +50,19 @@ def page(run: RunFiles) -> str:
     return markup.page(f"Report of {run.name}", _lead(run, of_seed), sections)
 
 
-def _evaluation(run: RunFiles) -> tuple[Optional[Mapping[str, Any]], Optional[str]]:
+def _evaluation(run: RunFiles) -> tuple[Optional[Evaluation], Optional[str]]:
     """Return the evaluation over all seeds, or else the first evaluation of a single seed and its folder's name."""
     if run.evaluation is not None:
         return run.evaluation, None
     return next(((part.evaluation, part.name) for part in run.parts if part.evaluation is not None), (None, None))
 
 
-def _verdict(evaluation: Mapping[str, Any]) -> Html:
+def _shown(show: Callable[[Evaluation], Any], evaluation: Evaluation) -> Any:
+    schema.raise_if_not_shown(evaluation, layout.EVALUATION)
+    return show(evaluation)
+
+
+def _verdict(evaluation: Evaluation) -> Html:
     return element("div", [element("p", sentence) for sentence in policies.verdict(evaluation)], class_="verdict")
 
 
@@ -103,8 +115,9 @@ def _what_was_run(run: RunFiles) -> list[Any]:
     parts: list[Any] = [
         markup.section("Differences from the default experiment", markup.guarded(lambda: _differences(run)), level=3)
     ]
-    if run.evaluation is not None and "changed" in run.evaluation:
-        moved = markup.guarded(lambda: _moved(run.evaluation or {}))
+    evaluation = run.evaluation
+    if evaluation is not None and evaluation.changed is not None:
+        moved = markup.guarded(functools.partial(_moved, evaluation, evaluation.changed))
         parts.append(markup.section("Trained and evaluated", moved, level=3))
     facts = [["seeds", ", ".join(map(str, environment.get("seeds") or [])) or "unknown"]]
     if "corpus_seed" in environment:
@@ -137,19 +150,16 @@ def _what_was_run(run: RunFiles) -> list[Any]:
     return parts
 
 
-def _moved(evaluation: Mapping[str, Any]) -> list[Any]:
+def _moved(evaluation: Evaluation, changed: list[schema.Change]) -> list[Any]:
     """Return the differences between the worlds of a policy's training and evaluation."""
     parts: list[Any] = []
-    for entry in evaluation.get("per_seed", [evaluation]):
-        own = entry.get("learned_where_it_was_trained")
-        if own:
-            text = (
-                f"Where it was trained (seed {entry['trained_seed']}), over {own['horizon']} slates, the policy brings"
-            )
+    for of_seed in evaluation.by_seed:
+        own = of_seed.learned_where_it_was_trained
+        if own is not None:
+            text = f"Where it was trained (seed {of_seed.trained_seed}), over {own.horizon} slates, the policy brings"
             parts.append(element("p", f"{text} {estimate(own)}."))
     rows: list[list[Any]] = [
-        [markup.name(change["name"]), value_of(change["trained"]), value_of(change["evaluated"])]
-        for change in evaluation["changed"]
+        [markup.name(change.name), value_of(change.trained), value_of(change.evaluated)] for change in changed
     ]
     if not rows:
         return [*parts, element("p", "Nothing else is bound than in the training.")]

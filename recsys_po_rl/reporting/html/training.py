@@ -1,6 +1,6 @@
 """Report section on training: learning curves, diagnostics, alarms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from recsys_po_rl.common.formatting import as_number, is_number
@@ -71,8 +71,8 @@ def _curves(run: RunFiles, last: float) -> list[Html]:
         if num_seeds > 1
         else "Each point is a fresh population, before the update of that step."
     )
-    selection = (run.evaluation or {}).get("selection")
-    best = selection.get("best_step") if isinstance(selection, Mapping) else None
+    selection = None if run.evaluation is None else run.evaluation.selection
+    best = None if selection is None else selection.best_step
     kept = f" The policy of step {best} is kept." if is_number(best) else ""
     chart = charts.line_chart(
         "Mean cumulative reward per user", series, "training step", band + kept, marks(run.alarms)
@@ -85,10 +85,8 @@ def _curves(run: RunFiles, last: float) -> list[Html]:
 
 def _levels(run: RunFiles) -> list[tuple[str, float]]:
     """Return the means of policies that serve as reference levels of learning curves."""
-    policies = (run.evaluation or {}).get("policies")
-    entries = [(name, policies.get(name)) for name in LEVELS] if isinstance(policies, Mapping) else []
-    means: list[tuple[str, Any]] = [(name, entry.get("mean")) for name, entry in entries if isinstance(entry, Mapping)]
-    return [(name, float(mean)) for name, mean in means if is_number(mean)]
+    policies = {} if run.evaluation is None else run.evaluation.policies
+    return [(name, policies[name].mean) for name in LEVELS if name in policies]
 
 
 def _diagnostics(run: RunFiles) -> Html:

@@ -1,10 +1,14 @@
-"""Console tables at the end of a run."""
+"""Tables of results for a terminal."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console
+from recsys_po_rl.experiment import run
+from recsys_po_rl.reporting import tables
+from recsys_po_rl.run_folder.schema import Change, Evaluation, LearnedWhereTrained
 
 MEANS = {
     "uniform_random": 50.0,
@@ -23,23 +27,12 @@ def evaluation_of(means, seed=0, shift=0.0, **more):
         total = everyone + rng.normal(size=400)
         total += mean + shift - total.mean()
         outcomes[name] = evaluator.Outcome(total, total - 0.5)
-    return {
-        "policies": {name: evaluator.summary(of, outcomes["learned"]) for name, of in outcomes.items()},
-        "price_of_partial_observability": price.price_of_partial_observability(outcomes),
-        "left_out": {},
-        "horizon": 100,
+    return Evaluation(
+        policies={name: evaluator.summary(of, outcomes["learned"]) for name, of in outcomes.items()},
+        price_of_partial_observability=price.price_of_partial_observability(outcomes),
+        horizon=100,
         **more,
-    }
-
-
-def pooled(per_seed):
-    names = list(per_seed[0]["policies"])
-    return {
-        "policies": {name: evaluator.pooled([one["policies"][name] for one in per_seed]) for name in names},
-        "price_of_partial_observability": price.pooled([one["price_of_partial_observability"] for one in per_seed]),
-        "left_out": {},
-        "horizon": 100,
-    }
+    )
 
 
 def test_the_table_has_the_best_policy_first_and_marks_who_sees_the_interest():
@@ -48,7 +41,7 @@ def test_the_table_has_the_best_policy_first_and_marks_who_sees_the_interest():
         full_information=["learned_full_information", "full_information_reference", "not_evaluated"],
         left_out={"myopic": "PlainUser has no choice_logits"},
     )
-    lines = console.policy_table(evaluation, 100).splitlines()
+    lines = tables.policy_table(evaluation).splitlines()
     assert lines[0] == "Cumulative consumed time per user over 100 slates, mean over 400 fresh users"
     names = [line.split("  ")[0] for line in lines[4:9]]
     assert names == [
@@ -63,12 +56,12 @@ def test_the_table_has_the_best_policy_first_and_marks_who_sees_the_interest():
 
 
 def test_without_full_information_there_is_no_footnote():
-    assert "*" not in console.policy_table(evaluation_of(MEANS), 100)
+    assert "*" not in tables.policy_table(evaluation_of(MEANS))
 
 
 def test_measures_across_few_runs_are_not_called_95_percent():
-    several = pooled([evaluation_of(MEANS, seed, shift=seed) for seed in range(5)])
-    text = console.policy_table(several, 100)
+    several = run.pooled([evaluation_of(MEANS, seed, shift=seed) for seed in range(5)])
+    text = tables.policy_table(several)
     assert "mean over 5 seeds" in text
     across = text[text.index("Across 5 runs") :]
     assert "they cover 90% and 89% of the time, measured on normal scores" in across
@@ -82,14 +75,14 @@ def test_measures_across_few_runs_are_not_called_95_percent():
 
 
 def test_a_single_run_has_unbounded_intervals():
-    text = console.policy_table(pooled([evaluation_of(MEANS)]), 100)
+    text = tables.policy_table(run.pooled([evaluation_of(MEANS)]))
     assert "[unbounded]" in text
     assert "they cover unknown" not in text
     assert "None" not in text
 
 
 def test_the_price_in_plain_lines():
-    text = console.price_lines(evaluation_of(MEANS))
+    text = tables.price_lines(evaluation_of(MEANS))
     lines = text.splitlines()
     assert lines[0].startswith("The price of partial observability")
     assert "over 100 slates; 95% intervals over 400 users, paired" in lines[1]
@@ -108,12 +101,12 @@ def test_the_price_in_plain_lines():
 
 
 def test_a_share_above_one_is_shown():
-    text = console.price_lines(evaluation_of({**MEANS, "learned_full_information": 75.0}))
+    text = tables.price_lines(evaluation_of({**MEANS, "learned_full_information": 75.0}))
     assert " 125% " in text
 
 
 def test_a_learner_above_the_belief_reference_is_said_in_plain_words():
-    text = console.price_lines(evaluation_of({**MEANS, "learned": 67.0}))
+    text = tables.price_lines(evaluation_of({**MEANS, "learned": 67.0}))
     assert "Without seeing the interest, the belief reference gets -1.00 [" not in text
     assert "Without seeing the interest, the learner gets 1.00 [" in text
     assert "more than the belief reference" in text
@@ -122,23 +115,37 @@ def test_a_learner_above_the_belief_reference_is_said_in_plain_words():
 def test_a_missing_end_of_the_gap_is_named_with_its_reason():
     means = {name: mean for name, mean in MEANS.items() if name != "full_information_reference"}
     reason = "PlainUser has no next_interest"
-    text = console.price_lines(evaluation_of(means, left_out={"full_information_reference": reason}))
+    text = tables.price_lines(evaluation_of(means, left_out={"full_information_reference": reason}))
     assert f"The gap is not known: full_information_reference is left out, {reason}." in text
     assert "0%" not in text.replace("100%", "")
-    unasked = console.price_lines(evaluation_of(means))
+    unasked = tables.price_lines(evaluation_of(means))
     assert "full_information_reference is left out, it was not asked for." in unasked
 
 
 def test_a_gap_that_may_be_none_is_called_so():
-    text = console.price_lines(evaluation_of({**MEANS, "full_information_reference": 50.001}))
+    text = tables.price_lines(evaluation_of({**MEANS, "full_information_reference": 50.001}))
     assert "It is not clearly above 0 on these users: shares of it mean little." in text
 
 
-@pytest.mark.parametrize("evaluation", [{}, {"price_of_partial_observability": None}, evaluation_of({"learned": 1.0})])
+@pytest.mark.parametrize("evaluation", [Evaluation(policies={}), evaluation_of({"learned": 1.0})])
 def test_without_a_comparison_nothing_is_said(evaluation):
-    assert console.price_lines(evaluation) == ""
+    assert tables.price_lines(evaluation) == ""
 
 
 def test_over_seeds_the_price_names_the_seeds():
-    several = pooled([evaluation_of(MEANS, seed, shift=seed) for seed in range(3)])
-    assert "95% intervals over 3 seeds, paired" in console.price_lines(several)
+    several = run.pooled([evaluation_of(MEANS, seed, shift=seed) for seed in range(3)])
+    assert "95% intervals over 3 seeds, paired" in tables.price_lines(several)
+
+
+def test_an_evaluation_elsewhere_names_both_worlds():
+    own = LearnedWhereTrained(mean=55.0, interval95=[54.0, None], num_users=400, horizon=9)
+    evaluation = evaluation_of(MEANS, trained_seed=3, changed=[], learned_where_it_was_trained=own)
+    same = "evaluated in the same world, on the same users"
+    last = "learned reaches 62.00 here, and 55.00 [54.00, nan] over 9 slates where it was trained"
+    assert tables.which_is_which(evaluation, "RUN").splitlines() == ["trained in RUN", same, last]
+    changed = [Change(name="a", trained=None, evaluated="9"), Change(name="long", trained="1", evaluated=None)]
+    several = run.pooled([dataclasses.replace(evaluation, changed=changed)] * 2)
+    assert tables.which_is_which(dataclasses.replace(several, changed=changed), "RUN").splitlines() == [
+        "trained in RUN", "evaluated with", "  a = 9               (trained with its default)",
+        "  long = (not bound)  (trained with 1)", f"seed 3: {last}", f"seed 3: {last}",
+    ]  # fmt: skip
