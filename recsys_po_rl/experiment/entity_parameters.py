@@ -27,8 +27,8 @@ MAX_LISTED = 16  # elements of an array that are listed; larger arrays are hashe
 # TensorFlow's bookkeeping, and the configuration, which is recorded separately.
 _BOOKKEEPING_PREFIXES = ("_self_", "_tf_", "_keras_")
 _BOOKKEEPING = frozenset({"_config", "_name", "_name_scope", "_scope_name", "_obj_reference_counts_dict"})
-_REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: the observation does not change the users
 _OWN_PACKAGE = __name__.partition(".")[0]
+_RECORDED_AS = {"unmodelled_effects": "untold"}  # attributes renamed after 0.1.0; worlds are compared by the old names
 # Objects of these packages are described by their type, parameters and variables; other attributes are caches.
 _LIBRARIES = frozenset({"builtins", "gin", "keras", "logging", "numpy", "tensorflow", "tensorflow_probability"})
 _LIBRARIES |= {"tf_keras", "threading"}
@@ -59,9 +59,9 @@ def _attributes(entity: Any, config: Mapping[str, Any]) -> dict[str, Any]:
         return key in config and isinstance(value, int) and value == config[key]
 
     return {
-        key: value
+        _RECORDED_AS.get(key, key): value
         for key, value in _own_attributes(entity).items()
-        if not (key in _REPLACED and callable(value)) and not repeats_config(key.lstrip("_"), value)
+        if not repeats_config(key.lstrip("_"), value)
     }
 
 

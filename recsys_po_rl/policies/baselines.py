@@ -8,7 +8,8 @@ import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 
 from recsys_po_rl import fields, gin_config, recommender
-from recsys_po_rl.common import validation
+from recsys_po_rl import user as user_lib
+from recsys_po_rl.common import protocols, validation
 
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight suffice in practice
 _RELATIVE_GAIN = 1e-6  # convergence threshold of the ratio; about ten units in float32's last place
@@ -194,7 +195,7 @@ def best_slates(
 
 
 def plan(
-    user: Any,
+    user: protocols.UserDynamics,
     docs: Value,
     interest: tf.Tensor,
     steps_left: tf.Tensor,
@@ -206,7 +207,7 @@ def plan(
     Exact for users who choose by a multinomial logit and whose interests move without noise.
 
     Args:
-      user: an entity with `choice_logits`, `consumed_time` and `next_interest`, see `InterestEvolutionUser`.
+      user: dynamics of the users, see `InterestEvolutionUser.dynamics`.
       docs: the D documents, fields as in `fields.DOC_FIELDS`.
       interest: float32 [U, K].
       steps_left: float32 [U], number of responses after this one; the value is 0 at 0 steps.
@@ -252,20 +253,20 @@ class PlanningRecommender(recommender.HistoryRecommender):
 
         Args:
           config: as in `HistoryRecommender`.
-          user: a user entity that defines its dynamics, see `plan`.
+          user: a user entity whose `dynamics()` is not None.
           horizon: T, responses in an episode, at least 1.
           value: value of an interest, see `plan`; None: 0.
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the user entity does not define all of its dynamics, or the horizon is out of bounds.
+          InvalidInputError: if the user entity's dynamics are not known, or the horizon is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
-        missing = missing_laws(user)
+        missing = user_lib.missing_dynamics(user)
         if missing:
             raise validation.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
-        self._user = user
+        self._dynamics = user.dynamics()
         self._horizon = validation.integer(f"{owner}: horizon", horizon, 1)
         self._value = value
         self._planned: Optional[BestSlates] = None  # within `slate_docs`
@@ -287,7 +288,7 @@ class PlanningRecommender(recommender.HistoryRecommender):
         interest = tf.convert_to_tensor(user_obs.get(fields.OBSERVED_INTEREST))
         docs = available_docs.map(tf.convert_to_tensor)
         steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(fields.STEP)), tf.float32)
-        return plan(self._user, docs, interest, steps_left, self._slate_size, self._value)
+        return plan(self._dynamics, docs, interest, steps_left, self._slate_size, self._value)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """Return the best slates; int32 [U, S].
@@ -315,41 +316,3 @@ class PlanningRecommender(recommender.HistoryRecommender):
         further = ValueSpec(**{fields.STEP: step}).prefixed_with("state")
         planned = ValueSpec(**{fields.PLANNED_VALUE: fields.tensor_spec(shape)}).prefixed_with("slate")
         return super().specs().union(further).union(planned)
-
-
-# Methods of the dynamics that planners call, each with the methods of the user's story that it describes.
-_LAWS = {
-    "choice_logits": ("next_response", "response_from_logits"),
-    "consumed_time": ("next_response", "response_from_logits"),
-    "next_interest": ("next_state",),
-}
-
-
-def missing_laws(user: Any) -> list[str]:
-    """Return the dynamics methods that planners need and a user entity does not define.
-
-    A class that overrides a method of the story must override the dynamics of that method as well: the inherited
-    dynamics describe the inherited story. Effects that the entity lists in its attribute `untold` are missing too.
-
-    Args:
-      user: a user entity.
-
-    Returns:
-      A description of each missing method, which begins with the method's name.
-    """
-    missing = []
-    for law, story in _LAWS.items():
-        own = [method for method in story if _depth(user, method) > _depth(user, law)]
-        if not callable(getattr(user, law, None)):
-            missing.append(law)
-        elif own:
-            missing.append(f"{law} of its own {own[0]}")
-    return [*missing, *getattr(user, "untold", ())]
-
-
-def _depth(user: Any, name: str) -> int:
-    """Return the depth in the class hierarchy at which an attribute is defined; larger is more derived."""
-    if name in getattr(user, "__dict__", {}):
-        return len(type(user).__mro__)
-    depths = [depth for depth, of in enumerate(reversed(type(user).__mro__)) if name in vars(of)]
-    return max(depths, default=-1)

@@ -8,7 +8,8 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.choice_models import selectors
 
 from recsys_po_rl import fields, gin_config, recommender
-from recsys_po_rl.common import validation
+from recsys_po_rl import user as user_lib
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.policies import baselines
 
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
@@ -21,11 +22,11 @@ class Belief(NamedTuple):
     log_weights: tf.Tensor  # float32 [U, P], normalised
 
 
-def update(user: Any, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> Belief:
+def update(user: protocols.UserDynamics, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> Belief:
     """Condition a belief on a response by Bayes' rule, then move the particles by the known dynamics, without noise.
 
     Args:
-      user: an entity that defines its dynamics, see `baselines.plan`.
+      user: dynamics of the users, see `InterestEvolutionUser.dynamics`.
       belief: belief before the response.
       choice: int32 [U], place in the slate, S for nothing.
       slate_docs: the slate, fields [U, S, ...].
@@ -151,8 +152,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
 
         Args:
           config: as in `HistoryRecommender`.
-          user: a user entity of U users that defines its dynamics, see `baselines.plan`, and whose `initial_state`
-            draws first interests.
+          user: a user entity of U users whose `dynamics()` is not None; its `initial_state` draws first interests.
           horizon: T, responses in an episode, at least 1.
           value: value of an interest, see `baselines.plan`; None: 0.
           num_particles: P, at least 1; the work is proportional to users times particles times documents.
@@ -161,14 +161,15 @@ class BeliefRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the user entity does not define all of its dynamics, or a number is out of bounds.
+          InvalidInputError: if the user entity's dynamics are not known, or a number is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
-        missing = baselines.missing_laws(user)
+        missing = user_lib.missing_dynamics(user)
         if missing:
             raise validation.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
-        self._user = user
+        self._user = user  # its `initial_state` draws the particles
+        self._dynamics = user.dynamics()
         self._value = value
         self._num_topics = validation.config_value(config, "num_topics", 1, owner)
         self._horizon = validation.integer(f"{owner}: horizon", horizon, 1)
@@ -186,7 +187,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         """Append the consumed documents to the histories and update the belief."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
-        belief = update(self._user, self._belief(previous_state), choice, slate_docs)
+        belief = update(self._dynamics, self._belief(previous_state), choice, slate_docs)
         # A uniform number computed from a normal one, which is the same in every mode of the runtime.
         drawn = tf.convert_to_tensor(ed.Normal(loc=tf.zeros((self._num_users,)), scale=1.0))
         uniform = 0.5 * tf.math.erfc(-drawn / 2.0**0.5)
@@ -200,8 +201,8 @@ class BeliefRecommender(recommender.HistoryRecommender):
         docs = available_docs.map(tf.convert_to_tensor)
         belief = self._belief(previous_state)
         steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(fields.STEP)), tf.float32)
-        logits = self._user.choice_logits(belief.particles, docs)
-        values = self._user.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
+        logits = self._dynamics.choice_logits(belief.particles, docs)
+        values = self._dynamics.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
         if self._value is not None:
             values += self._worth_of_moves(belief.particles, docs, steps_left)
         return slates_for(tf.exp(belief.log_weights), logits, values, self._slate_size).ranks
@@ -221,12 +222,12 @@ class BeliefRecommender(recommender.HistoryRecommender):
     def _worth_of_moves(self, particles: tf.Tensor, docs: Value, steps_left: tf.Tensor) -> tf.Tensor:
         """Return the value of the interest after each document minus that after no document; float32 [U, P, D]."""
         assert self._value is not None
-        stay = self._user.next_interest(particles, None)
+        stay = self._dynamics.next_interest(particles, None)
         with tf.GradientTape() as tape:
             tape.watch(stay)
             worth = self._value(stay, steps_left[:, tf.newaxis])
         slope = tf.where((steps_left > 0)[:, tf.newaxis, tf.newaxis], tape.gradient(worth, stay), 0.0)
-        moves = self._user.next_interest(particles[:, :, tf.newaxis], docs) - stay[:, :, tf.newaxis]
+        moves = self._dynamics.next_interest(particles[:, :, tf.newaxis], docs) - stay[:, :, tf.newaxis]
         return tf.reduce_sum(slope[:, :, tf.newaxis] * moves, axis=-1)
 
     def _belief(self, state: Value) -> Belief:
