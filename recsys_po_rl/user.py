@@ -408,30 +408,37 @@ def missing_dynamics(user: Any) -> list[str]:
     return list(getattr(user, "unmodelled_effects", ())) or ["a dynamics() of its own"]
 
 
-def fully_observed(user_ctor: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a constructor of users that reveal their interest to the recommender (full information).
+class FullyObservedUser:
+    """User entity that reveals the interest of another user entity to the recommender (full information).
 
-    Args:
-      user_ctor: called with the config; the entity's state has the field interest.state, float32 [U, K].
+    The observation has the additional field interest, float32 [U, K]; every other attribute, the methods of the story
+    included, is that of the wrapped entity, whose variables and random draws therefore stay as they are.
 
-    Returns:
-      A constructor of such users; their observation has the additional field interest, float32 [U, K].
+    Attributes:
+      unwrapped: the wrapped entity.
     """
 
-    def construct(config: Config) -> Any:
-        entity = user_ctor(config)
-        observation, specs = entity.observation, entity.specs
+    def __init__(self, entity: Any) -> None:
+        """Store the entity.
 
-        def with_interest(user_state: Value) -> Value:
-            shown = Value(**{fields.OBSERVED_INTEREST: tf.convert_to_tensor(user_state.get(fields.INTEREST))})
-            return observation(user_state).union(shown)
+        Args:
+          entity: a user entity whose state has the field interest.state, float32 [U, K].
+        """
+        self.unwrapped = entity
 
-        def with_interest_spec() -> ValueSpec:
-            spec = specs()
-            shown = ValueSpec(**{fields.OBSERVED_INTEREST: spec.get("state").get(fields.INTEREST)})
-            return spec.union(shown.prefixed_with("observation"))
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the wrapped entity; called for attributes that the wrapper does not define."""
+        if name == "unwrapped":  # while a copy of this object is created
+            raise AttributeError(name)
+        return getattr(self.unwrapped, name)
 
-        entity.observation, entity.specs = with_interest, with_interest_spec
-        return entity
+    def observation(self, user_state: Value) -> Value:
+        """Return the wrapped entity's observation and the interest."""
+        interest = tf.convert_to_tensor(user_state.get(fields.INTEREST))
+        return self.unwrapped.observation(user_state).union(Value(**{fields.OBSERVED_INTEREST: interest}))
 
-    return construct
+    def specs(self) -> ValueSpec:
+        """Return the wrapped entity's specs and that of the observed interest."""
+        specs = self.unwrapped.specs()
+        shown = ValueSpec(**{fields.OBSERVED_INTEREST: specs.get("state").get(fields.INTEREST)})
+        return specs.union(shown.prefixed_with("observation"))
