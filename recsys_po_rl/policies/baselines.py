@@ -229,15 +229,13 @@ def plan(
     return slates._replace(value=slates.value + stay)
 
 
-class PlanningRecommender(recommender.HistoryRecommender):
+class PlanningRecommender(recommender.StepCountingRecommender):
     """Recommender that observes the interest, knows the users' dynamics and shows the slate found by `plan`.
 
     Myopic without a value function. Requires users whose observation contains the interest (`full_information` of the
     network's constructor).
 
-    State fields, in addition to those of `HistoryRecommender`:
-      step: int32 [U], slates shown before this one.
-    Slate fields, in addition to those of `HistoryRecommender`:
+    Slate fields, in addition to those of `StepCountingRecommender`:
       planned_value: float32 [U], expected consumed time plus value of the next interest, in units of time.
     """
 
@@ -271,15 +269,6 @@ class PlanningRecommender(recommender.HistoryRecommender):
         self._value = value
         self._planned: Optional[BestSlates] = None  # within `slate_docs`
 
-    def initial_state(self) -> Value:
-        """Return empty histories and step 0."""
-        return super().initial_state().union(Value(**{fields.STEP: tf.zeros((self._num_users,), tf.int32)}))
-
-    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Append the consumed documents to the histories and count the step."""
-        histories = super().next_state(previous_state, user_response, slate_docs)
-        return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
-
     def _plan(self, previous_state: Value, user_obs: Value, available_docs: Value) -> BestSlates:
         if fields.OBSERVED_INTEREST not in user_obs.as_dict:
             raise validation.InvalidInputError(
@@ -311,8 +300,5 @@ class PlanningRecommender(recommender.HistoryRecommender):
 
     def specs(self) -> ValueSpec:
         """Return the specs of `state` and `slate`."""
-        shape = (self._num_users,)
-        step = fields.tensor_spec(shape, 0, tf.int32.max, tf.int32)
-        further = ValueSpec(**{fields.STEP: step}).prefixed_with("state")
-        planned = ValueSpec(**{fields.PLANNED_VALUE: fields.tensor_spec(shape)}).prefixed_with("slate")
-        return super().specs().union(further).union(planned)
+        planned = ValueSpec(**{fields.PLANNED_VALUE: fields.tensor_spec((self._num_users,))})
+        return super().specs().union(planned.prefixed_with("slate"))

@@ -124,7 +124,7 @@ def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_s
 
 
 @gin_config.configurable
-class BeliefRecommender(recommender.HistoryRecommender):
+class BeliefRecommender(recommender.StepCountingRecommender):
     """Recommender that infers the latent interest from choices and maximises a known value averaged over the belief.
 
     QMDP (Littman et al. 1995, "Learning policies for partially observable environments: Scaling up"): the policy acts
@@ -132,10 +132,9 @@ class BeliefRecommender(recommender.HistoryRecommender):
     of the next interest is linearised over the step: its gradient, at the interest after nothing was consumed, times
     the move.
 
-    State fields, in addition to those of `HistoryRecommender`:
+    State fields, in addition to those of `StepCountingRecommender`:
       particles: float32 [U, P, K], interests; initially drawn as the users' first interests.
       log_weights: float32 [U, P], normalised.
-      step: int32 [U], slates shown before this one.
     """
 
     def __init__(
@@ -181,10 +180,10 @@ class BeliefRecommender(recommender.HistoryRecommender):
         drawn = [self._user.initial_state().get(fields.INTEREST) for _ in range(self._num_particles)]
         particles = tf.stack([tf.convert_to_tensor(interest) for interest in drawn], axis=1)
         weights = tf.zeros((self._num_users, self._num_particles)) - tf.math.log(float(self._num_particles))
-        return self._with_belief(super().initial_state(), Belief(particles, weights), tf.zeros((), tf.int32))
+        return _with_belief(super().initial_state(), Belief(particles, weights))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Append the consumed documents to the histories and update the belief."""
+        """Append the consumed documents to the histories, count the step and update the belief."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
         belief = update(self._dynamics, self._belief(previous_state), choice, slate_docs)
@@ -193,7 +192,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         uniform = 0.5 * tf.math.erfc(-drawn / 2.0**0.5)
         normal = tf.convert_to_tensor(ed.Normal(loc=tf.zeros(belief.particles.shape), scale=1.0))
         belief = resample(belief, uniform, normal, self._shrinkage)
-        return self._with_belief(histories, belief, tf.convert_to_tensor(previous_state.get(fields.STEP)) + 1)
+        return _with_belief(histories, belief)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """Return slates with a large expected value under the belief; int32 [U, S]."""
@@ -214,7 +213,6 @@ class BeliefRecommender(recommender.HistoryRecommender):
             **{
                 fields.PARTICLES: fields.tensor_spec((*shape, self._num_topics)),
                 fields.LOG_WEIGHTS: fields.tensor_spec(shape, high=0.0),
-                fields.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32),
             }
         )
         return super().specs().union(further.prefixed_with("state"))
@@ -235,8 +233,6 @@ class BeliefRecommender(recommender.HistoryRecommender):
             tf.convert_to_tensor(state.get(fields.PARTICLES)), tf.convert_to_tensor(state.get(fields.LOG_WEIGHTS))
         )
 
-    def _with_belief(self, histories: Value, belief: Belief, step: tf.Tensor) -> Value:
-        step = tf.broadcast_to(step, (self._num_users,))
-        return histories.union(
-            Value(**{fields.PARTICLES: belief.particles, fields.LOG_WEIGHTS: belief.log_weights, fields.STEP: step})
-        )
+
+def _with_belief(histories: Value, belief: Belief) -> Value:
+    return histories.union(Value(**{fields.PARTICLES: belief.particles, fields.LOG_WEIGHTS: belief.log_weights}))
