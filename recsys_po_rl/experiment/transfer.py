@@ -119,7 +119,10 @@ def _evaluate(
     ]
 
     folder = layout.create(output_dir, under)
-    with resume.exclusive_lock(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
+    with (
+        resume.exclusive_lock(folder),
+        layout.errors_of(folder, "evaluate again, to another folder, when that is mended"),
+    ):
         evaluation = _evaluate_all(config, jobs, changed, trained_text, folder)
     if not quiet:
         output.say(f"\n{which_is_which(evaluation, run)}\n\n{console.policy_table(evaluation, config.horizon)}")
