@@ -1,7 +1,7 @@
 """Recommenders: consumption histories as state, a scorer, and a random slate drawn by the scores."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional, cast
 
 import edward2 as ed
 import tensorflow as tf
@@ -14,7 +14,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.distributions import top_k_plackett_luce as top_k_plackett_luce_lib
 from recsys_po_rl.history_recommender import HistoryRecommender, StepCountingRecommender
 from recsys_po_rl.scoring import calling
-from recsys_po_rl.scoring.base import HistoryScorer
+from recsys_po_rl.scoring.base import HistoryScorer, StatefulScorer
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.interest import InterestModel
 
@@ -76,24 +76,26 @@ class CollabFilteringRecommender(HistoryRecommender):
         calling.scores(self._model, tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
 
     @property
-    def _carries_state(self) -> bool:
-        return bool(getattr(self._model, "carries_state", False))
+    def _stateful_scorer(self) -> Optional[StatefulScorer]:
+        return cast(StatefulScorer, self._model) if getattr(self._model, "carries_state", False) else None
 
     def initial_state(self) -> Value:
         """Return empty histories, and the initial state of a stateful scorer."""
         histories = super().initial_state()
-        if not self._carries_state:
+        scorer = self._stateful_scorer
+        if scorer is None:
             return histories
-        return histories.union(Value(**self._model.initial_state(self._num_users)).prefixed_with(fields.SCORER_STATE))
+        return histories.union(Value(**scorer.initial_state(self._num_users)).prefixed_with(fields.SCORER_STATE))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
         """Append consumed documents and times to the histories, and update the state of a stateful scorer."""
         histories = super().next_state(previous_state, user_response, slate_docs)
-        if not self._carries_state:
+        scorer = self._stateful_scorer
+        if scorer is None:
             return histories
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
         consumed = selectors.get_chosen(slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor), choice)
-        state = self._model.next_state(
+        state = scorer.next_state(
             previous_state.get(fields.SCORER_STATE).as_dict,
             consumed.get(fields.DOC_ID),
             tf.convert_to_tensor(user_response.get(fields.CONSUMED_TIME)),
@@ -103,11 +105,12 @@ class CollabFilteringRecommender(HistoryRecommender):
 
     def specs(self) -> ValueSpec:
         """Return specs of `state` and `slate`, including the scorer's state."""
-        if not self._carries_state:
+        scorer = self._stateful_scorer
+        if scorer is None:
             return super().specs()
         carried = {
             name: fields.tensor_spec(tensor.shape, dtype=tensor.dtype)
-            for name, tensor in self._model.initial_state(self._num_users).items()
+            for name, tensor in scorer.initial_state(self._num_users).items()
         }
         state = ValueSpec(**carried).prefixed_with(fields.SCORER_STATE).prefixed_with("state")
         return super().specs().union(state)
@@ -128,9 +131,9 @@ class CollabFilteringRecommender(HistoryRecommender):
         return scores
 
     def _unchecked_scores(self, previous_state: Value) -> tf.Tensor:
-        if self._carries_state:
-            state = previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict
-            return self._model.score_state(state)
+        scorer = self._stateful_scorer
+        if scorer is not None:
+            return scorer.score_state(previous_state.get(fields.SCORER_STATE).map(tf.convert_to_tensor).as_dict)
         histories = [
             tf.convert_to_tensor(previous_state.get(name)) for name in (fields.DOC_HISTORY, fields.CTIME_HISTORY)
         ]

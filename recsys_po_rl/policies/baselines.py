@@ -1,6 +1,6 @@
 """Baseline recommenders that do not learn, for comparison with a learned policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -14,9 +14,6 @@ from recsys_po_rl.common import protocols, validation
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight suffice in practice
 _RELATIVE_GAIN = 1e-6  # convergence threshold of the ratio; about ten units in float32's last place
 _OTHER_TOPIC_LOGIT = -40.0  # documents of other topics fill a slate only if the topic has too few
-
-# Called with interests float32 [..., K] and steps left float32 [...], broadcastable; returns float32 [...].
-ValueFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @gin_config.configurable
@@ -200,7 +197,7 @@ def plan(
     interest: tf.Tensor,
     steps_left: tf.Tensor,
     slate_size: int,
-    value: Optional[ValueFunction] = None,
+    value: Optional[protocols.ValueFunction] = None,
 ) -> BestSlates:
     """Find the slate with the largest expected consumed time now plus value of the next interest.
 
@@ -244,7 +241,7 @@ class PlanningRecommender(recommender.StepCountingRecommender):
         config: Config,
         user: Any = None,
         horizon: int = 1,
-        value: Optional[ValueFunction] = None,
+        value: Optional[protocols.ValueFunction] = None,
         name: str = "Recommender",
     ) -> None:
         """Create the entity.

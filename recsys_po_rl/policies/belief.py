@@ -142,7 +142,7 @@ class BeliefRecommender(recommender.StepCountingRecommender):
         config: Config,
         user: Any = None,
         horizon: int = 1,
-        value: Optional[baselines.ValueFunction] = None,
+        value: Optional[protocols.ValueFunction] = None,
         num_particles: int = 64,
         shrinkage: float = 0.9,
         name: str = "Recommender",

@@ -1,6 +1,6 @@
 """Policy-gradient algorithms: the number of updates per training step and the loss of each update.
 
-A custom algorithm defines the attributes of `Reinforce` and its method `loss`.
+A custom algorithm has the attributes and the method of `common.protocols.Algorithm`.
 """
 
 import tensorflow as tf

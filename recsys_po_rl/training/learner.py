@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 
 from recsys_po_rl import fields, gin_config
-from recsys_po_rl.common import validation
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
@@ -80,7 +80,7 @@ class PolicyGradientLearner:
         max_gradient_norm: Optional[float] = 1.0,
         entropy_bonus: float = 0.0,
         runtime_ctor: Callable[..., SeededRuntime] = SeededRuntime,
-        algorithm: Callable[[], Any] = algorithms.Reinforce,
+        algorithm: Callable[[], protocols.Algorithm] = algorithms.Reinforce,
         critic: Optional[Callable[..., Any]] = None,
         trace_decay: float = 1.0,
         whole_return: bool = False,
@@ -144,7 +144,7 @@ class PolicyGradientLearner:
         if population_baseline is not None:
             self._population_baseline = validation.constructor(f"{owner}: population_baseline", population_baseline)
         self._normalize = validation.boolean(f"{owner}: normalize_advantages", normalize_advantages)
-        self._algorithm = validation.constructor(f"{owner}: algorithm", algorithm)()
+        self._algorithm: protocols.Algorithm = validation.constructor(f"{owner}: algorithm", algorithm)()
         if not hasattr(self._algorithm, "loss"):
             raise validation.InvalidTypeError(
                 f"{owner}: algorithm must make one of training.algorithms (in gin: @recsys_po_rl.Reinforce), "

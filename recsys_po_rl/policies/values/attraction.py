@@ -10,6 +10,7 @@ from recsim_ng.core.value import Value
 from recsys_po_rl import fields
 from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 COEFFICIENTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)  # time units per unit of log-attraction
 MAX_DOCS = 200  # documents in the sum; the work is users times documents times this number
@@ -62,8 +63,8 @@ def checked_coefficients(coefficients: Any) -> list[float]:
 
 
 def tune(
-    runtime: Any,
-    score: Any,
+    runtime: SeededRuntime,
+    score: Attraction,
     coefficients: Sequence[float],
     horizon: int,
     seed: int,
