@@ -127,11 +127,15 @@ class OwnResponseAgain(OwnResponse, OwnDynamics):
 class SeparateDynamics(user.InterestEvolutionUser):
     """User whose dynamics are an object of their own."""
 
+    def __init__(self, config):
+        super().__init__(config)
+        self._known = user.InterestEvolutionUser(config)
+
     def next_state(self, previous_state, user_response, slate_docs):
         return super().next_state(previous_state, user_response, slate_docs)
 
     def dynamics(self):
-        return user.InterestEvolutionUser(self._config)
+        return self._known
 
 
 NOT_STATED = ["a dynamics() of its own"]

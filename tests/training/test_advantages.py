@@ -106,8 +106,8 @@ def test_whiten_worked_by_hand():
 @pytest.mark.parametrize("sizes", SIZES)
 def test_whiten_equals_a_slow_oracle(sizes):
     advantages = draw(sizes, seed=4)
-    mean = sum(advantages_lib.ravel()) / advantages_lib.size
-    deviation = np.sqrt(sum((number - mean) ** 2 for number in advantages_lib.ravel()) / advantages_lib.size)
+    mean = sum(advantages.ravel()) / advantages.size
+    deviation = np.sqrt(sum((number - mean) ** 2 for number in advantages.ravel()) / advantages.size)
     result = advantages_lib.whiten(tf.constant(advantages)).numpy()
     # The epsilon beside the deviation is a relative change of 1e-8 / deviation.
     np.testing.assert_allclose(result, advantages / deviation, rtol=2 * advantages_lib.WHITENING_EPSILON / deviation)
