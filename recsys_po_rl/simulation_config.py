@@ -11,10 +11,11 @@ from recsim_ng.stories import recommendation_simulation
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import CorpusWithTopicAndQuality, StaticCorpus
+from recsys_po_rl.fully_observed_user import FullyObservedUser
 from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
 from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.simulation import seeding
-from recsys_po_rl.user import FullyObservedUser, InterestEvolutionUser
+from recsys_po_rl.user import InterestEvolutionUser
 
 # Method that RecSim NG's story calls on each entity, and that identifies the entity's role.
 _ASKED_OF = {
@@ -91,7 +92,7 @@ def create_interest_evolution_simulation_network(
       recommender_ctor: called with the config.
       metrics_ctor: called with the config.
       story: called like `recommendation_simulation.recs_story`.
-      full_information: whether users reveal their interest to the recommender, see `user.FullyObservedUser`.
+      full_information: whether users reveal their interest to the recommender, see `FullyObservedUser`.
 
     Returns:
       The pair (list of variables, tuple of trainable variables), a `SimulationNetwork`.

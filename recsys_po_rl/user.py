@@ -1,4 +1,7 @@
-"""Users with latent interests that shift with the documents consumed."""
+"""Users with latent interests that shift with the documents consumed.
+
+Longer than other modules: one entity, half of it the contract of its fields, arguments and dynamics.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -406,39 +409,3 @@ def missing_dynamics(user: Any) -> list[str]:
     if callable(dynamics) and dynamics() is not None:
         return []
     return list(getattr(user, "unmodelled_effects", ())) or ["a dynamics() of its own"]
-
-
-class FullyObservedUser:
-    """User entity that reveals the interest of another user entity to the recommender (full information).
-
-    The observation has the additional field interest, float32 [U, K]; every other attribute, the methods of the story
-    included, is that of the wrapped entity, whose variables and random draws therefore stay as they are.
-
-    Attributes:
-      unwrapped: the wrapped entity.
-    """
-
-    def __init__(self, entity: Any) -> None:
-        """Store the entity.
-
-        Args:
-          entity: a user entity whose state has the field interest.state, float32 [U, K].
-        """
-        self.unwrapped = entity
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the wrapped entity; called for attributes that the wrapper does not define."""
-        if name == "unwrapped":  # while a copy of this object is created
-            raise AttributeError(name)
-        return getattr(self.unwrapped, name)
-
-    def observation(self, user_state: Value) -> Value:
-        """Return the wrapped entity's observation and the interest."""
-        interest = tf.convert_to_tensor(user_state.get(fields.INTEREST))
-        return self.unwrapped.observation(user_state).union(Value(**{fields.OBSERVED_INTEREST: interest}))
-
-    def specs(self) -> ValueSpec:
-        """Return the wrapped entity's specs and that of the observed interest."""
-        specs = self.unwrapped.specs()
-        shown = ValueSpec(**{fields.OBSERVED_INTEREST: specs.get("state").get(fields.INTEREST)})
-        return specs.union(shown.prefixed_with("observation"))
