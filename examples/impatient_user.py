@@ -13,7 +13,11 @@ LEFT = -1e9  # added to the logit of every document for users who are gone
 
 @gin_config.configurable
 class ImpatientUser(InterestEvolutionUser):
-    """Adds the state field `patience`, int32 [U]: steps without a click that the user will still bear."""
+    """Adds the state field `patience`, int32 [U]: steps without a click that the user will still bear.
+
+    The choice depends on the patience, so that the inherited `choice_logits` of an interest do not describe it. The
+    class therefore does not override `dynamics`: policies that plan with known dynamics are left out of the table.
+    """
 
     def __init__(self, config: Any, patience_steps: int = 5, **options: Any) -> None:
         """Makes users who bear `patience_steps` steps in a row without a click; options as of the parent."""

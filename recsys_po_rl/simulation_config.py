@@ -11,10 +11,11 @@ from recsim_ng.stories import recommendation_simulation
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import CorpusWithTopicAndQuality, StaticCorpus
+from recsys_po_rl.fully_observed_user import FullyObservedUser
 from recsys_po_rl.metrics import ConsumedTimeAsRewardMetrics
 from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.simulation import seeding
-from recsys_po_rl.user import InterestEvolutionUser, fully_observed
+from recsys_po_rl.user import InterestEvolutionUser
 
 # Method that RecSim NG's story calls on each entity, and that identifies the entity's role.
 _ASKED_OF = {
@@ -91,7 +92,7 @@ def create_interest_evolution_simulation_network(
       recommender_ctor: called with the config.
       metrics_ctor: called with the config.
       story: called like `recommendation_simulation.recs_story`.
-      full_information: whether users reveal their interest to the recommender, see `user.fully_observed`.
+      full_information: whether users reveal their interest to the recommender, see `FullyObservedUser`.
 
     Returns:
       The pair (list of variables, tuple of trainable variables), a `SimulationNetwork`.
@@ -108,8 +109,7 @@ def create_interest_evolution_simulation_network(
         "corpus_seed": None if corpus_seed is None else validation.integer("corpus_seed", corpus_seed, 0),
     }
     validation.boolean("freeze_corpus", freeze_corpus)
-    if validation.boolean("full_information", full_information):
-        user_ctor = fully_observed(validation.constructor("user_ctor", user_ctor))
+    validation.boolean("full_information", full_information)
     if slate_size > num_docs:
         raise validation.InvalidInputError(f"slate_size must be at most num_docs, got {slate_size} > {num_docs}")
     entities: dict[str, Any] = {}
@@ -118,8 +118,9 @@ def create_interest_evolution_simulation_network(
         validation.constructor(f"{role}_ctor", ctor)
 
         def construct(config: Config) -> Any:
-            entities[role] = ctor(config)
-            _check_role(role, entities[role], story)
+            entity = ctor(config)
+            _check_role(role, entity, story)
+            entities[role] = FullyObservedUser(entity) if role == "user" and full_information else entity
             return entities[role]
 
         return construct

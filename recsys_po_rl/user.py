@@ -1,4 +1,7 @@
-"""Users with latent interests that shift with the documents consumed."""
+"""Users with latent interests that shift with the documents consumed.
+
+Longer than other modules: one entity, half of it the contract of its fields, arguments and dynamics.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
@@ -14,7 +17,7 @@ from recsim_ng.entities.recommendation import user
 from recsim_ng.entities.state_models import dynamic, state
 
 from recsys_po_rl import fields, gin_config
-from recsys_po_rl.common import parameters, validation
+from recsys_po_rl.common import parameters, protocols, validation
 from recsys_po_rl.common.parameters import PerUser, Scalar
 
 tfd = tfp.distributions
@@ -105,7 +108,16 @@ class InterestEvolutionUser(user.User):
     Response fields:
       consumed_time: float32 [U], at least 0, or -1 on no click, in the unit of the documents' length.
       choice: int32 [U], index in the slate, or S on no click; also any further fields of the choice model.
+
+    Attributes:
+      unmodelled_effects: effects of the story that the methods of the dynamics leave out, as text; see `dynamics`.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Withdraw the inherited `dynamics`: a subclass may tell another story, and states its dynamics itself."""
+        super().__init_subclass__(**options)
+        if "dynamics" not in vars(cls):
+            cls.dynamics = _dynamics_not_stated  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -171,14 +183,13 @@ class InterestEvolutionUser(user.User):
             )
         validation.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
         validation.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
-        # Effects that `next_interest` does not model, so that planners ignore them; see `baselines.missing_laws`.
-        self.untold = [
-            f"next_interest with {what}"
-            for what, is_there in (
+        self.unmodelled_effects = [
+            f"next_interest with {effect}"
+            for effect, is_active in (
                 ("noise", interest_update_noise_scale is not None),
                 ("resets of users who timed out", self._reset_users),
             )
-            if is_there
+            if is_active
         ]
         generator = initial_interest_generator
         if generator is not None and not callable(generator) and not hasattr(generator, "initial_state"):
@@ -203,6 +214,15 @@ class InterestEvolutionUser(user.User):
         self._linear_update = dynamic.NoOPOrContinueStateModel(self._interest_model, batch_ndims=1)
 
     # Dynamics, for the story below and for planners.
+
+    def dynamics(self) -> Optional[protocols.UserDynamics]:
+        """Return the dynamics by which planners compute, or None if the story has effects that they do not model.
+
+        Not inherited: in a subclass that does not define `dynamics`, it returns None, because the three methods below
+        may not describe the subclass's story. A subclass whose story they do describe, because it changes only the
+        observation or overrides the methods too, defines `dynamics` as `return super().dynamics()`.
+        """
+        return None if self.unmodelled_effects else self
 
     def document_logits(self, interest: tf.Tensor, slate_docs: Value) -> tf.Tensor:
         """Return the logit of choosing each document of a slate.
@@ -378,30 +398,18 @@ class InterestEvolutionUser(user.User):
         )
 
 
-def fully_observed(user_ctor: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a constructor of users that reveal their interest to the recommender (full information).
+def _dynamics_not_stated(user: Any) -> None:
+    """Return None: the method `dynamics` of subclasses that do not define it."""
+    del user
+
+
+def missing_dynamics(user: Any) -> list[str]:
+    """Return what planners lack of a user entity: descriptions, empty if its `dynamics()` is not None.
 
     Args:
-      user_ctor: called with the config; the entity's state has the field interest.state, float32 [U, K].
-
-    Returns:
-      A constructor of such users; their observation has the additional field interest, float32 [U, K].
+      user: any object; a user entity without the method `dynamics` is one without known dynamics.
     """
-
-    def construct(config: Config) -> Any:
-        entity = user_ctor(config)
-        observation, specs = entity.observation, entity.specs
-
-        def with_interest(user_state: Value) -> Value:
-            shown = Value(**{fields.OBSERVED_INTEREST: tf.convert_to_tensor(user_state.get(fields.INTEREST))})
-            return observation(user_state).union(shown)
-
-        def with_interest_spec() -> ValueSpec:
-            spec = specs()
-            shown = ValueSpec(**{fields.OBSERVED_INTEREST: spec.get("state").get(fields.INTEREST)})
-            return spec.union(shown.prefixed_with("observation"))
-
-        entity.observation, entity.specs = with_interest, with_interest_spec
-        return entity
-
-    return construct
+    dynamics = getattr(user, "dynamics", None)
+    if callable(dynamics) and dynamics() is not None:
+        return []
+    return list(getattr(user, "unmodelled_effects", ())) or ["a dynamics() of its own"]

@@ -4,8 +4,12 @@ import importlib
 import pathlib
 import re
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from recsim_ng.core.value import Value
 
+from recsys_po_rl import fields
 from recsys_po_rl.experiment import experiment
 from recsys_po_rl.gin_config import parse
 
@@ -110,13 +114,27 @@ def test_the_example_of_a_callback_is_called_at_each_step(extending):
 
 
 @pytest.mark.slow
+def test_the_dynamics_of_the_example_are_those_of_its_story(extending):
+    entity = extending["ForgetfulUser"]({"num_users": 2, "num_topics": 3, "slate_size": 1})
+    interest = tf.constant([[1.0, -2.0, 0.5], [0.1, 0.0, 3.0]])
+    docs = Value(doc_features=tf.ones((2, 1, 3)), doc_quality=tf.constant([[0.5], [-1.0]]))
+    response = Value(choice=tf.constant([0, 0]), consumed_time=tf.ones(2))
+    state = Value(**{fields.INTEREST: interest})
+    following = tf.convert_to_tensor(entity.next_state(state, response, docs).get(fields.INTEREST))
+    planned = entity.dynamics().next_interest(interest, docs.map(lambda field: field[:, 0]))
+    np.testing.assert_allclose(following, planned, rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_the_other_examples_run_in_an_experiment(extending, tmp_path):
     parse(
         ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"],
         [
             "recsys_po_rl.experiment.num_training_steps = 1",
             "recsys_po_rl.experiment.horizon = 2",
-            "recsys_po_rl.experiment.policies = [@recsys_po_rl.newest_documents]",
+            "recsys_po_rl.experiment.policies = "
+            "[@recsys_po_rl.newest_documents, @recsys_po_rl.myopic_full_information]",
+            "recsys_po_rl.create_interest_evolution_simulation_network.user_ctor = @recsys_po_rl.ForgetfulUser",
             "recsys_po_rl.create_interest_evolution_simulation_network.metrics_ctor = "
             "@recsys_po_rl.ClicksAsRewardMetrics",
             "recsys_po_rl.PolicyGradientLearner.algorithm = @recsys_po_rl.PenalisedPolicyOptimization",
@@ -124,6 +142,6 @@ def test_the_other_examples_run_in_an_experiment(extending, tmp_path):
     )
     result = experiment(output_dir=str(tmp_path / "run"), quiet=True)
     policies = result.evaluation["policies"]
-    assert {"learned", "newest_documents"} <= set(policies)
+    assert {"learned", "newest_documents", "myopic_full_information"} <= set(policies)
     assert all(0.0 <= entry["mean"] <= 2.0 for entry in policies.values())  # clicks in two steps
     assert "PenalisedPolicyOptimization" in (tmp_path / "run" / "operative_config.gin").read_text()

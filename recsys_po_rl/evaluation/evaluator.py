@@ -12,6 +12,7 @@ from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.behaviour import Behaviour
 from recsys_po_rl.evaluation.results import AcrossRuns, Coverage, MeanInterval, PolicyResult
 from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 BATCHES_AT_ONCE = 2  # run in parallel on two cores
 
@@ -32,7 +33,7 @@ class Reducer(Protocol):
 
 
 def evaluate(
-    runtime: Any,
+    runtime: SeededRuntime,
     horizon: int,
     num_users: int,
     batch_size: int,
@@ -100,7 +101,7 @@ def evaluate(
     )
 
 
-def _recordable(runtime: Any) -> dict[str, list[str]]:
+def _recordable(runtime: SeededRuntime) -> dict[str, list[str]]:
     """Return the fields of `behaviour.RECORD` that the network has."""
     known = {var.name: var.spec.as_dict for var in runtime.variables}
     recordable = {

@@ -18,6 +18,7 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
+from recsys_po_rl.common import protocols
 from recsys_po_rl.evaluation import behaviour
 
 NUM_PARTS = 20  # parts of the horizon: fine enough to show trends, coarse enough for narrow intervals
@@ -31,13 +32,13 @@ LARGEST_TENSOR = 2**22  # elements of a tensor when tastes are computed: 16 MB
 Taste = Callable[[np.ndarray], np.ndarray]  # interests [N, K] -> tastes [N]
 
 
-def taste(user: Any, docs: Value) -> Taste:
+def taste(user: protocols.UserDynamics, docs: Value) -> Taste:
     """Return a function that computes the taste of interests: the expected quality of a forced choice.
 
     The choice is among the documents of the whole catalogue, without the option of no click.
 
     Args:
-      user: an entity with `choice_logits`, see `InterestEvolutionUser`.
+      user: dynamics of the users, see `InterestEvolutionUser.dynamics`.
       docs: fields [D, ...] of all documents.
 
     Returns:

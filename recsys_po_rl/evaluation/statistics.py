@@ -120,8 +120,8 @@ def unpaired_difference(one: Estimate, other: Estimate, confidence: float = CONF
 @functools.cache
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     """Return a quantile of Student's t distribution."""
-    law = tfp.distributions.StudentT(df=tf.constant(degrees_of_freedom, tf.float64), loc=0.0, scale=1.0)
-    return float(law.quantile(tf.constant(probability, tf.float64)))
+    student_t = tfp.distributions.StudentT(df=tf.constant(degrees_of_freedom, tf.float64), loc=0.0, scale=1.0)
+    return float(student_t.quantile(tf.constant(probability, tf.float64)))
 
 
 def ratio_of_means(numerators: np.ndarray, denominators: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:

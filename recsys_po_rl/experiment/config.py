@@ -45,7 +45,7 @@ class ExperimentConfig:
     output_dir: Optional[str]
     quiet: bool
     resume: bool
-    fingerprint: Mapping[str, str]  # arguments that decide the results, as text, see `resume.described`
+    fingerprint: Mapping[str, str]  # arguments that decide the results, as text, see `resume.fingerprint`
 
     def world_seed(self, seed: int) -> int:
         """Return the seed of the corpus for a run's seed."""
@@ -116,7 +116,7 @@ def validated(**given: Any) -> ExperimentConfig:
         seeds=seeds,
         num_processes=given["num_processes"],
         output_dir=given["output_dir"],
-        fingerprint=resume.described({f"experiment.{name}": value for name, value in deciding.items()}),
+        fingerprint=resume.fingerprint({f"experiment.{name}": value for name, value in deciding.items()}),
     )
 
 

@@ -27,8 +27,8 @@ MAX_LISTED = 16  # elements of an array that are listed; larger arrays are hashe
 # TensorFlow's bookkeeping, and the configuration, which is recorded separately.
 _BOOKKEEPING_PREFIXES = ("_self_", "_tf_", "_keras_")
 _BOOKKEEPING = frozenset({"_config", "_name", "_name_scope", "_scope_name", "_obj_reference_counts_dict"})
-_REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: the observation does not change the users
 _OWN_PACKAGE = __name__.partition(".")[0]
+_RECORDED_AS = {"unmodelled_effects": "untold"}  # attributes renamed after 0.1.0; worlds are compared by the old names
 # Objects of these packages are described by their type, parameters and variables; other attributes are caches.
 _LIBRARIES = frozenset({"builtins", "gin", "keras", "logging", "numpy", "tensorflow", "tensorflow_probability"})
 _LIBRARIES |= {"tf_keras", "threading"}
@@ -47,10 +47,10 @@ def parameters(entity: Any, config: Mapping[str, Any]) -> dict[str, Parameter]:
       and hash beyond. Nested objects and functions count by their qualified name and their own attributes; functions by
       their bound arguments, defaults, closures and gin bindings too. Code is not compared.
     """
-    described = getattr(entity, "world_parameters", None)
-    state = described() if callable(described) else _attributes(entity, config)
-    described_already = {id(entity): entity}
-    entries = (_entries(str(key).lstrip("_"), part, described_already) for key, part in state.items())
+    own_parameters = getattr(entity, "world_parameters", None)
+    state = own_parameters() if callable(own_parameters) else _attributes(entity, config)
+    seen = {id(entity): entity}
+    entries = (_entries(str(key).lstrip("_"), part, seen) for key, part in state.items())
     return dict(itertools.chain.from_iterable(entries))
 
 
@@ -59,9 +59,9 @@ def _attributes(entity: Any, config: Mapping[str, Any]) -> dict[str, Any]:
         return key in config and isinstance(value, int) and value == config[key]
 
     return {
-        key: value
+        _RECORDED_AS.get(key, key): value
         for key, value in _own_attributes(entity).items()
-        if not (key in _REPLACED and callable(value)) and not repeats_config(key.lstrip("_"), value)
+        if not repeats_config(key.lstrip("_"), value)
     }
 
 
@@ -74,8 +74,8 @@ def _own_attributes(value: Any) -> dict[str, Any]:
     }
 
 
-def _entries(name: str, value: Any, described: dict[int, Any]) -> Iterator[tuple[str, Parameter]]:
-    """Yield a value's parameters by dotted name; an object among those described already counts by its type alone."""
+def _entries(name: str, value: Any, seen: dict[int, Any]) -> Iterator[tuple[str, Parameter]]:
+    """Yield a value's parameters by dotted name; an object already in `seen` counts by its type alone."""
     if isinstance(value, field_spec.FieldSpec):
         return  # follows from the parameters, and holds random generators
     if value is None or isinstance(value, (bool, str)):
@@ -86,15 +86,15 @@ def _entries(name: str, value: Any, described: dict[int, Any]) -> Iterator[tuple
         yield name, _array(value)
     elif isinstance(value, (list, tuple)) and all(isinstance(part, (numbers.Real, np.generic)) for part in value):
         yield name, _array(np.asarray(value)) if value else []
-    elif id(value) in described:
+    elif id(value) in seen:
         yield name, _type_of(value)
     else:
-        described[id(value)] = value
+        seen[id(value)] = value
         label, parts = _parts(value)
         if label is not None:
             yield name, label
         for key, part in parts.items():
-            yield from _entries(f"{name}.{key.lstrip('_')}", part, described)
+            yield from _entries(f"{name}.{key.lstrip('_')}", part, seen)
 
 
 def _parts(value: Any) -> tuple[Optional[str], dict[str, Any]]:

@@ -29,7 +29,7 @@ class EvaluationFiles:
         try:
             documents = study.documents()
             self._topics = _topics(documents, self._num_topics)
-            self._taste = portrait.taste(study.user_laws(), documents)
+            self._taste = portrait.taste(study.user_laws().dynamics(), documents)
         except policies_lib.LeftOutError:
             pass  # the portrait then omits the segments of users
 
@@ -71,6 +71,7 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies
     found: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
     for role in ("user", "corpus", "metrics"):
         entity = getattr(network, role)
+        entity = getattr(entity, "unwrapped", entity)  # the observation does not change the users
         found[role] = type(entity).__name__
         described = entity_parameters.parameters(entity, network.config)
         found.update({f"{role}.{name}": value for name, value in described.items()})

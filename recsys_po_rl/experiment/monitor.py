@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from recsys_po_rl.common.protocols import Learner
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment.console import TrainingProgress
 from recsys_po_rl.run_folder import csv_tables, layout, tensorboard
@@ -153,7 +154,7 @@ def validation_scalars(outcome: Outcome) -> dict[str, float]:
     return scalars
 
 
-def learning_rate_of(learner: Any) -> Optional[float]:
+def learning_rate_of(learner: Learner) -> Optional[float]:
     """Return the current learning rate of a learner's optimizer; None without such an attribute."""
     rate = getattr(getattr(learner, "optimizer", None), "learning_rate", None)
     return None if rate is None else float(rate)

@@ -39,7 +39,7 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
     Args:
       folder: the run folder; it need not exist.
       seeds: seeds to resume.
-      arguments: arguments to resume with, as text, see `described`.
+      arguments: arguments to resume with, as text, see `fingerprint`.
 
     Raises:
       InvalidInputError: if the folder's run has another configuration (each difference is named), was written by
@@ -80,13 +80,13 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
         )
 
 
-def described(arguments: Mapping[str, Any]) -> dict[str, str]:
+def fingerprint(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Convert arguments to text that is equal in every process for equal arguments.
 
     Args:
       arguments: values by name.
     """
-    return {name: _described(value) for name, value in arguments.items()}
+    return {name: _text_of(value) for name, value in arguments.items()}
 
 
 def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Position:
@@ -123,7 +123,7 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
 
 
 @contextlib.contextmanager
-def alone_in(folder: str) -> Iterator[None]:
+def exclusive_lock(folder: str) -> Iterator[None]:
     """Lock a run folder against other processes within a `with` block.
 
     Args:
@@ -228,12 +228,12 @@ def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ())
     }
 
 
-def _described(value: Any) -> str:
+def _text_of(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_described, value)) + "]"
+        return "[" + ", ".join(map(_text_of, value)) + "]"
     if isinstance(value, functools.partial):
-        given = [*map(_described, value.args), *(f"{key}={_described(one)}" for key, one in value.keywords.items())]
-        return f"partial({', '.join([_described(value.func), *given])})"
+        given = [*map(_text_of, value.args), *(f"{key}={_text_of(one)}" for key, one in value.keywords.items())]
+        return f"partial({', '.join([_text_of(value.func), *given])})"
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))
     if value is None or isinstance(value, (bool, int, float, str)):

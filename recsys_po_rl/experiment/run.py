@@ -154,7 +154,7 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
     first = single_seed.prepare(config, seeds[0], config.world_seed(seeds[0]))
     folder = layout.create(config.output_dir, may_hold_a_run=config.resume)
     try:
-        with resume_lib.alone_in(folder), layout.errors_of(folder):
+        with resume_lib.exclusive_lock(folder), layout.errors_of(folder):
             result = _run_in(config, folder, first)
     except KeyboardInterrupt:
         if not config.quiet:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl import fields, gin_config
-from recsys_po_rl.common import output
+from recsys_po_rl.common import output, protocols
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import console, evaluation_files, signals
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     """Network that is trained, and its learner."""
 
     network: SimulationNetwork
-    learner: Any
+    learner: protocols.Learner
 
 
 class Trained(NamedTuple):

@@ -121,7 +121,10 @@ def _evaluate(
     ]
 
     folder = layout.create(output_dir, under)
-    with resume.alone_in(folder), layout.errors_of(folder, "evaluate again, to another folder, when that is mended"):
+    with (
+        resume.exclusive_lock(folder),
+        layout.errors_of(folder, "evaluate again, to another folder, when that is mended"),
+    ):
         evaluation = _evaluate_all(config, jobs, changed, trained_text, folder)
     if not quiet:
         output.say(f"\n{tables.which_is_which(evaluation, run)}\n\n{tables.policy_table(evaluation)}")

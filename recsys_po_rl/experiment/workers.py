@@ -140,7 +140,7 @@ def _end_with_parent() -> None:
 
 def _run(config: ExperimentConfig, job: Job) -> single_seed.SeedResult:
     seed, world_seed, folder = job
-    with resume.alone_in(folder), layout.errors_of(folder):
+    with resume.exclusive_lock(folder), layout.errors_of(folder):
         result = single_seed.run(config, seed, world_seed, folder)
         if not (config.resume and layout.is_finished(folder)):
             layout.mark_finished(folder)

@@ -1,6 +1,6 @@
 """Baseline recommenders that do not learn, for comparison with a learned policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -8,14 +8,12 @@ import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 
 from recsys_po_rl import fields, gin_config, recommender
-from recsys_po_rl.common import validation
+from recsys_po_rl import user as user_lib
+from recsys_po_rl.common import protocols, validation
 
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight suffice in practice
 _RELATIVE_GAIN = 1e-6  # convergence threshold of the ratio; about ten units in float32's last place
 _OTHER_TOPIC_LOGIT = -40.0  # documents of other topics fill a slate only if the topic has too few
-
-# Called with interests float32 [..., K] and steps left float32 [...], broadcastable; returns float32 [...].
-ValueFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @gin_config.configurable
@@ -194,19 +192,19 @@ def best_slates(
 
 
 def plan(
-    user: Any,
+    user: protocols.UserDynamics,
     docs: Value,
     interest: tf.Tensor,
     steps_left: tf.Tensor,
     slate_size: int,
-    value: Optional[ValueFunction] = None,
+    value: Optional[protocols.ValueFunction] = None,
 ) -> BestSlates:
     """Find the slate with the largest expected consumed time now plus value of the next interest.
 
     Exact for users who choose by a multinomial logit and whose interests move without noise.
 
     Args:
-      user: an entity with `choice_logits`, `consumed_time` and `next_interest`, see `InterestEvolutionUser`.
+      user: dynamics of the users, see `InterestEvolutionUser.dynamics`.
       docs: the D documents, fields as in `fields.DOC_FIELDS`.
       interest: float32 [U, K].
       steps_left: float32 [U], number of responses after this one; the value is 0 at 0 steps.
@@ -228,15 +226,13 @@ def plan(
     return slates._replace(value=slates.value + stay)
 
 
-class PlanningRecommender(recommender.HistoryRecommender):
+class PlanningRecommender(recommender.StepCountingRecommender):
     """Recommender that observes the interest, knows the users' dynamics and shows the slate found by `plan`.
 
     Myopic without a value function. Requires users whose observation contains the interest (`full_information` of the
     network's constructor).
 
-    State fields, in addition to those of `HistoryRecommender`:
-      step: int32 [U], slates shown before this one.
-    Slate fields, in addition to those of `HistoryRecommender`:
+    Slate fields, in addition to those of `StepCountingRecommender`:
       planned_value: float32 [U], expected consumed time plus value of the next interest, in units of time.
     """
 
@@ -245,39 +241,30 @@ class PlanningRecommender(recommender.HistoryRecommender):
         config: Config,
         user: Any = None,
         horizon: int = 1,
-        value: Optional[ValueFunction] = None,
+        value: Optional[protocols.ValueFunction] = None,
         name: str = "Recommender",
     ) -> None:
         """Create the entity.
 
         Args:
           config: as in `HistoryRecommender`.
-          user: a user entity that defines its dynamics, see `plan`.
+          user: a user entity whose `dynamics()` is not None.
           horizon: T, responses in an episode, at least 1.
           value: value of an interest, see `plan`; None: 0.
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the user entity does not define all of its dynamics, or the horizon is out of bounds.
+          InvalidInputError: if the user entity's dynamics are not known, or the horizon is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
-        missing = missing_laws(user)
+        missing = user_lib.missing_dynamics(user)
         if missing:
             raise validation.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
-        self._user = user
+        self._dynamics = user.dynamics()
         self._horizon = validation.integer(f"{owner}: horizon", horizon, 1)
         self._value = value
         self._planned: Optional[BestSlates] = None  # within `slate_docs`
-
-    def initial_state(self) -> Value:
-        """Return empty histories and step 0."""
-        return super().initial_state().union(Value(**{fields.STEP: tf.zeros((self._num_users,), tf.int32)}))
-
-    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Append the consumed documents to the histories and count the step."""
-        histories = super().next_state(previous_state, user_response, slate_docs)
-        return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
 
     def _plan(self, previous_state: Value, user_obs: Value, available_docs: Value) -> BestSlates:
         if fields.OBSERVED_INTEREST not in user_obs.as_dict:
@@ -287,7 +274,7 @@ class PlanningRecommender(recommender.HistoryRecommender):
         interest = tf.convert_to_tensor(user_obs.get(fields.OBSERVED_INTEREST))
         docs = available_docs.map(tf.convert_to_tensor)
         steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(fields.STEP)), tf.float32)
-        return plan(self._user, docs, interest, steps_left, self._slate_size, self._value)
+        return plan(self._dynamics, docs, interest, steps_left, self._slate_size, self._value)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """Return the best slates; int32 [U, S].
@@ -310,46 +297,5 @@ class PlanningRecommender(recommender.HistoryRecommender):
 
     def specs(self) -> ValueSpec:
         """Return the specs of `state` and `slate`."""
-        shape = (self._num_users,)
-        step = fields.tensor_spec(shape, 0, tf.int32.max, tf.int32)
-        further = ValueSpec(**{fields.STEP: step}).prefixed_with("state")
-        planned = ValueSpec(**{fields.PLANNED_VALUE: fields.tensor_spec(shape)}).prefixed_with("slate")
-        return super().specs().union(further).union(planned)
-
-
-# Methods of the dynamics that planners call, each with the methods of the user's story that it describes.
-_LAWS = {
-    "choice_logits": ("next_response", "response_from_logits"),
-    "consumed_time": ("next_response", "response_from_logits"),
-    "next_interest": ("next_state",),
-}
-
-
-def missing_laws(user: Any) -> list[str]:
-    """Return the dynamics methods that planners need and a user entity does not define.
-
-    A class that overrides a method of the story must override the dynamics of that method as well: the inherited
-    dynamics describe the inherited story. Effects that the entity lists in its attribute `untold` are missing too.
-
-    Args:
-      user: a user entity.
-
-    Returns:
-      A description of each missing method, which begins with the method's name.
-    """
-    missing = []
-    for law, story in _LAWS.items():
-        own = [method for method in story if _depth(user, method) > _depth(user, law)]
-        if not callable(getattr(user, law, None)):
-            missing.append(law)
-        elif own:
-            missing.append(f"{law} of its own {own[0]}")
-    return [*missing, *getattr(user, "untold", ())]
-
-
-def _depth(user: Any, name: str) -> int:
-    """Return the depth in the class hierarchy at which an attribute is defined; larger is more derived."""
-    if name in getattr(user, "__dict__", {}):
-        return len(type(user).__mro__)
-    depths = [depth for depth, of in enumerate(reversed(type(user).__mro__)) if name in vars(of)]
-    return max(depths, default=-1)
+        planned = ValueSpec(**{fields.PLANNED_VALUE: fields.tensor_spec((self._num_users,))})
+        return super().specs().union(planned.prefixed_with("slate"))

@@ -8,7 +8,8 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 from recsim_ng.entities.choice_models import selectors
 
 from recsys_po_rl import fields, gin_config, recommender
-from recsys_po_rl.common import validation
+from recsys_po_rl import user as user_lib
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.policies import baselines
 
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
@@ -21,11 +22,11 @@ class Belief(NamedTuple):
     log_weights: tf.Tensor  # float32 [U, P], normalised
 
 
-def update(user: Any, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> Belief:
+def update(user: protocols.UserDynamics, belief: Belief, choice: tf.Tensor, slate_docs: Value) -> Belief:
     """Condition a belief on a response by Bayes' rule, then move the particles by the known dynamics, without noise.
 
     Args:
-      user: an entity that defines its dynamics, see `baselines.plan`.
+      user: dynamics of the users, see `InterestEvolutionUser.dynamics`.
       belief: belief before the response.
       choice: int32 [U], place in the slate, S for nothing.
       slate_docs: the slate, fields [U, S, ...].
@@ -123,7 +124,7 @@ def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_s
 
 
 @gin_config.configurable
-class BeliefRecommender(recommender.HistoryRecommender):
+class BeliefRecommender(recommender.StepCountingRecommender):
     """Recommender that infers the latent interest from choices and maximises a known value averaged over the belief.
 
     QMDP (Littman et al. 1995, "Learning policies for partially observable environments: Scaling up"): the policy acts
@@ -131,10 +132,9 @@ class BeliefRecommender(recommender.HistoryRecommender):
     of the next interest is linearised over the step: its gradient, at the interest after nothing was consumed, times
     the move.
 
-    State fields, in addition to those of `HistoryRecommender`:
+    State fields, in addition to those of `StepCountingRecommender`:
       particles: float32 [U, P, K], interests; initially drawn as the users' first interests.
       log_weights: float32 [U, P], normalised.
-      step: int32 [U], slates shown before this one.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
         config: Config,
         user: Any = None,
         horizon: int = 1,
-        value: Optional[baselines.ValueFunction] = None,
+        value: Optional[protocols.ValueFunction] = None,
         num_particles: int = 64,
         shrinkage: float = 0.9,
         name: str = "Recommender",
@@ -151,8 +151,7 @@ class BeliefRecommender(recommender.HistoryRecommender):
 
         Args:
           config: as in `HistoryRecommender`.
-          user: a user entity of U users that defines its dynamics, see `baselines.plan`, and whose `initial_state`
-            draws first interests.
+          user: a user entity of U users whose `dynamics()` is not None; its `initial_state` draws first interests.
           horizon: T, responses in an episode, at least 1.
           value: value of an interest, see `baselines.plan`; None: 0.
           num_particles: P, at least 1; the work is proportional to users times particles times documents.
@@ -161,14 +160,15 @@ class BeliefRecommender(recommender.HistoryRecommender):
           name: name of the entity.
 
         Raises:
-          InvalidInputError: if the user entity does not define all of its dynamics, or a number is out of bounds.
+          InvalidInputError: if the user entity's dynamics are not known, or a number is out of bounds.
         """
         super().__init__(config, name=name)
         owner = type(self).__name__
-        missing = baselines.missing_laws(user)
+        missing = user_lib.missing_dynamics(user)
         if missing:
             raise validation.InvalidInputError(f"{owner}: user {type(user).__name__} lacks {', '.join(missing)}")
-        self._user = user
+        self._user = user  # its `initial_state` draws the particles
+        self._dynamics = user.dynamics()
         self._value = value
         self._num_topics = validation.config_value(config, "num_topics", 1, owner)
         self._horizon = validation.integer(f"{owner}: horizon", horizon, 1)
@@ -180,19 +180,19 @@ class BeliefRecommender(recommender.HistoryRecommender):
         drawn = [self._user.initial_state().get(fields.INTEREST) for _ in range(self._num_particles)]
         particles = tf.stack([tf.convert_to_tensor(interest) for interest in drawn], axis=1)
         weights = tf.zeros((self._num_users, self._num_particles)) - tf.math.log(float(self._num_particles))
-        return self._with_belief(super().initial_state(), Belief(particles, weights), tf.zeros((), tf.int32))
+        return _with_belief(super().initial_state(), Belief(particles, weights))
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Append the consumed documents to the histories and update the belief."""
+        """Append the consumed documents to the histories, count the step and update the belief."""
         histories = super().next_state(previous_state, user_response, slate_docs)
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
-        belief = update(self._user, self._belief(previous_state), choice, slate_docs)
+        belief = update(self._dynamics, self._belief(previous_state), choice, slate_docs)
         # A uniform number computed from a normal one, which is the same in every mode of the runtime.
         drawn = tf.convert_to_tensor(ed.Normal(loc=tf.zeros((self._num_users,)), scale=1.0))
         uniform = 0.5 * tf.math.erfc(-drawn / 2.0**0.5)
         normal = tf.convert_to_tensor(ed.Normal(loc=tf.zeros(belief.particles.shape), scale=1.0))
         belief = resample(belief, uniform, normal, self._shrinkage)
-        return self._with_belief(histories, belief, tf.convert_to_tensor(previous_state.get(fields.STEP)) + 1)
+        return _with_belief(histories, belief)
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """Return slates with a large expected value under the belief; int32 [U, S]."""
@@ -200,8 +200,8 @@ class BeliefRecommender(recommender.HistoryRecommender):
         docs = available_docs.map(tf.convert_to_tensor)
         belief = self._belief(previous_state)
         steps_left = tf.cast(self._horizon - 1 - tf.convert_to_tensor(previous_state.get(fields.STEP)), tf.float32)
-        logits = self._user.choice_logits(belief.particles, docs)
-        values = self._user.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
+        logits = self._dynamics.choice_logits(belief.particles, docs)
+        values = self._dynamics.consumed_time(docs) + tf.zeros_like(logits[..., :-1])
         if self._value is not None:
             values += self._worth_of_moves(belief.particles, docs, steps_left)
         return slates_for(tf.exp(belief.log_weights), logits, values, self._slate_size).ranks
@@ -213,7 +213,6 @@ class BeliefRecommender(recommender.HistoryRecommender):
             **{
                 fields.PARTICLES: fields.tensor_spec((*shape, self._num_topics)),
                 fields.LOG_WEIGHTS: fields.tensor_spec(shape, high=0.0),
-                fields.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32),
             }
         )
         return super().specs().union(further.prefixed_with("state"))
@@ -221,12 +220,12 @@ class BeliefRecommender(recommender.HistoryRecommender):
     def _worth_of_moves(self, particles: tf.Tensor, docs: Value, steps_left: tf.Tensor) -> tf.Tensor:
         """Return the value of the interest after each document minus that after no document; float32 [U, P, D]."""
         assert self._value is not None
-        stay = self._user.next_interest(particles, None)
+        stay = self._dynamics.next_interest(particles, None)
         with tf.GradientTape() as tape:
             tape.watch(stay)
             worth = self._value(stay, steps_left[:, tf.newaxis])
         slope = tf.where((steps_left > 0)[:, tf.newaxis, tf.newaxis], tape.gradient(worth, stay), 0.0)
-        moves = self._user.next_interest(particles[:, :, tf.newaxis], docs) - stay[:, :, tf.newaxis]
+        moves = self._dynamics.next_interest(particles[:, :, tf.newaxis], docs) - stay[:, :, tf.newaxis]
         return tf.reduce_sum(slope[:, :, tf.newaxis] * moves, axis=-1)
 
     def _belief(self, state: Value) -> Belief:
@@ -234,8 +233,6 @@ class BeliefRecommender(recommender.HistoryRecommender):
             tf.convert_to_tensor(state.get(fields.PARTICLES)), tf.convert_to_tensor(state.get(fields.LOG_WEIGHTS))
         )
 
-    def _with_belief(self, histories: Value, belief: Belief, step: tf.Tensor) -> Value:
-        step = tf.broadcast_to(step, (self._num_users,))
-        return histories.union(
-            Value(**{fields.PARTICLES: belief.particles, fields.LOG_WEIGHTS: belief.log_weights, fields.STEP: step})
-        )
+
+def _with_belief(histories: Value, belief: Belief) -> Value:
+    return histories.union(Value(**{fields.PARTICLES: belief.particles, fields.LOG_WEIGHTS: belief.log_weights}))

@@ -18,6 +18,7 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields, gin_config
+from recsys_po_rl import user as user_lib
 from recsys_po_rl.common import validation
 from recsys_po_rl.corpus import StaticCorpus
 from recsys_po_rl.policies import baselines, belief, popularity, slate_search
@@ -137,13 +138,13 @@ class Study:
         return self.network(recommender_ctor=UniformRandomRecommender)
 
     def user_laws(self) -> Any:
-        """Return a user entity that defines its dynamics, for planners.
+        """Return a user entity whose `dynamics()` is not None, for planners.
 
         Raises:
-          LeftOutError: if the entity does not define its dynamics.
+          LeftOutError: if the entity's dynamics are not known.
         """
         user = self._entities.user
-        missing = baselines.missing_laws(user)
+        missing = user_lib.missing_dynamics(user)
         if missing:
             raise LeftOutError(f"the user entity {type(user).__name__} lacks {', '.join(missing)}")
         return user
@@ -208,7 +209,7 @@ class Study:
         Raises:
           LeftOutError: if the dynamic program cannot be solved in this world.
         """
-        user, docs = self.user_laws(), self.documents()
+        user, docs = self.user_laws().dynamics(), self.documents()
         interests = self.first_interests(GRID_USERS)
         sizes = self.config["num_topics"], self.config["slate_size"]
         try:
@@ -370,7 +371,7 @@ def tuned_full_information(
     """
     validation.integer("tuned_full_information: num_search_users", num_search_users, 1)
     coefficients = attraction.checked_coefficients(coefficients)
-    score = attraction.Attraction(study.user_laws(), study.documents(), study.horizon)
+    score = attraction.Attraction(study.user_laws().dynamics(), study.documents(), study.horizon)
     network = study.planning_network(score)
     means = attraction.tune(
         study.runtime(network), score, coefficients, study.horizon, study.seed, num_search_users, study.batch_size

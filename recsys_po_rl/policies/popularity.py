@@ -1,7 +1,7 @@
 """Popularity of documents, counted from the consumption of users under a random policy."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,7 @@ from recsim_ng.entities.choice_models import selectors
 
 from recsys_po_rl import fields
 from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 
 class Popularity(NamedTuple):
@@ -18,7 +19,9 @@ class Popularity(NamedTuple):
     consumed_time: np.ndarray  # float64 [D], summed over clicks, in the unit of the documents' length
 
 
-def popularity_from_logs(runtime: Any, num_docs: int, horizon: int, num_batches: int, seed: int) -> Popularity:
+def popularity_from_logs(
+    runtime: SeededRuntime, num_docs: int, horizon: int, num_batches: int, seed: int
+) -> Popularity:
     """Roll out a network on a separate stream of users and count the consumption of each document.
 
     Args:

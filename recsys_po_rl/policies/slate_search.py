@@ -10,6 +10,7 @@ import numpy as np
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 # (candidates, users of each): all 4950 pairs of 100 documents on 16 users, the best 200 on 300, the best 5 on 2000.
 ROUNDS = ((5000, 16), (200, 300), (5, 2000))
@@ -44,7 +45,7 @@ def checked_rounds(rounds: Any) -> Sequence[tuple[int, int]]:
 
 
 def search_slates(
-    runtime: Any,
+    runtime: SeededRuntime,
     recommender: Any,
     num_docs: int,
     horizon: int,
@@ -126,7 +127,7 @@ def _neighbours(slates: np.ndarray, num_docs: int, known: np.ndarray) -> np.ndar
 class _Search:
     """Simulation of slates, with fresh users in each call."""
 
-    def __init__(self, runtime: Any, recommender: Any, horizon: int, seed: int) -> None:
+    def __init__(self, runtime: SeededRuntime, recommender: Any, horizon: int, seed: int) -> None:
         self._runtime = runtime
         self._recommender = recommender
         self._horizon = horizon
@@ -152,7 +153,7 @@ class _Search:
 
 
 def topic_means(
-    runtime: Any, recommender: Any, num_topics: int, horizon: int, seed: int, num_users: int, batch_size: int
+    runtime: SeededRuntime, recommender: Any, num_topics: int, horizon: int, seed: int, num_users: int, batch_size: int
 ) -> np.ndarray:
     """Compute the mean reward of random documents of one topic, for each topic on the same users.
 

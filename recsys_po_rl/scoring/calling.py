@@ -1,16 +1,18 @@
 """Calls of scorers, also user-defined ones: with two tensors, or with a pair if the model takes one argument."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from recsys_po_rl.common import validation
+from recsys_po_rl.common.protocols import Scorer
 
 _OF_KERAS = ("training", "mask")  # arguments of `call` that are not inputs
 
 
-def scorer(owner: str, model: Any) -> Any:
+def scorer(owner: str, model: Any) -> Scorer:
     """Return the result of a scorer constructor after validating that it is callable.
 
     Args:
@@ -30,7 +32,7 @@ def scorer(owner: str, model: Any) -> Any:
     return model
 
 
-def scores(model: Any, first: Any, second: Any) -> tf.Tensor:
+def scores(model: Callable[..., tf.Tensor], first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Return the scores of all documents.
 
     Args:
@@ -42,7 +44,7 @@ def scores(model: Any, first: Any, second: Any) -> tf.Tensor:
     return model([first, second]) if _takes_one_argument(model) else model(first, second)
 
 
-def _takes_one_argument(model: Any) -> bool:
+def _takes_one_argument(model: Callable[..., tf.Tensor]) -> bool:
     if not isinstance(model, tf.keras.layers.Layer):
         return False
     kinds = inspect.Parameter

@@ -2,6 +2,9 @@
 
 XLA does not move such computations out of a loop on CPU. A scorer marks them with `loop_invariant(key, compute)`, and
 the code that runs the loop opens a `scope` around it. Without a scope they are computed at each call.
+
+The open scopes are state of a thread, because no argument can carry them: between the loop and a scorer stand RecSim
+NG's value functions and Keras's `__call__`, whose signatures are given. The gain is in docs/architecture.md.
 """
 
 import contextlib

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from recsys_po_rl.common.protocols import UniformDriven
+
 _PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
 _LARGEST_TRIANGLE = 256
 _ANY_SEED = np.zeros(2, np.int32)  # for deterministic distributions, which ignore the seed
@@ -133,8 +135,7 @@ def categorical(logits: tf.Tensor, uniform_number: tf.Tensor) -> tf.Tensor:
 def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tensor]) -> tf.Tensor:
     """Draw from a TFP distribution: categorical and normal by inverse CDF, others by TFP's sampler.
 
-    A distribution with its own transformation of uniform numbers defines `numbers_needed` and `of_numbers`, as
-    `TopKPlackettLuce` does.
+    A distribution with its own transformation of uniform numbers is `UniformDriven`, as `TopKPlackettLuce` is.
 
     Args:
       distribution: TFP distribution.
@@ -147,7 +148,7 @@ def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tens
 
     if is_deterministic(distribution):
         return distribution.sample(sample_shape, seed=_ANY_SEED)
-    if hasattr(distribution, "of_numbers"):
+    if isinstance(distribution, UniformDriven):
         return distribution.of_numbers(numbers(*distribution.numbers_needed(sample_shape)))
     kind = type(distribution)
     if kind not in (tfp.distributions.Categorical, tfp.distributions.Normal, tfp.distributions.MultivariateNormalDiag):

@@ -275,17 +275,17 @@ class SeededRuntime(runtime.Runtime):
         names = [name for name, step in zip(self._network.names, steps) if step == first]
         raise FloatingPointError(
             f"NaN at step {first} in a field, or in a parameter of a draw, of: "
-            + ", ".join(self._nan_described(name, first, keys, start) for name in names)
+            + ", ".join(self._nan_place(name, first, keys, start) for name in names)
         )
 
-    def _nan_described(self, name: str, step: int, keys: Keys, start: Optional[Fields]) -> str:
+    def _nan_place(self, name: str, step: int, keys: Keys, start: Optional[Fields]) -> str:
         """Repeat a run, and describe a variable, its entity and its fields that have a NaN at a step."""
         var = {var.name: var for var in self._variables}[name]
         entity = entity_name(var.value)
-        described = f"{name!r} (entity {entity})" if entity else repr(name)
+        place = f"{name!r} (entity {entity})" if entity else repr(name)
         known = self.known_record(None)
         if name not in known:
-            return described
+            return place
         stacked = self.run(step + 1, keys, {name: known[name]}, start=start).stacked[name]
         fields_with_nan = [
             f"{field!r} ({tensor.dtype.name} {tensor.shape[1:].as_list()})"
@@ -293,10 +293,10 @@ class SeededRuntime(runtime.Runtime):
             if tensor.dtype.is_floating and np.isnan(tensor[step].numpy()).any()
         ]
         if fields_with_nan:
-            return f"{described}, field {', '.join(fields_with_nan)}"
+            return f"{place}, field {', '.join(fields_with_nan)}"
         if fields.DOC_RANKS in stacked and (stacked[fields.DOC_RANKS][step].numpy() < 0).any():
-            return f"{described}, a slate that needs as many documents with a finite logit as it has places"
-        return f"{described}, a parameter of a draw"
+            return f"{place}, a slate that needs as many documents with a finite logit as it has places"
+        return f"{place}, a parameter of a draw"
 
     @contextlib.contextmanager
     def failures_located(self, length: int, batches: Sequence[Keys], start: Optional[Fields] = None) -> Iterator[None]:

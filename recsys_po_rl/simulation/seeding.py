@@ -136,7 +136,7 @@ def replayed_draws(values: Sequence[tf.Tensor]) -> Iterator[Draws]:
 
 
 @contextlib.contextmanager
-def certain_draws(name: str) -> Iterator[Draws]:
+def deterministic_draws_only(name: str) -> Iterator[Draws]:
     """Allow only deterministic random variables within the block; each takes its only value.
 
     Args:

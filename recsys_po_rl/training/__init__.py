@@ -1,1 +1,1 @@
-"""Policy-gradient training: estimators, the training step and the training loop."""
+"""Policy-gradient training: advantages, losses, the training step and the training loop."""

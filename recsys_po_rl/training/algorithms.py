@@ -1,13 +1,13 @@
 """Policy-gradient algorithms: the number of updates per training step and the loss of each update.
 
-A custom algorithm defines the attributes of `Reinforce` and its method `loss`.
+A custom algorithm has the attributes and the method of `common.protocols.Algorithm`.
 """
 
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.training import estimators
+from recsys_po_rl.training import losses
 
 
 @gin_config.configurable
@@ -20,9 +20,9 @@ class Reinforce:
     needs_old_log_probs = False  # True if the loss or the metrics depend on the weights that drew the slates
 
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-        """Return `estimators.reinforce_loss`, a scalar; arguments float32 [T, U]."""
+        """Return `losses.reinforce_loss`, a scalar; arguments float32 [T, U]."""
         del old_log_probs
-        return estimators.reinforce_loss(log_probs, advantages)
+        return losses.reinforce_loss(log_probs, advantages)
 
 
 @gin_config.configurable
@@ -48,5 +48,5 @@ class ProximalPolicyOptimization:
         self.clip_range = validation.number(f"{name}: clip_range", clip_range, 0.0, exclusive_minimum=True)
 
     def loss(self, log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-        """Return `estimators.ppo_clip_loss`, a scalar; arguments float32 [T, U]."""
-        return estimators.ppo_clip_loss(log_probs, old_log_probs, advantages, self.clip_range)
+        """Return `losses.ppo_clip_loss`, a scalar; arguments float32 [T, U]."""
+        return losses.ppo_clip_loss(log_probs, old_log_probs, advantages, self.clip_range)

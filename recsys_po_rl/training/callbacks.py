@@ -1,7 +1,7 @@
 """Callbacks of the training loop."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.training.rows import TrainingRow
@@ -70,18 +70,3 @@ class Validator(Protocol):
 
     def validate(self, step: int) -> ValidationResult:
         """Evaluate the policy after a step."""
-
-
-class Learner(Protocol):
-    """Learner that updates a policy; the experiment uses `PolicyGradientLearner` by default."""
-
-    def step(self, keys: Any, progress: float) -> Any:
-        """Run one training step.
-
-        Args:
-          keys: keys of each shard of users.
-          progress: share of the training that is done, in [0, 1).
-
-        Returns:
-          A `learner.StepResult`.
-        """

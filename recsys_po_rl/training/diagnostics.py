@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl.simulation import seeding
-from recsys_po_rl.training import estimators
+from recsys_po_rl.training import advantages as advantages_lib
 from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout
 
 
@@ -35,16 +35,16 @@ def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[seeding.Ke
         raise ValueError(f"keys must be those of at least 2 shards, got {len(keys)}")
     rollouts = learner.rollouts(keys)
     rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
-    to_go = estimators.rewards_to_go(rewards, learner.discount)
+    to_go = advantages_lib.rewards_to_go(rewards, learner.discount)
     advantages = {
         "none": to_go,
-        "population_mean": estimators.minus_population_mean(to_go),
-        "leave_one_out_mean": estimators.minus_leave_one_out_mean(to_go),
+        "population_mean": advantages_lib.minus_population_mean(to_go),
+        "leave_one_out_mean": advantages_lib.minus_leave_one_out_mean(to_go),
     }
     values = _values(learner, rollouts)
     if values is not None:
         advantages["learned_value"] = to_go - values
-        advantages["generalized_advantage"] = estimators.generalized_advantages(
+        advantages["generalized_advantage"] = advantages_lib.generalized_advantages(
             rewards, values, learner.discount, learner.trace_decay
         )
     return {name: _variance(learner, rollouts, of_all) for name, of_all in advantages.items()}

@@ -13,7 +13,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation.step import to_tensors
-from recsys_po_rl.training import estimators
+from recsys_po_rl.training import losses
 from recsys_po_rl.training.replay import SlateReplay
 from recsys_po_rl.training.side_by_side import SideBySideGradient
 
@@ -174,5 +174,5 @@ def fresh_keys() -> seeding.Keys:
 
 def _objective(log_probs: tf.Tensor, entropies: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     del entropies
-    loss = estimators.reinforce_loss(log_probs, weights)
+    loss = losses.reinforce_loss(log_probs, weights)
     return loss, loss[tf.newaxis]

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Optional
 import tensorflow as tf
 
 from recsys_po_rl import fields, gin_config
-from recsys_po_rl.common import validation
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
-from recsys_po_rl.training import algorithms, estimators, optimizers, schedules
+from recsys_po_rl.training import advantages as advantages_lib
+from recsys_po_rl.training import algorithms, losses, optimizers, schedules
 from recsys_po_rl.training.critic import CriticBatch
 from recsys_po_rl.training.replay import Recording, ReplayGradient, SlateReplay
 from recsys_po_rl.training.side_by_side import SideBySideGradient
@@ -34,7 +35,7 @@ class StepResult(NamedTuple):
     gradient_norm: tf.Tensor  # before clipping
     entropy: tf.Tensor  # nats, mean over steps and users; of the first pick if the slate's distribution defines that
     explained_variance: Any = math.nan  # of the returns by the critic's values, before its update; NaN without a critic
-    approximate_kl: Any = 0.0  # nats, see `estimators.policy_change`, before each update
+    approximate_kl: Any = 0.0  # nats, see `losses.policy_change`, before each update
     clip_share: Any = 0.0  # share of ratios outside the clip range, before each update
     critic_gradient_norm: Any = math.nan  # before clipping; NaN without a critic
 
@@ -80,11 +81,11 @@ class PolicyGradientLearner:
         max_gradient_norm: Optional[float] = 1.0,
         entropy_bonus: float = 0.0,
         runtime_ctor: Callable[..., SeededRuntime] = SeededRuntime,
-        algorithm: Callable[[], Any] = algorithms.Reinforce,
+        algorithm: Callable[[], protocols.Algorithm] = algorithms.Reinforce,
         critic: Optional[Callable[..., Any]] = None,
         trace_decay: float = 1.0,
         whole_return: bool = False,
-        population_baseline: Optional[Callable[[tf.Tensor], tf.Tensor]] = estimators.minus_population_mean,
+        population_baseline: Optional[Callable[[tf.Tensor], tf.Tensor]] = advantages_lib.minus_population_mean,
         normalize_advantages: bool = True,
         learning_rate_schedule: Optional[Callable[[], Any]] = None,
         entropy_schedule: Optional[Callable[[], Any]] = None,
@@ -102,10 +103,10 @@ class PolicyGradientLearner:
           runtime_ctor: constructor of the runtime, called with the network's variables.
           algorithm: constructor of a member of `training.algorithms`.
           critic: constructor, called with horizon and runtime, see `training.critic`; None: no critic.
-          trace_decay: lambda of `estimators.generalized_advantages`, between 0 and 1; 1 without a critic.
+          trace_decay: lambda of `advantages.generalized_advantages`, between 0 and 1; 1 without a critic.
           whole_return: whether an action is weighted with the user's total return, earlier rewards included
             (REINFORCE without causality; recsim_ng's rule), instead of the reward-to-go.
-          population_baseline: function that subtracts a baseline, `estimators.minus_population_mean` or
+          population_baseline: function that subtracts a baseline, `advantages.minus_population_mean` or
             `minus_leave_one_out_mean`; None subtracts nothing.
           normalize_advantages: whether advantages are scaled to standard deviation 1 over the step's users.
           learning_rate_schedule: constructor of a member of `training.schedules`, whose factor multiplies the learning
@@ -144,7 +145,7 @@ class PolicyGradientLearner:
         if population_baseline is not None:
             self._population_baseline = validation.constructor(f"{owner}: population_baseline", population_baseline)
         self._normalize = validation.boolean(f"{owner}: normalize_advantages", normalize_advantages)
-        self._algorithm = validation.constructor(f"{owner}: algorithm", algorithm)()
+        self._algorithm: protocols.Algorithm = validation.constructor(f"{owner}: algorithm", algorithm)()
         if not hasattr(self._algorithm, "loss"):
             raise validation.InvalidTypeError(
                 f"{owner}: algorithm must make one of training.algorithms (in gin: @recsys_po_rl.Reinforce), "
@@ -295,13 +296,13 @@ class PolicyGradientLearner:
           float32 [T, U].
         """
         if self._whole_return:
-            found = estimators.total_returns(rewards)
+            found = advantages_lib.total_returns(rewards)
         else:
             values = tf.zeros_like(rewards) if values is None else values
-            found = estimators.generalized_advantages(rewards, values, self._discount, self._trace_decay)
+            found = advantages_lib.generalized_advantages(rewards, values, self._discount, self._trace_decay)
         if self._population_baseline is not None:
             found = self._population_baseline(found)
-        return estimators.whiten(found) if self._normalize else found
+        return advantages_lib.whiten(found) if self._normalize else found
 
     def gradients(
         self,
@@ -333,11 +334,11 @@ class PolicyGradientLearner:
         self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor, old: tf.Tensor, bonus: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         entropy = tf.reduce_sum(tf.reduce_mean(entropies, axis=1))
-        loss = self._algorithm.loss(log_probs, old, advantages) + estimators.entropy_loss(entropies, bonus[0, 0])
+        loss = self._algorithm.loss(log_probs, old, advantages) + losses.entropy_loss(entropies, bonus[0, 0])
         change = [tf.zeros(()), tf.zeros(())]
         if self._algorithm.needs_old_log_probs:
             num_steps = tf.cast(tf.shape(log_probs)[0], tf.float32)
-            change = [num_steps * one for one in estimators.policy_change(log_probs, old, self._algorithm.clip_range)]
+            change = [num_steps * one for one in losses.policy_change(log_probs, old, self._algorithm.clip_range)]
         return loss, tf.stack([entropy, *change])
 
     def _old_log_probs(self, rollouts: Sequence[Rollout]) -> list[tf.Tensor]:
@@ -353,13 +354,13 @@ class PolicyGradientLearner:
         """Roll out and compute advantages; `observe` updates the critic's scaling statistics, but no weights."""
         rollouts = [self.rollout(of_shard) for of_shard in keys]
         rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
-        returns = estimators.rewards_to_go(rewards, self._discount)
+        returns = advantages_lib.rewards_to_go(rewards, self._discount)
         values, explained = None, tf.constant(math.nan)
         if self.critic is not None:
             if observe:
                 self.critic.observe([rollout.critic_inputs for rollout in rollouts])
             values = tf.concat([self.critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
-            explained = estimators.explained_variance(values, returns)
+            explained = advantages_lib.explained_variance(values, returns)
         advantages = self.advantages(rewards, values)
         batches = [
             _Batch(*of_shard)

@@ -3,9 +3,9 @@
 import time
 from typing import Optional
 
+from recsys_po_rl.common.protocols import Learner
 from recsys_po_rl.simulation import seeding
-from recsys_po_rl.training.callbacks import Callback, Learner, Validator
-from recsys_po_rl.training.learner import StepResult
+from recsys_po_rl.training.callbacks import Callback, Validator
 from recsys_po_rl.training.rows import TrainingRow
 
 
@@ -52,7 +52,7 @@ def train(
     for step in range(steps_done + 1, num_steps + 1):
         started = time.perf_counter()
         keys = keys_of_step(seed, step, num_shards, path)
-        result: StepResult = learner.step(keys, (step - 1) / num_steps)
+        result = learner.step(keys, (step - 1) / num_steps)
         scalars = {name: float(scalar) for name, scalar in result._asdict().items()}
         seconds = time.perf_counter() - started
         rows.append(

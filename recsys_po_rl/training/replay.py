@@ -236,7 +236,7 @@ class SlateReplay:
     def _unrolled(self, recording: Recording, horizon: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute log-probabilities and entropies with a recomputed state; float32 [horizon, U] each."""
         num_users = recording.draws[0].shape[1]
-        with seeding.certain_draws(fields.RECOMMENDER_STATE):
+        with seeding.deterministic_draws_only(fields.RECOMMENDER_STATE):
             first = self._state.initial_value.fn().map(tf.convert_to_tensor).as_dict
         arrays = [tf.TensorArray(tf.float32, size=horizon, element_shape=(num_users,)) for _ in range(2)]
 
@@ -249,7 +249,7 @@ class SlateReplay:
                 state if name == fields.RECOMMENDER_STATE else self._completed(name, recorded)
                 for name, recorded in zip(self._transition_dependencies, _at_step(recording.transitions, step))
             ]
-            with seeding.certain_draws(fields.RECOMMENDER_STATE):
+            with seeding.deterministic_draws_only(fields.RECOMMENDER_STATE):
                 following = self._state.value.fn(*dependencies).map(tf.convert_to_tensor).as_dict
             return step + 1, following, log_probs.write(step, log_prob), entropies.write(step, entropy)
 

@@ -312,9 +312,9 @@ def test_full_information_shows_the_plan_of_the_interest_at_each_step(mode):
 
 
 @pytest.mark.slow
-def test_full_information_needs_laws_a_horizon_and_the_interest():
+def test_full_information_needs_dynamics_a_horizon_and_the_interest():
     people = user.InterestEvolutionUser({**CONFIG, "slate_size": 2})
-    with pytest.raises(validation.InvalidInputError, match="lacks choice_logits, consumed_time, next_interest"):
+    with pytest.raises(validation.InvalidInputError, match=r"user object lacks a dynamics\(\) of its own"):
         baselines.PlanningRecommender(CONFIG, user=object())
     with pytest.raises(validation.InvalidInputError, match="horizon"):
         baselines.PlanningRecommender(CONFIG, user=people, horizon=0)

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import re
 import weakref
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import corpus, fields, simulation_config, user
-from recsys_po_rl.common import validation
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.policies import baselines, catalogue
 from recsys_po_rl.simulation import seeding
@@ -88,43 +89,85 @@ def test_every_policy_runs_and_repeats(name, num_topics):
 
 
 @pytest.mark.parametrize("name", list(CHEAP)[5:])
-def test_without_laws_planners_are_left_out(name):
+def test_without_dynamics_planners_are_left_out(name):
     class Silent(user.InterestEvolutionUser):
         next_interest = None
 
-    with pytest.raises(catalogue.LeftOutError, match="Silent lacks next_interest"):
+    with pytest.raises(catalogue.LeftOutError, match=r"Silent lacks a dynamics\(\) of its own"):
         make(name, make_study(user_ctor=Silent))
 
 
-class Forgetful(user.InterestEvolutionUser):
-    """Tells a story of its own and inherits the laws of another."""
+class OwnResponse(user.InterestEvolutionUser):
+    """User of a story of its own who inherits the methods of other dynamics."""
 
     def next_response(self, previous_state, slate_docs):
         return super().next_response(previous_state, slate_docs)
 
 
-class Told(Forgetful):
-    choice_logits = user.InterestEvolutionUser.choice_logits
-    consumed_time = user.InterestEvolutionUser.consumed_time
+class OwnState(user.InterestEvolutionUser):
+    """User with another change of the interest who inherits `next_interest`."""
+
+    def next_state(self, previous_state, user_response, slate_docs):
+        return super().next_state(previous_state, user_response, slate_docs)
+
+
+class OwnDynamics(OwnState):
+    """User who states the dynamics of its story."""
+
+    def next_interest(self, interest, doc):
+        return super().next_interest(interest, doc)
+
+    def dynamics(self):
+        return None if self.unmodelled_effects else self
+
+
+class OwnResponseAgain(OwnResponse, OwnDynamics):
+    """Subclass of a class that states its dynamics, with the story of another class."""
+
+
+class SeparateDynamics(user.InterestEvolutionUser):
+    """User whose dynamics are an object of their own."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._known = user.InterestEvolutionUser(config)
+
+    def next_state(self, previous_state, user_response, slate_docs):
+        return super().next_state(previous_state, user_response, slate_docs)
+
+    def dynamics(self):
+        return self._known
+
+
+NOT_STATED = ["a dynamics() of its own"]
 
 
 @pytest.mark.parametrize(
     ("user_ctor", "missing"),
     [
         (user.InterestEvolutionUser, []),
-        (Forgetful, ["choice_logits of its own next_response", "consumed_time of its own next_response"]),
-        (Told, []),
+        (OwnResponse, NOT_STATED),
+        (OwnState, NOT_STATED),
+        (OwnDynamics, []),
+        (OwnResponseAgain, NOT_STATED),
+        (SeparateDynamics, []),
         (functools.partial(user.InterestEvolutionUser, reset_users_if_timed_out=True),
          ["next_interest with resets of users who timed out"]),
         (functools.partial(user.InterestEvolutionUser, interest_update_noise_scale=0.1), ["next_interest with noise"]),
+        (functools.partial(OwnDynamics, interest_update_noise_scale=0.1), ["next_interest with noise"]),
     ],
 )  # fmt: skip
-def test_laws_that_are_not_those_of_the_story_are_missing(user_ctor, missing):
+def test_dynamics_that_are_not_those_of_the_story_are_missing(user_ctor, missing):
     study = make_study(user_ctor=user_ctor)
-    assert baselines.missing_laws(study.network().user) == missing
+    entity = study.network().user
+    assert user.missing_dynamics(entity) == missing
+    assert (entity.dynamics() is None) == bool(missing)
     if missing:
-        with pytest.raises(catalogue.LeftOutError, match=f"lacks {', '.join(missing)}\n"):
+        with pytest.raises(catalogue.LeftOutError, match=f"lacks {re.escape(', '.join(missing))}\n"):
             make("myopic_full_information", study)
+    else:
+        assert isinstance(entity.dynamics(), protocols.UserDynamics)
+        make("myopic_full_information", study)
 
 
 @pytest.mark.parametrize("name", ["best_fixed_topic", "best_fixed_slate", "tuned_full_information"])

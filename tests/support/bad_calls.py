@@ -31,7 +31,8 @@ def names() -> dict[str, Any]:
     from recsys_po_rl.simulation import seeding
     from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network as make_network
-    from recsys_po_rl.training import algorithms, diagnostics, estimators, schedules
+    from recsys_po_rl.training import advantages as advantages_lib
+    from recsys_po_rl.training import algorithms, diagnostics, losses, schedules
     from recsys_po_rl.training.learner import PolicyGradientLearner
 
     config = {
@@ -60,7 +61,8 @@ def names() -> dict[str, Any]:
         "slate_law": top_k_plackett_luce.TopKPlackettLuce, "logits": np.zeros((U, D), np.float32),
         "SeededRuntime": SeededRuntime, "seeding": seeding, "keys": seeding.make_keys(0),
         "Learner": PolicyGradientLearner, "learner": PolicyGradientLearner(network, T, runtime_ctor=_eager),
-        "estimators": estimators, "algorithms": algorithms, "schedules": schedules, "diagnostics": diagnostics,
+        "advantages_lib": advantages_lib, "losses": losses, "algorithms": algorithms, "schedules": schedules,
+        "diagnostics": diagnostics,
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
         "slate_search": slate_search, "attraction": attraction, "fitted": fitted,
         "grid": grid, "docs": state(), "layout": layout, "csv_tables": csv_tables,
@@ -242,17 +244,17 @@ LEARNING = [
     ("algorithms.ProximalPolicyOptimization(clip_range=nan)", "clip_range must be a finite number above 0, got nan"),
     ("schedules.Linear(until=0)", "until must be a finite number above 0 and of at most 1, got 0"),
     ("diagnostics.gradient_variances(learner, [keys])", "keys must be those of at least 2 shards, got 1"),
-    ("estimators.rewards_to_go(rewards[0], 1.0)", r"rewards must have the axes \[T steps, U users\], got rank 1"),
-    ("estimators.rewards_to_go(rewards, 1.5)", "discount must be between 0 and 1, got 1.5"),
-    ("estimators.rewards_to_go(rewards, nan)", "discount must be between 0 and 1, got nan"),
-    ("estimators.generalized_advantages(rewards, rewards[:, :3], 1.0, 1.0)", "must have the same shape"),
-    ("estimators.generalized_advantages(rewards, rewards, 1.0, -0.1)", "must be between 0 and 1, got -0.1"),
-    ("estimators.minus_leave_one_out_mean(rewards[:, :1])", "at least 2 users"),
-    ("estimators.minus_population_mean(rewards[0])", r"must have the axes \[T steps, U users\], got rank 1"),
-    ("estimators.whiten(rewards[0])", r"must have the axes \[T steps, U users\], got rank 1"),
-    ("estimators.ppo_clip_loss(rewards, rewards, rewards, 0.0)", "clip_range must be above 0, got 0.0"),
-    ("estimators.ppo_clip_loss(rewards, rewards[:1], rewards, 0.2)", "must have the same shape"),
-    ("estimators.reinforce_loss(rewards, rewards[:1])", "must have the same shape"),
+    ("advantages_lib.rewards_to_go(rewards[0], 1.0)", r"rewards must have the axes \[T steps, U users\], got rank 1"),
+    ("advantages_lib.rewards_to_go(rewards, 1.5)", "discount must be between 0 and 1, got 1.5"),
+    ("advantages_lib.rewards_to_go(rewards, nan)", "discount must be between 0 and 1, got nan"),
+    ("advantages_lib.generalized_advantages(rewards, rewards[:, :3], 1.0, 1.0)", "must have the same shape"),
+    ("advantages_lib.generalized_advantages(rewards, rewards, 1.0, -0.1)", "must be between 0 and 1, got -0.1"),
+    ("advantages_lib.minus_leave_one_out_mean(rewards[:, :1])", "at least 2 users"),
+    ("advantages_lib.minus_population_mean(rewards[0])", r"must have the axes \[T steps, U users\], got rank 1"),
+    ("advantages_lib.whiten(rewards[0])", r"must have the axes \[T steps, U users\], got rank 1"),
+    ("losses.ppo_clip_loss(rewards, rewards, rewards, 0.0)", "clip_range must be above 0, got 0.0"),
+    ("losses.ppo_clip_loss(rewards, rewards[:1], rewards, 0.2)", "must have the same shape"),
+    ("losses.reinforce_loss(rewards, rewards[:1])", "must have the same shape"),
 ]
 
 EVALUATION = [

@@ -12,7 +12,8 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training import algorithms, estimators, schedules
+from recsys_po_rl.training import advantages as advantages_lib
+from recsys_po_rl.training import algorithms, losses, schedules
 from recsys_po_rl.training.critic import CriticBatch, LearnedValue
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -77,7 +78,7 @@ def test_reinforce_is_one_update_with_its_loss():
     assert (reinforce.num_epochs, reinforce.num_minibatches) == (1, 1)
     log_probs, old, advantages = tf.random.stateless_normal((3, 4, 2), (1, 2))
     found = reinforce.loss(log_probs, old, advantages)
-    np.testing.assert_array_equal(found, estimators.reinforce_loss(log_probs, advantages))
+    np.testing.assert_array_equal(found, losses.reinforce_loss(log_probs, advantages))
 
 
 def test_ppo_keeps_its_numbers_and_clips_at_its_range():
@@ -85,8 +86,8 @@ def test_ppo_keeps_its_numbers_and_clips_at_its_range():
     assert (made.num_epochs, made.num_minibatches, made.clip_range) == (3, 2, 0.1)
     log_probs, old, advantages = tf.random.stateless_normal((3, 4, 2), (1, 2))
     found = made.loss(log_probs, old, advantages)
-    np.testing.assert_array_equal(found, estimators.ppo_clip_loss(log_probs, old, advantages, 0.1))
-    assert found != estimators.ppo_clip_loss(log_probs, old, advantages, 0.2)
+    np.testing.assert_array_equal(found, losses.ppo_clip_loss(log_probs, old, advantages, 0.1))
+    assert found != losses.ppo_clip_loss(log_probs, old, advantages, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_one_update_for_each_minibatch_of_each_epoch(num_epochs, num_minibatches
     critic.observe([rollout.critic_inputs for rollout in rollouts])
     values = tf.concat([critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
     rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
-    returns = tf.split(estimators.rewards_to_go(rewards), 4, axis=1)
+    returns = tf.split(advantages_lib.rewards_to_go(rewards), 4, axis=1)
     advantages = tf.split(by_hand.advantages(rewards, values), 4, axis=1)
     old = [by_hand._replay.log_probs(rollout.recording, T) for rollout in rollouts]
     norms, critic_norms, clip_shares = [], [], []

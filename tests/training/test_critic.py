@@ -12,8 +12,8 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
+from recsys_po_rl.training import advantages as advantages_lib
 from recsys_po_rl.training import critic as critic_lib
-from recsys_po_rl.training import estimators
 from recsys_po_rl.training.critic import CriticBatch, LearnedValue
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -183,7 +183,7 @@ def test_it_learns_a_known_value(runtime, seed):
         update(inputs, tf.constant(true + random.normal(0.0, 0.3, true.shape), tf.float32))
     inputs, true = population()
     values = critic.values(inputs)
-    assert float(estimators.explained_variance(values, tf.constant(true, tf.float32))) > 0.97
+    assert float(advantages_lib.explained_variance(values, tf.constant(true, tf.float32))) > 0.97
     assert abs(float(tf.reduce_mean(values)) - true.mean()) < 0.1
 
 

@@ -14,7 +14,7 @@ from recsys_po_rl.policies import baselines
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training import estimators, loop
+from recsys_po_rl.training import loop, losses
 from recsys_po_rl.training.callbacks import Callback
 from recsys_po_rl.training.learner import PolicyGradientLearner, Rollout, StepResult
 from recsys_po_rl.training.replay import Recording, SlateReplay
@@ -88,7 +88,7 @@ def test_the_gradient_is_that_of_the_loss_written_in_one_piece(network, learner,
             log_prob, at_step = learner._replay.log_prob_and_entropy(inputs, [rollout.recording.draws[0][step]])
             log_probs.append(log_prob)
             entropies.append(at_step)
-        loss = estimators.reinforce_loss(tf.stack(log_probs), advantages)
+        loss = losses.reinforce_loss(tf.stack(log_probs), advantages)
     expected = tape.gradient(loss, network.trainable_variables)
     np.testing.assert_allclose(entropy, tf.reduce_mean(tf.stack(entropies)), rtol=1e-5)
     for own, theirs in zip(found, expected, strict=True):

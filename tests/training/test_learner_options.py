@@ -12,7 +12,8 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
-from recsys_po_rl.training import algorithms, estimators, schedules
+from recsys_po_rl.training import advantages as advantages_lib
+from recsys_po_rl.training import algorithms, schedules
 from recsys_po_rl.training.critic import LearnedValue
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
@@ -52,9 +53,9 @@ def test_whole_returns_without_a_baseline_are_what_recsim_ng_weighs_slates_with(
     ("baseline", "expected"),
     [
         (None, lambda to_go: to_go),
-        (estimators.minus_population_mean, lambda to_go: to_go - to_go.mean(axis=1, keepdims=True)),
+        (advantages_lib.minus_population_mean, lambda to_go: to_go - to_go.mean(axis=1, keepdims=True)),
         (
-            estimators.minus_leave_one_out_mean,
+            advantages_lib.minus_leave_one_out_mean,
             lambda to_go: to_go - (to_go.sum(axis=1, keepdims=True) - to_go) / (U - 1),
         ),
     ],
@@ -76,7 +77,7 @@ def test_a_critics_values_make_generalized_advantages(make_learner):
         critic=LearnedValue, discount=0.9, trace_decay=0.7, population_baseline=None, normalize_advantages=False
     )
     assert (learner.discount, learner.trace_decay) == (0.9, 0.7)
-    expected = estimators.generalized_advantages(REWARDS, VALUES, 0.9, 0.7)
+    expected = advantages_lib.generalized_advantages(REWARDS, VALUES, 0.9, 0.7)
     np.testing.assert_allclose(learner.advantages(REWARDS, VALUES), expected, rtol=1e-6)
 
 
@@ -231,7 +232,7 @@ def test_algorithm_critic_and_schedules_can_be_bound(make_learner):
     assert isinstance(learner._entropy_schedule, schedules.Linear)
     assert learner._population_baseline is not None
     np.testing.assert_allclose(
-        learner._population_baseline(REWARDS), estimators.minus_population_mean(REWARDS), rtol=1e-6
+        learner._population_baseline(REWARDS), advantages_lib.minus_population_mean(REWARDS), rtol=1e-6
     )
 
 

@@ -8,8 +8,9 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
-from recsys_po_rl.common import validation
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 COEFFICIENTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)  # time units per unit of log-attraction
 MAX_DOCS = 200  # documents in the sum; the work is users times documents times this number
@@ -25,11 +26,11 @@ class Attraction(tf.Module):
       coefficient: float32 variable, c, in units of time.
     """
 
-    def __init__(self, user: Any, docs: Value, horizon: int, name: str = "Attraction") -> None:
+    def __init__(self, user: protocols.UserDynamics, docs: Value, horizon: int, name: str = "Attraction") -> None:
         """Create the score with a coefficient of zero.
 
         Args:
-          user: an entity that defines its dynamics, see `baselines.plan`.
+          user: dynamics of the users, see `InterestEvolutionUser.dynamics`.
           docs: the D documents, fields as in `fields.DOC_FIELDS`.
           horizon: T, at least 1.
           name: name of the module.
@@ -62,8 +63,8 @@ def checked_coefficients(coefficients: Any) -> list[float]:
 
 
 def tune(
-    runtime: Any,
-    score: Any,
+    runtime: SeededRuntime,
+    score: Attraction,
     coefficients: Sequence[float],
     horizon: int,
     seed: int,

@@ -3,15 +3,15 @@
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from recsys_po_rl import fields
-from recsys_po_rl.common import validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
 
 INTEREST_SCALE = 3.0  # divisor of the interests at the network's input
 LEARNING_RATE_FALL = 0.98  # share of the initial learning rate lost by the end of the last iteration
@@ -89,7 +89,7 @@ class FittedValue(NamedTuple):
 
 
 def fit(
-    make_runtime: Callable[[baselines.ValueFunction], Any],
+    make_runtime: Callable[[protocols.ValueFunction], SeededRuntime],
     num_topics: int,
     horizon: int,
     seed: int,
@@ -177,7 +177,9 @@ def returns_to_go(values: np.ndarray, planned: np.ndarray) -> np.ndarray:
     return values + np.cumsum(surprises[::-1], axis=0)[::-1]
 
 
-def _rollout(runtime: Any, value: ValueNetwork, horizon: int, seed: int, number: int, num_batches: int) -> _Samples:
+def _rollout(
+    runtime: SeededRuntime, value: ValueNetwork, horizon: int, seed: int, number: int, num_batches: int
+) -> _Samples:
     record = {
         fields.USER_STATE: [fields.INTEREST],
         fields.SLATE_DOCS: [fields.PLANNED_VALUE],

@@ -9,7 +9,7 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
-from recsys_po_rl.common import validation
+from recsys_po_rl.common import protocols, validation
 from recsys_po_rl.policies import baselines
 
 MAX_TOPICS = 2
@@ -79,7 +79,7 @@ class RefinedSolution(NamedTuple):
 
 
 def solve(
-    user: Any,
+    user: protocols.UserDynamics,
     docs: Value,
     num_topics: int,
     slate_size: int,
@@ -94,7 +94,7 @@ def solve(
     stages take 10 to 20 s on one core.
 
     Args:
-      user: an entity that defines its dynamics, see `baselines.plan`; the users must not differ.
+      user: dynamics of the users, see `InterestEvolutionUser.dynamics`; the users must not differ.
       docs: the D documents, fields as in `fields.DOC_FIELDS`.
       num_topics: K, 1 or 2.
       slate_size: S.
@@ -146,7 +146,7 @@ def solve(
 
 
 def solve_refined(
-    user: Any,
+    user: protocols.UserDynamics,
     docs: Value,
     num_topics: int,
     slate_size: int,
@@ -220,7 +220,7 @@ class _Grid:
         return _Corners(tf.stack(places, axis=-1), tf.stack(weights, axis=-1))
 
 
-def _limit_of(user: Any, num_topics: int) -> float:
+def _limit_of(user: protocols.UserDynamics, num_topics: int) -> float:
     ends = tf.constant([[-_FAR] * num_topics, [_FAR] * num_topics], tf.float32)
     limit = float(tf.reduce_max(tf.abs(user.next_interest(ends, None))))
     if not limit <= _LARGEST_LIMIT:

@@ -1,169 +1,13 @@
+"""Expected gradients of losses and advantages against exact enumeration of a tiny world."""
+
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys_po_rl.training import estimators
-
-# [T, U]; the axes differ, and 1 is among them.
-SIZES = [(1, 3), (2, 1), (3, 2), (4, 7), (11, 5)]
-
-
-def draw(sizes, seed, dtype=np.float64):
-    return np.random.default_rng(seed).normal(1.5, 2.0, sizes).astype(dtype)
-
-
-# rewards_to_go
-
-
-def test_rewards_to_go_worked_by_hand():
-    rewards = tf.constant([[1.0, 8.0], [2.0, 0.0], [4.0, -4.0]])
-    # User 0: 4; 2 + 4 / 2 = 4; 1 + 4 / 2 = 3. User 1: -4; 0 - 4 / 2 = -2; 8 - 2 / 2 = 7.
-    np.testing.assert_array_equal(estimators.rewards_to_go(rewards, 0.5), [[3, 7], [4, -2], [4, -4]])
-    np.testing.assert_array_equal(estimators.rewards_to_go(rewards), [[7, 4], [6, -4], [4, -4]])
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("discount", [0.0, 0.3, 0.95, 1.0])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-13)])
-def test_rewards_to_go_equals_a_slow_sum(sizes, discount, dtype, tolerance):
-    rewards = draw(sizes, seed=0, dtype=dtype)
-    expected = np.zeros(sizes)
-    for step, user in np.ndindex(*sizes):
-        for later in range(step, sizes[0]):
-            expected[step, user] += discount ** (later - step) * float(rewards[later, user])
-    result = estimators.rewards_to_go(tf.constant(rewards), discount)
-    assert result.dtype == dtype
-    np.testing.assert_allclose(result, expected, rtol=tolerance, atol=10 * tolerance)
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_rewards_to_go_of_a_compiled_function(jit_compile):
-    rewards = tf.constant(draw((4, 7), seed=1))
-    compiled = tf.function(lambda rewards: estimators.rewards_to_go(rewards, 0.7), jit_compile=jit_compile)
-    np.testing.assert_allclose(compiled(rewards), estimators.rewards_to_go(rewards, 0.7), rtol=1e-13)
-
-
-# total_returns
-
-
-def test_total_returns_worked_by_hand():
-    rewards = tf.constant([[1.0, 8.0], [2.0, 0.0], [4.0, -4.0]])
-    np.testing.assert_array_equal(estimators.total_returns(rewards), [[7, 4], [7, 4], [7, 4]])
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-def test_total_returns_equals_a_slow_sum(sizes):
-    rewards = draw(sizes, seed=2)
-    expected = np.zeros(sizes)
-    for step, user in np.ndindex(*sizes):
-        expected[step, user] = sum(rewards[other, user] for other in range(sizes[0]))
-    np.testing.assert_allclose(estimators.total_returns(tf.constant(rewards)), expected, rtol=1e-13, atol=1e-13)
-
-
-# minus_population_mean
-
-
-def test_minus_population_mean_worked_by_hand():
-    returns = tf.constant([[1.0, 2.0, 6.0], [0.0, -3.0, 0.0]])  # means over users 3 and -1
-    np.testing.assert_array_equal(estimators.minus_population_mean(returns), [[-2, -1, 3], [1, -2, 1]])
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-def test_minus_population_mean_equals_a_slow_mean(sizes):
-    returns = draw(sizes, seed=3)
-    expected = np.zeros(sizes)
-    for step, user in np.ndindex(*sizes):
-        expected[step, user] = returns[step, user] - sum(returns[step]) / sizes[1]
-    result = estimators.minus_population_mean(tf.constant(returns)).numpy()
-    np.testing.assert_allclose(result, expected, rtol=1e-13, atol=1e-13)
-    np.testing.assert_allclose(result.sum(axis=1), 0.0, atol=1e-13)
-
-
-# whiten
-
-
-def test_whiten_worked_by_hand():
-    # Mean 3, squared deviations 4 + 0 + 0 + 4 + 4 + 4 = 16 over 6 numbers: standard deviation sqrt(8 / 3).
-    advantages = tf.constant([[1.0, 3.0, 3.0], [5.0, 1.0, 5.0]], tf.float64)
-    expected = np.array([[1, 3, 3], [5, 1, 5]]) * np.sqrt(3 / 8)
-    np.testing.assert_allclose(estimators.whiten(advantages), expected, rtol=1e-7)
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-def test_whiten_equals_a_slow_oracle(sizes):
-    advantages = draw(sizes, seed=4)
-    mean = sum(advantages.ravel()) / advantages.size
-    deviation = np.sqrt(sum((number - mean) ** 2 for number in advantages.ravel()) / advantages.size)
-    result = estimators.whiten(tf.constant(advantages)).numpy()
-    # The epsilon beside the deviation is a relative change of 1e-8 / deviation.
-    np.testing.assert_allclose(result, advantages / deviation, rtol=2 * estimators.WHITENING_EPSILON / deviation)
-    np.testing.assert_allclose(result.std(), 1.0, rtol=2 * estimators.WHITENING_EPSILON / deviation)
-    np.testing.assert_allclose(result.mean(), mean / deviation, rtol=1e-7)
-
-
-def test_whiten_of_zeros_is_zeros():
-    np.testing.assert_array_equal(estimators.whiten(tf.zeros((3, 2))), np.zeros((3, 2)))
-
-
-# reinforce_loss
-
-
-def test_reinforce_loss_worked_by_hand():
-    log_probs = tf.constant([[-1.0, -2.0, -0.5], [-3.0, -1.0, -4.0]])
-    advantages = tf.constant([[2.0, 0.5, -2.0], [1.0, -3.0, 0.25]])
-    # Sums over steps: -2 - 3 = -5; -1 + 3 = 2; 1 - 1 = 0. Minus their mean over 3 users: 1.
-    assert float(estimators.reinforce_loss(log_probs, advantages)) == pytest.approx(1.0, rel=1e-6)
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-def test_reinforce_loss_and_its_gradients_equal_a_slow_oracle(sizes):
-    log_probs, advantages = tf.constant(draw(sizes, seed=5)), tf.constant(draw(sizes, seed=6))
-    expected = 0.0
-    for step, user in np.ndindex(*sizes):
-        expected -= log_probs.numpy()[step, user] * advantages.numpy()[step, user] / sizes[1]
-    with tf.GradientTape() as tape:
-        tape.watch([log_probs, advantages])
-        loss = estimators.reinforce_loss(log_probs, advantages)
-    into_log_probs, into_advantages = tape.gradient(loss, [log_probs, advantages])
-    assert loss.shape == ()
-    np.testing.assert_allclose(loss, expected, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(into_log_probs, -advantages.numpy() / sizes[1], rtol=1e-13)
-    assert into_advantages is None
-
-
-def test_no_gradient_flows_through_advantages_made_of_the_same_parameters():
-    theta = tf.constant(0.3, tf.float64)
-    with tf.GradientTape() as tape:
-        tape.watch(theta)
-        # Log-probabilities 2 theta and -theta; advantages theta^2 and 5 theta.
-        log_probs = tf.stack([2 * theta, -theta])[:, tf.newaxis]
-        advantages = tf.stack([theta**2, 5 * theta])[:, tf.newaxis]
-        loss = estimators.reinforce_loss(log_probs, advantages)
-    # -(2 * 0.09 - 1 * 1.5) = 1.32.
-    np.testing.assert_allclose(tape.gradient(loss, theta), 1.32, rtol=1e-13)
-
-
-# Ranks
-
-
-@pytest.mark.parametrize("shape", [(), (3,), (3, 2, 4)])
-@pytest.mark.parametrize(
-    ("name", "function"),
-    [
-        ("rewards", estimators.rewards_to_go),
-        ("rewards", estimators.total_returns),
-        ("returns", estimators.minus_population_mean),
-        ("advantages", estimators.whiten),
-        ("log_probs", lambda tensor: estimators.reinforce_loss(tensor, tf.ones((3, 2)))),
-        ("advantages", lambda tensor: estimators.reinforce_loss(tf.ones((3, 2)), tensor)),
-    ],
-)
-def test_other_ranks_than_2_are_refused(name, function, shape):
-    with pytest.raises(ValueError, match=rf"^{name} must have the axes \[T steps, U users\], got rank {len(shape)}$"):
-        function(tf.ones(shape))
-
+from recsys_po_rl.training import advantages as advantages_lib
+from recsys_po_rl.training import losses
 
 # Exact enumeration: a world of T steps in which every action sequence of every user can be listed.
 
@@ -220,7 +64,7 @@ class TinyWorld:
                 expected += probability * sum(self.roll_out(user, actions)[1]) / self.num_users
         return tape.gradient(expected, self.theta).numpy()
 
-    def expected_loss_gradient(self, to_advantages, loss_of=estimators.reinforce_loss, error_of_values=0.0):
+    def expected_loss_gradient(self, to_advantages, loss_of=losses.reinforce_loss, error_of_values=0.0):
         """Sum over all joint action sequences of their probability times the gradient of their loss."""
         of_states = self.values()
         paths = {
@@ -251,24 +95,24 @@ class TinyWorld:
 
 def to_go(rewards, values):
     del values
-    return estimators.rewards_to_go(rewards)
+    return advantages_lib.rewards_to_go(rewards)
 
 
 def totals(rewards, values):
     del values
-    return estimators.total_returns(rewards)
+    return advantages_lib.total_returns(rewards)
 
 
 def against_values(rewards, values):
-    return estimators.generalized_advantages(rewards, values, 1.0, 1.0)
+    return advantages_lib.generalized_advantages(rewards, values, 1.0, 1.0)
 
 
 def against_all(advantages):
-    return lambda rewards, values: estimators.minus_population_mean(advantages(rewards, values))
+    return lambda rewards, values: advantages_lib.minus_population_mean(advantages(rewards, values))
 
 
 def against_others(advantages):
-    return lambda rewards, values: estimators.minus_leave_one_out_mean(advantages(rewards, values))
+    return lambda rewards, values: advantages_lib.minus_leave_one_out_mean(advantages(rewards, values))
 
 
 ADVANTAGES = {  # and whether their expected gradient is shorter by one part in U
@@ -285,10 +129,10 @@ ADVANTAGES = {  # and whether their expected gradient is shorter by one part in 
 
 
 def ppo_at_ratio_1(log_probs, advantages):
-    return estimators.ppo_clip_loss(log_probs, tf.stop_gradient(log_probs), advantages, 0.2)
+    return losses.ppo_clip_loss(log_probs, tf.stop_gradient(log_probs), advantages, 0.2)
 
 
-@pytest.mark.parametrize("loss_of", [estimators.reinforce_loss, ppo_at_ratio_1], ids=["reinforce", "ppo_at_ratio_1"])
+@pytest.mark.parametrize("loss_of", [losses.reinforce_loss, ppo_at_ratio_1], ids=["reinforce", "ppo_at_ratio_1"])
 @pytest.mark.parametrize("advantages", ADVANTAGES)
 @pytest.mark.parametrize(("horizon", "num_users"), [(1, 2), (3, 2), (2, 3)])
 def test_expected_gradient_of_the_loss_is_minus_that_of_the_expected_return(loss_of, advantages, horizon, num_users):
@@ -310,7 +154,7 @@ def test_generalized_advantages_are_unbiased_with_the_policys_own_values_only(tr
     world = TinyWorld(3, 2)
 
     def advantages(rewards, values):
-        return estimators.generalized_advantages(rewards, values, 1.0, trace_decay)
+        return advantages_lib.generalized_advantages(rewards, values, 1.0, trace_decay)
 
     true = world.true_gradient()
     np.testing.assert_allclose(world.expected_loss_gradient(advantages), -true, rtol=1e-10, atol=1e-12)
@@ -337,7 +181,7 @@ def test_the_expected_clipped_objective_of_one_step_is_that_of_its_definition(cl
             new_log_probs = tf.stack([world.log_probs(*path) for path in taken], axis=1)
             old_log_probs = tf.stack([world.log_probs(*path, old) for path in taken], axis=1)
             rewards = tf.constant(np.array([world.roll_out(*path)[1] for path in taken]).T)
-            loss = estimators.ppo_clip_loss(new_log_probs, old_log_probs, rewards, clip_range)
+            loss = losses.ppo_clip_loss(new_log_probs, old_log_probs, rewards, clip_range)
             expected += tf.exp(tf.reduce_sum(old_log_probs)) * loss
         for user, action in itertools.product(range(3), range(NUM_ACTIONS)):
             new, before = (tf.nn.softmax(theta)[user % NUM_STATES, action] for theta in (world.theta, old))
@@ -362,23 +206,8 @@ def test_the_expected_approximate_kl_is_the_divergence_from_the_old_policy():
         old_log_probs = tf.stack([world.log_probs(*path, old) for path in taken], axis=1)
         new_log_probs = tf.stack([world.log_probs(*path) for path in taken], axis=1)
         probability = float(tf.exp(tf.reduce_sum(old_log_probs)))
-        expected += probability * float(estimators.policy_change(new_log_probs, old_log_probs).approximate_kl)
+        expected += probability * float(losses.policy_change(new_log_probs, old_log_probs).approximate_kl)
         visited = [world.roll_out(*path)[0] for path in taken]
         exact += probability * of_states[np.array(visited)].mean()
     assert exact > 0.01
     np.testing.assert_allclose(expected, exact, rtol=1e-10)
-
-
-@pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan")])
-def test_a_discount_out_of_bounds_is_refused(discount):
-    with pytest.raises(ValueError, match="discount must be between 0 and 1"):
-        estimators.rewards_to_go(tf.ones((3, 2)), discount)
-
-
-def test_no_steps_have_no_rewards_to_go():
-    assert estimators.rewards_to_go(tf.zeros((0, 2))).shape == (0, 2)
-
-
-def test_log_probs_and_advantages_must_agree_in_shape():
-    with pytest.raises(ValueError, match="must have the same shape"):
-        estimators.reinforce_loss(tf.ones((3, 2)), tf.ones((3, 1)))

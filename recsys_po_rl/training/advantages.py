@@ -1,11 +1,11 @@
-"""Estimators of returns, advantages and losses: pure functions of tensors with axes [T steps, U users]."""
+"""Returns and advantages: pure functions of tensors with axes [T steps, U users]."""
 
 import math
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from recsys_po_rl import gin_config
+from recsys_po_rl.training import shapes
 
 # Added to the standard deviation before dividing; far below the standard deviation of informative advantages.
 WHITENING_EPSILON = 1e-8
@@ -27,7 +27,7 @@ def rewards_to_go(rewards: tf.Tensor, discount: float = 1.0) -> tf.Tensor:
       ValueError: if `rewards` does not have rank 2, or the discount is out of bounds.
     """
     rewards = tf.convert_to_tensor(rewards)
-    _require_rank_2("rewards", rewards)
+    shapes.require_rank_2("rewards", rewards)
     _require_share("discount", discount)
     zeros = tf.zeros(tf.shape(rewards)[1:], rewards.dtype)
     return tf.scan(lambda following, reward: reward + discount * following, rewards, zeros, reverse=True)
@@ -48,7 +48,7 @@ def total_returns(rewards: tf.Tensor) -> tf.Tensor:
     Raises:
       ValueError: if `rewards` does not have rank 2.
     """
-    _require_rank_2("rewards", rewards)
+    shapes.require_rank_2("rewards", rewards)
     return tf.broadcast_to(tf.reduce_sum(rewards, axis=0), tf.shape(rewards))
 
 
@@ -75,7 +75,7 @@ def generalized_advantages(
       ValueError: if an argument does not have rank 2, their shapes differ, or a number is out of bounds.
     """
     rewards, values = tf.convert_to_tensor(rewards), tf.convert_to_tensor(values)
-    _require_equal_shapes(rewards=rewards, values=values)
+    shapes.require_equal_shapes(rewards=rewards, values=values)
     _require_share("discount", discount)
     _require_share("trace_decay", trace_decay)
     following = tf.concat([values[1:], tf.zeros_like(values[:1])], axis=0)
@@ -98,7 +98,7 @@ def minus_population_mean(returns: tf.Tensor) -> tf.Tensor:
     Raises:
       ValueError: if `returns` does not have rank 2.
     """
-    _require_rank_2("returns", returns)
+    shapes.require_rank_2("returns", returns)
     return returns - tf.reduce_mean(returns, axis=1, keepdims=True)
 
 
@@ -118,7 +118,7 @@ def minus_leave_one_out_mean(returns: tf.Tensor) -> tf.Tensor:
       ValueError: if `returns` does not have rank 2, or has a single user.
     """
     returns = tf.convert_to_tensor(returns)
-    _require_rank_2("returns", returns)
+    shapes.require_rank_2("returns", returns)
     if returns.shape[1] == 1:
         raise ValueError("returns must have at least 2 users for a mean over the others, got 1")
     num_users = tf.cast(tf.shape(returns)[1], returns.dtype)
@@ -140,110 +140,8 @@ def whiten(advantages: tf.Tensor) -> tf.Tensor:
     Raises:
       ValueError: if `advantages` does not have rank 2.
     """
-    _require_rank_2("advantages", advantages)
+    shapes.require_rank_2("advantages", advantages)
     return advantages / (tf.math.reduce_std(advantages) + WHITENING_EPSILON)
-
-
-def reinforce_loss(log_probs: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-    """Compute minus the advantage-weighted log-probability, summed over steps and averaged over users.
-
-    The loss's gradient is minus an estimate of the gradient of the expected return: Williams, "Simple statistical
-    gradient-following algorithms for connectionist reinforcement learning" (1992), section 5; with
-    rewards-to-go minus a baseline as advantages, Sutton and Barto (2018), equation 13.11.
-
-    Args:
-      log_probs: float [T, U], of the slates shown.
-      advantages: float [T, U]; no gradient flows into them.
-
-    Returns:
-      Scalar.
-
-    Raises:
-      ValueError: if an argument does not have rank 2, or their shapes differ.
-    """
-    _require_equal_shapes(log_probs=log_probs, advantages=advantages)
-    return -tf.reduce_mean(tf.reduce_sum(log_probs * tf.stop_gradient(advantages), axis=0))
-
-
-def ppo_clip_loss(
-    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, clip_range: float = 0.2
-) -> tf.Tensor:
-    """Compute minus the clipped surrogate objective, summed over steps and averaged over users.
-
-    Schulman et al., "Proximal policy optimization algorithms" (2017), equation 7, with the ratio of whole slates.
-
-    Args:
-      log_probs: float [T, U], of the slates shown, under the current weights.
-      old_log_probs: float [T, U], under the weights with which the slates were drawn; no gradient flows into them.
-      advantages: float [T, U]; no gradient flows into them.
-      clip_range: epsilon, above 0: ratios are clipped to [1 - epsilon, 1 + epsilon].
-
-    Returns:
-      Scalar.
-
-    Raises:
-      ValueError: if an argument does not have rank 2, their shapes differ, or the range is not above 0.
-    """
-    _require_equal_shapes(log_probs=log_probs, old_log_probs=old_log_probs)
-    _require_equal_shapes(log_probs=log_probs, advantages=advantages)
-    _require_clip_range(clip_range)
-    advantages = tf.stop_gradient(advantages)
-    ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
-    clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
-    return -tf.reduce_mean(tf.reduce_sum(tf.minimum(ratios * advantages, clipped * advantages), axis=0))
-
-
-def entropy_loss(entropies: tf.Tensor, weight: float | tf.Tensor) -> tf.Tensor:
-    """Compute the loss term of an entropy bonus: minus the weighted entropy, summed over steps, averaged over users.
-
-    Williams and Peng, "Function optimization using connectionist reinforcement learning algorithms" (1991); Mnih et
-    al., "Asynchronous methods for deep reinforcement learning" (2016), section 4: the entropy of the policy in each
-    visited state, ignoring the effect of actions on the states visited later.
-
-    Args:
-      entropies: float [T, U], nats; gradients flow into them.
-      weight: weight of a step's mean entropy in the objective, a scalar.
-
-    Returns:
-      Scalar.
-
-    Raises:
-      ValueError: if `entropies` does not have rank 2.
-    """
-    _require_rank_2("entropies", entropies)
-    return -weight * tf.reduce_mean(tf.reduce_sum(entropies, axis=0))
-
-
-class PolicyChange(NamedTuple):
-    """Distance between a policy and the policy that drew the slates; scalars."""
-
-    approximate_kl: tf.Tensor  # nats, mean over steps and users
-    clip_share: tf.Tensor  # share of ratios outside the clip range
-
-
-def policy_change(log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: float = 0.2) -> PolicyChange:
-    """Estimate the divergence from the old policy to the current one from the slates shown.
-
-    The estimate is Schulman's "k3" ("Approximating KL divergence", 2020): mean of r - 1 - log r with the ratio
-    r = new / old, unbiased for KL(old || new), and never negative.
-
-    Args:
-      log_probs: float [T, U], under the current weights.
-      old_log_probs: float [T, U], under the weights with which the slates were drawn.
-      clip_range: as in `ppo_clip_loss`.
-
-    Returns:
-      Approximate KL and clip share, both scalars and not meant to be differentiated.
-
-    Raises:
-      ValueError: if an argument does not have rank 2, their shapes differ, or the range is not above 0.
-    """
-    _require_equal_shapes(log_probs=log_probs, old_log_probs=old_log_probs)
-    _require_clip_range(clip_range)
-    log_ratios = log_probs - old_log_probs
-    changes = tf.math.expm1(log_ratios)
-    outside = tf.cast(tf.abs(changes) > clip_range, changes.dtype)
-    return PolicyChange(tf.reduce_mean(changes - log_ratios), tf.reduce_mean(outside))
 
 
 def explained_variance(values: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
@@ -263,35 +161,15 @@ def explained_variance(values: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
       ValueError: if an argument does not have rank 2, or their shapes differ.
     """
     values, returns = tf.convert_to_tensor(values), tf.convert_to_tensor(returns)
-    _require_equal_shapes(values=values, returns=returns)
+    shapes.require_equal_shapes(values=values, returns=returns)
     variance = tf.math.reduce_variance(returns)
     explained = 1.0 - tf.math.reduce_variance(returns - values) / variance
     return tf.where(variance > 0.0, explained, tf.constant(math.nan, returns.dtype))
 
 
-def _require_equal_shapes(**tensors: tf.Tensor) -> None:
-    (one, first), (other, second) = tensors.items()
-    _require_rank_2(one, first)
-    _require_rank_2(other, second)
-    shapes = tf.convert_to_tensor(first).shape, tf.convert_to_tensor(second).shape
-    if not shapes[0].is_compatible_with(shapes[1]):
-        raise ValueError(f"{one} and {other} must have the same shape, got {shapes[0]} and {shapes[1]}")
-
-
 def _require_share(name: str, number: float) -> None:
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name} must be between 0 and 1, got {number}")
-
-
-def _require_clip_range(clip_range: float) -> None:
-    if not clip_range > 0.0:
-        raise ValueError(f"clip_range must be above 0, got {clip_range}")
-
-
-def _require_rank_2(name: str, tensor: tf.Tensor) -> None:
-    rank = tf.convert_to_tensor(tensor).shape.rank
-    if rank != 2:
-        raise ValueError(f"{name} must have the axes [T steps, U users], got rank {rank}")
 
 
 for _baseline in (minus_population_mean, minus_leave_one_out_mean):
