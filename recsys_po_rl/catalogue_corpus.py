@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional, Union
 
@@ -18,6 +19,8 @@ FEATURE_PREFIX = "feature_"  # columns of features, if their names are not given
 MAX_FEATURES = 4096  # K
 MAX_ELEMENTS = 2**28  # D * K: 1 GiB of float32
 MAX_COLUMNS_SHOWN = 400  # characters of the names of all columns in a message
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_INTEGER = re.compile(r"[-+]?\d{1,18}$")
 _OWNER = "TableCorpus"
 _NETWORK = f"{gin_config.MODULE}.create_interest_evolution_simulation_network"
 
@@ -109,6 +112,7 @@ class TableCorpus(StaticCorpus):
             )
         if embeddings_path is not None and chosen:
             raise validation.InvalidInputError(f"{_OWNER}: feature_columns and embeddings_path exclude each other")
+        config = {**config, **{size: _size(config, size) for size in ("num_docs", "num_topics", "slate_size")}}
         path = os.fspath(path)
         columns = _Columns(*named.values(), features=())
 
@@ -132,11 +136,11 @@ class TableCorpus(StaticCorpus):
         faults = Faults()
         ids = _ids(table, columns.doc_id, faults)
         features = _features(table, columns.features, embeddings_path, faults)
-        num_topics = config.get("num_topics") if features is None else features.shape[1]
+        num_topics = config["num_topics"] if features is None else features.shape[1]
         topics = _topics(table, columns.topic, num_topics, faults)
         quality = table.numbers(columns.quality, faults)
         length = table.numbers(columns.length, faults, minimum=0.0)
-        slate_size = config.get("slate_size", 1)
+        slate_size = config["slate_size"] or 1
         if table.num_rows < slate_size:
             faults.add(None, f"too few documents: {table.num_rows}, a slate has {slate_size}")
         faults.raise_if_any(_OWNER, path)
@@ -164,6 +168,23 @@ def document_ids(corpus: Any) -> Optional[Sequence[Label]]:
     """Return the user's own ids of a corpus's documents, by doc_id less 1; None for corpora without such ids."""
     ids: Optional[Sequence[Label]] = getattr(corpus, "document_ids", None)
     return ids
+
+
+def topic_names(corpus: Any) -> Optional[Sequence[str]]:
+    """Return the user's own names of a corpus's topics; None for corpora without such names."""
+    names: Optional[Sequence[str]] = getattr(corpus, "topic_names", None)
+    return names
+
+
+def content_hash(corpus: Any) -> Optional[str]:
+    """Return the hash of a corpus's table; None for corpora without a table."""
+    found: Optional[str] = getattr(corpus, "content_hash", None)
+    return found
+
+
+def _size(config: Config, size: str) -> Optional[int]:
+    given = config.get(size)
+    return None if given is None else validation.integer(f"{_OWNER}: config[{size!r}]", given, 1)
 
 
 def _checked_name(argument: str, name: Any) -> str:
@@ -199,7 +220,7 @@ def _ids(table: Table, column: str, faults: Faults) -> tuple[Label, ...]:
         column,
         repeated,
         lambda place: (
-            f"{validation.shown(ids[place], table_files.MAX_FAULT_SHOWN)} stands in row {first[ids[place]] + 1} too"  # type: ignore[index]
+            f"{_shown(ids[place])} stands in row {first[ids[place]] + 1} too"  # type: ignore[index]
         ),
     )
     return tuple(ids)  # type: ignore[arg-type]
@@ -246,7 +267,7 @@ def _raise_if_too_large(num_docs: int, num_features: int) -> None:
         )
 
 
-def _topics(table: Table, column: str, num_topics: Any, faults: Faults) -> _Topics:
+def _topics(table: Table, column: str, num_topics: Optional[int], faults: Faults) -> _Topics:
     """Return the topics; integers outside 0..K-1 are faults.
 
     Args:
@@ -256,39 +277,45 @@ def _topics(table: Table, column: str, num_topics: Any, faults: Faults) -> _Topi
       faults: collector of faults.
     """
     labels = table.labels(column, faults)
-    if all(isinstance(label, str) or label is None for label in labels) and not all(label is None for label in labels):
-        numeric = [i for i, label in enumerate(labels) if isinstance(label, str) and _is_number(label)]
-        faults.add_rows(  # a column of names with a number, or of numbers with a name
-            column,
-            numeric,
-            lambda place: (
-                f"{labels[place]!r} is a number, where the column has names, or its integers are not all valid"
-            ),
-        )
-        names = sorted({label for label in labels if isinstance(label, str)})
-        index_of = {name: index for index, name in enumerate(names)}
-        if num_topics is not None and len(names) > num_topics:
-            faults.add(column, f"{len(names)} different topics, at most {num_topics} fit (num_topics, or features)")
-        return _Topics(np.array([index_of.get(label, 0) for label in labels], np.int64), names)  # type: ignore[arg-type]
+    numeric = np.array([isinstance(label, int) or bool(label and _NUMBER.match(label)) for label in labels], bool)
+    known = np.array([label is not None for label in labels], bool)
+    if known.any() and not (numeric.sum() * 2 >= known.sum()):
+        return _named_topics(labels, np.flatnonzero(numeric), column, num_topics, faults)
+    integers = [_as_integer(label) for label in labels]
+    wrong = [place for place, label in enumerate(labels) if label is not None and integers[place] is None]
+    faults.add_rows(column, wrong, lambda place: f"{_shown(labels[place])} is not an integer, as other topics are")
     most = (MAX_FEATURES if num_topics is None else num_topics) - 1
-    outside = [place for place, label in enumerate(labels) if isinstance(label, int) and not 0 <= label <= most]
+    outside = [place for place, topic in enumerate(integers) if topic is not None and not 0 <= topic <= most]
     faults.add_rows(column, outside, lambda place: f"topic {labels[place]} is out of range, 0 to {most}")
-    index = [label if isinstance(label, int) and 0 <= label <= most else 0 for label in labels]
-    return _Topics(np.array(index, np.int64), None)
+    return _Topics(np.array([0 if topic is None else min(max(topic, 0), most) for topic in integers], np.int64), None)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _named_topics(
+    labels: Sequence[Optional[Label]], numeric: np.ndarray, column: str, num_topics: Optional[int], faults: Faults
+) -> _Topics:
+    """Return topics by name; the places in `numeric` hold numbers and are faults."""
+    faults.add_rows(column, numeric, lambda place: f"{_shown(labels[place])} is a number, other topics are names")
+    names = sorted({str(label) for label in labels if label is not None})
+    if num_topics is not None and len(names) > num_topics:
+        faults.add(None, f"{len(names)} different topics, but only {num_topics} features or num_topics")
+    index_of: dict[Any, int] = {name: index for index, name in enumerate(names)}
+    return _Topics(np.array([index_of.get(label, 0) for label in labels], np.int64), names)
+
+
+def _as_integer(label: Optional[Label]) -> Optional[int]:
+    if isinstance(label, str):
+        return int(label) if _INTEGER.match(label) else None
+    return label
+
+
+def _shown(label: Optional[Label]) -> str:
+    return validation.shown(label, table_files.MAX_FAULT_SHOWN)
 
 
 def _sizes(config: Config, path: str, topics: _Topics, features: Optional[np.ndarray], num_docs: int) -> dict[str, int]:
     """Return num_docs and num_topics of the table, which must be those of the config where it has them."""
-    _raise_if_other("num_docs", config.get("num_docs"), num_docs, f"{table_files.shown(path)} has {num_docs} documents")
-    given = config.get("num_topics")
+    _raise_if_other("num_docs", config["num_docs"], num_docs, f"{table_files.shown(path)} has {num_docs} documents")
+    given = config["num_topics"]
     if features is not None:
         num_topics = features.shape[1]
         _raise_if_other("num_topics", given, num_topics, f"the documents have {num_topics} features")

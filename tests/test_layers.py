@@ -10,7 +10,7 @@ import pytest
 LAYERS = {
     0: [["_compat", "version"], ["common"], ["gin_text", "gin_state", "gin_config", "fields"]],
     1: [["simulation"], ["distributions"], ["scoring"]],
-    2: [["corpus", "user", "metrics"], ["recommender"], ["simulation_config"]],
+    2: [["corpus", "user", "metrics"], ["catalogue_corpus"], ["recommender"], ["simulation_config"]],
     3: [["evaluation"], ["training"], ["policies"]],
     4: [["run_folder"]],
     5: [["interest_evolution_simulation", "reporting"], ["experiment"]],

@@ -24,6 +24,7 @@ from recsys_po_rl.run_folder import checkpoints, evaluation_schema, layout
 EVALUATIONS = "evaluations"  # subfolder of the run folder that holds time-stamped folders
 # Parts of names of bindings that do not affect an evaluation.
 _ELSEWHERE = ("learner_ctor", "num_training_steps", "users_per_step", "num_shards", "checkpoint_every", "validat")
+_TABLE = "corpus.table"  # entry of a world, see `TableCorpus.world_parameters`
 
 
 class EvaluationResult(NamedTuple):
@@ -349,6 +350,7 @@ def _which_is_which(
 ) -> dict[str, Any]:
     """Return the entries of evaluation.json that the one of a training lacks."""
     own = _own_evaluation(source.folder)
+    changed = [*changed, *_changed_table(own.get("world") or {}, found["world"])]
     known = {**own.get("policies", {}).get(single_seed.LEARNED, {}), "horizon": own.get("horizon")}
     keys = ("mean", "interval95", "num_users", "horizon")
     learned = {key: known[key] for key in keys} if all(known.get(key) is not None for key in keys) else None
@@ -356,10 +358,18 @@ def _which_is_which(
         "trained_seed": source.seed,
         "trained_in": {**(own.get("world") or {}), "corpus_seed": source.world_seed},
         "evaluated_in": {**found["world"], "corpus_seed": found["corpus_seed"]},
-        "changed": list(changed),
+        "changed": changed,
         "learned_where_it_was_trained": learned,
         "best_step": trained.best_step,
     }
+
+
+def _changed_table(trained_in: Mapping[str, Any], evaluated_in: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return an entry of `changed` if a table of documents has other content than in the training."""
+    then, now = (world.get(_TABLE) for world in (trained_in, evaluated_in))
+    if then is None or now is None or then == now:
+        return []
+    return [{"name": "table of documents", "trained": then, "evaluated": now}]
 
 
 def _own_evaluation(folder: str) -> dict[str, Any]:
