@@ -38,7 +38,7 @@ class _Columns(NamedTuple):
 class _Topics(NamedTuple):
     """Topics of the documents."""
 
-    index: np.ndarray  # int64 [D]
+    indices: np.ndarray  # int64 [D]
     names: Optional[list[str]]  # by index, in alphabetical order; None if the table has indices
 
 
@@ -114,7 +114,7 @@ class TableCorpus(StaticCorpus):
             raise validation.InvalidInputError(f"{_OWNER}: feature_columns and embeddings_path exclude each other")
         config = {**config, **{size: _size(config, size) for size in ("num_docs", "num_topics", "slate_size")}}
         path = os.fspath(path)
-        columns = _Columns(*named.values(), features=())
+        columns = _Columns(id_column, topic_column, quality_column, length_column, ())
 
         def select(names: Sequence[str]) -> list[str]:
             nonlocal columns
@@ -146,12 +146,12 @@ class TableCorpus(StaticCorpus):
         faults.raise_if_any(_OWNER, path)
         sizes = _sizes(config, path, topics, features, table.num_rows)
         if features is None:
-            features = np.eye(sizes["num_topics"], dtype=np.float32)[topics.index]
+            features = np.eye(sizes["num_topics"], dtype=np.float32)[topics.indices]
         self.document_ids: tuple[Label, ...] = ids
         self.topic_names = None if topics.names is None else tuple(topics.names)
         self.num_docs, self.num_topics = sizes["num_docs"], sizes["num_topics"]
         arrays = {
-            "doc_topic": topics.index.astype(np.int32),
+            "doc_topic": topics.indices.astype(np.int32),
             "doc_quality": quality.astype(np.float32),
             "doc_features": features,
             "doc_length": length.astype(np.float32),
@@ -323,7 +323,7 @@ def _sizes(config: Config, path: str, topics: _Topics, features: Optional[np.nda
         num_topics = len(topics.names)
         _raise_if_other("num_topics", given, num_topics, f"{table_files.shown(path)} has {num_topics} topics")
     else:
-        num_topics = int(topics.index.max()) + 1 if given is None else given
+        num_topics = int(topics.indices.max()) + 1 if given is None else given
     if num_topics < 2:
         raise validation.InvalidInputError(
             f"{_OWNER}: {table_files.shown(path)} gives num_topics = {num_topics}, at least 2 topics or features are "
