@@ -70,17 +70,23 @@ class EvaluationFiles:
         return of_policy
 
 
-def with_document_ids(details: dict[str, Any], corpus: Any) -> dict[str, Any]:
-    """Return a policy's details with `documents`, the user's own ids, beside `doc_ids`.
+def in_users_words(details: dict[str, Any], corpus: Any) -> dict[str, Any]:
+    """Return a policy's details with the user's own ids and topic, if the corpus has such.
 
     Args:
       details: details of the policy for evaluation.json.
-      corpus: the corpus entity; for corpora without ids of the user the details are returned unchanged.
+      corpus: the corpus entity.
+
+    Returns:
+      The details, with `documents` beside `doc_ids`, and `topic_name` beside `topic`.
     """
-    ids = catalogue_corpus.document_ids(corpus)
-    if ids is None or "doc_ids" not in details:
-        return details
-    return {**details, "documents": [ids[doc_id - 1] for doc_id in details["doc_ids"]]}
+    ids, names = catalogue_corpus.document_ids(corpus), catalogue_corpus.topic_names(corpus)
+    further: dict[str, Any] = {}
+    if ids is not None and "doc_ids" in details:
+        further["documents"] = [ids[doc_id - 1] for doc_id in details["doc_ids"]]
+    if names is not None and "topic" in details and details["topic"] < len(names):
+        further["topic_name"] = names[details["topic"]]
+    return {**details, **further}
 
 
 def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies_lib.Study) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def evaluate_policies(
             continue
         evaluate(name, study.runtime(other))
         if getattr(made, "details", None):
-            details[name] = evaluation_files.with_document_ids(made.details, network.corpus)
+            details[name] = evaluation_files.in_users_words(made.details, network.corpus)
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name]["details"] = more

@@ -151,7 +151,7 @@ def _evaluate_all(
         evaluations.append(found)
     evaluation = evaluations[0]
     if len(jobs) > 1:
-        evaluation = {**run_lib.pooled(evaluations), "changed": list(changed)}
+        evaluation = {**run_lib.pooled(evaluations), "changed": evaluations[0]["changed"]}
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
         layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
         layout.write_json(folder, layout.EVALUATION, evaluation)
