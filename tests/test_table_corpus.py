@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -501,3 +502,30 @@ def test_an_evaluation_over_another_table_says_so(run, tmp_path):
     (entry,) = other["changed"]
     assert entry["name"] == "table of documents"
     assert entry["trained"] == result.evaluation["world"]["corpus.table"] != entry["evaluated"]
+
+
+# docs/doors.md, section "Your own catalogue"
+
+
+def blocks(root, language):
+    section = (
+        (root / "docs" / "doors.md").read_text(encoding="utf-8").split("## Your own catalogue")[1].split("\n## ")[0]
+    )
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+def test_the_gin_lines_of_the_page_are_the_example(root):
+    (shown,) = blocks(root, "gin")
+    example = (root / "examples" / "film_catalogue.gin").read_text(encoding="utf-8")
+
+    def statements(text):
+        return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+    assert statements(shown) == statements(example)
+
+
+def test_the_python_of_the_page_runs(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks(root, "python")
+    exec(compile(code, "doors.md", "exec"), {})
+    assert capsys.readouterr().out == "('tt001', 'tt002', 'tt003') ('comedy', 'drama')\n"
