@@ -118,8 +118,8 @@ def main() -> None:
             "# Tables of many documents",
             "",
             "Written by `PYTHONPATH=. python benchmarks/table_corpus.py`: the default experiment's training step over",
-            f"a CSV table with {NUM_FEATURES} feature columns, {HORIZON} slates of 2 to each user, each size in a fresh",
-            f"process. Warm steps: median of {WARM_STEPS}.",
+            f"a CSV table with {NUM_FEATURES} feature columns, {HORIZON} slates of 2 to each user, each size in",
+            f"a fresh process. Warm steps: median of {WARM_STEPS}.",
             "",
             f"Machine: {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} during the run",
             "(above the number of cores, times are noisy: other work shared the machine); Python "
