@@ -29,8 +29,12 @@ STATS_REQUIRES = [
     "rliable>=1.2",  # plots across runs; its measures are the ones that evaluation.json has without it
     "pandas<3",  # arch 7.2, which rliable imports, fails with pandas 3
 ]
+DATA_REQUIRES = [
+    "pyarrow>=16",  # reads tables of documents, CSV and Parquet; the first for NumPy 2
+]
 TEST_REQUIRES = [
     *STATS_REQUIRES,
+    *DATA_REQUIRES,
     "pytest>=8",
     "pytest-xdist>=3.5",  # two processes on two cores
     "ruff>=0.6",
@@ -69,7 +73,7 @@ setup(
     py_modules=["recsys_po_rl_cli"],
     entry_points={"console_scripts": ["recsys-po-rl = recsys_po_rl_cli:main"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES, "dev": DEV_REQUIRES},
+    extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES, "data": DATA_REQUIRES, "dev": DEV_REQUIRES},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",

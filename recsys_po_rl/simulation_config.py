@@ -34,6 +34,18 @@ def _check_role(role: str, entity: Any, story: Callable[..., Any]) -> None:
         )
 
 
+def _sizes_of(corpus: Any, config: Config) -> dict[str, int]:
+    """Return the sizes that the config leaves to the corpus."""
+    sizes = {size: getattr(corpus, size, None) for size in ("num_docs", "num_topics") if config[size] is None}
+    for size, number in sizes.items():
+        if number is None:
+            raise validation.InvalidInputError(
+                f"{size} must be an integer of at least 1 where the corpus does not have its own, as "
+                f"@recsys_po_rl.TableCorpus has; got None for {type(corpus).__name__}"
+            )
+    return {size: validation.integer(f"{type(corpus).__name__}: {size}", number, 1) for size, number in sizes.items()}
+
+
 class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]]):
     """Pair (variables, trainable variables) with the network's entities as attributes.
 
@@ -64,8 +76,8 @@ class SimulationNetwork(tuple[list[variable.Variable], tuple[tf.Variable, ...]])
 @gin_config.configurable
 def create_interest_evolution_simulation_network(
     num_users: int = 1000,
-    num_topics: int = 2,
-    num_docs: int = 100,
+    num_topics: Optional[int] = 2,
+    num_docs: Optional[int] = 100,
     freeze_corpus: bool = True,
     history_length: int = 15,
     slate_size: int = 2,
@@ -81,8 +93,8 @@ def create_interest_evolution_simulation_network(
 
     Args:
       num_users: U, users simulated at once.
-      num_topics: K.
-      num_docs: D.
+      num_topics: K; None: the number of the corpus, if it has the attribute `num_topics`, as a `TableCorpus` has.
+      num_docs: D; None: the number of the corpus, if it has the attribute `num_docs`.
       freeze_corpus: whether to draw the corpus once, now; otherwise every initial step draws a new corpus.
       history_length: H, length of the recommender's consumption history.
       slate_size: S, at most D.
@@ -102,15 +114,15 @@ def create_interest_evolution_simulation_network(
     """
     config = {
         "num_users": validation.integer("num_users", num_users, 1),
-        "num_topics": validation.integer("num_topics", num_topics, 1),
-        "num_docs": validation.integer("num_docs", num_docs, 1),
+        "num_topics": None if num_topics is None else validation.integer("num_topics", num_topics, 1),
+        "num_docs": None if num_docs is None else validation.integer("num_docs", num_docs, 1),
         "slate_size": validation.integer("slate_size", slate_size, 1),
         "history_length": validation.integer("history_length", history_length, 1),
         "corpus_seed": None if corpus_seed is None else validation.integer("corpus_seed", corpus_seed, 0),
     }
     validation.boolean("freeze_corpus", freeze_corpus)
     validation.boolean("full_information", full_information)
-    if slate_size > num_docs:
+    if num_docs is not None and slate_size > num_docs:
         raise validation.InvalidInputError(f"slate_size must be at most num_docs, got {slate_size} > {num_docs}")
     entities: dict[str, Any] = {}
 
@@ -136,10 +148,19 @@ def create_interest_evolution_simulation_network(
             return StaticCorpus(config, drawn.initial_state())
 
     validation.constructor("corpus_ctor", corpus_ctor)
+    make_corpus: Callable[..., Any] = frozen
+    if num_docs is None or num_topics is None:
+        sized = frozen(config)
+        config.update(_sizes_of(sized, config))
+
+        def make_corpus(config: Config) -> Any:
+            del config
+            return sized
+
     variables = validation.constructor("story", story)(
         config,
         remembering("user", user_ctor),
-        remembering("corpus", frozen),
+        remembering("corpus", make_corpus),
         remembering("recommender", recommender_ctor),
         remembering("metrics", metrics_ctor),
     )

@@ -29,6 +29,25 @@ def test_an_example_is_wired_by_its_gin_file_and_runs(fresh_python, root, tmp_pa
     assert class_name in (tmp_path / "run" / "operative_config.gin").read_text()
 
 
+@pytest.mark.slow
+def test_the_catalogue_of_films_becomes_a_trained_policy(fresh_python, root, tmp_path):
+    folder = tmp_path / "run"
+    ran = fresh_python(
+        "run_simulation.py", "--gin_files", "examples/film_catalogue.gin", "--gin_files", "overlays/tiny.gin",
+        "--output_dir", str(folder), cwd=root,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    films = [line.split(",")[0] for line in (root / "examples" / "film_catalogue.csv").read_text().splitlines()[1:]]
+    assert len(films) == 100
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["policies"]["learned"]["mean"] > 0.0
+    assert (evaluation["world"]["num_docs"], evaluation["world"]["num_topics"]) == (100, 5)
+    details = evaluation["policies"]["popular_by_clicks"]["details"]
+    assert details["documents"] == [films[doc_id - 1] for doc_id in details["doc_ids"]]
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert any(film in report for film in films)
+
+
 @pytest.fixture
 def examples(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root))

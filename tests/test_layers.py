@@ -12,6 +12,7 @@ LAYERS = {
     1: [["simulation"], ["distributions"], ["scoring"]],
     2: [
         ["corpus", "user", "metrics", "fully_observed_user", "history_recommender"],
+        ["catalogue_corpus"],
         ["recommender"],
         ["simulation_config"],
     ],

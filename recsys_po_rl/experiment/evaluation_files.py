@@ -1,9 +1,9 @@
 """Files of an evaluation beside evaluation.json: portraits of the policies and the total reward of each user."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from recsys_po_rl import fields
+from recsys_po_rl import catalogue_corpus, fields
 from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment import entity_parameters
@@ -19,8 +19,14 @@ WORLD_FORM = 2  # 1, without this entry: text of gin's configuration, in which v
 class EvaluationFiles:
     """Collector of portraits during the evaluation of policies; writes them with the total reward of each user."""
 
-    def __init__(self, study: policies_lib.Study) -> None:
-        """Read the world's documents and the users' taste, if the world provides them."""
+    def __init__(self, study: policies_lib.Study, corpus: Any) -> None:
+        """Read the world's documents and the users' taste, if the world provides them.
+
+        Args:
+          study: the world.
+          corpus: the corpus entity, whose ids and topic names stand beside the numbers of the simulation.
+        """
+        self._document_ids = catalogue_corpus.document_ids(corpus)
         self._horizon = study.horizon
         self._num_topics = study.config["num_topics"]
         self._taste: Optional[portrait.Taste] = None
@@ -28,7 +34,7 @@ class EvaluationFiles:
         self._collectors: dict[str, portrait.Collector] = {}
         try:
             documents = study.documents()
-            self._topics = _topics(documents, self._num_topics)
+            self._topics = _topics(documents, self._num_topics, catalogue_corpus.topic_names(corpus))
             self._taste = portrait.taste(study.user_laws().dynamics(), documents)
         except policies_lib.LeftOutError:
             pass  # the portrait then omits the segments of users
@@ -49,10 +55,38 @@ class EvaluationFiles:
             "horizon": self._horizon,
             "parts": portrait.parts(self._horizon),
             "topics": self._topics,
-            "policies": {name: collector.result() for name, collector in self._collectors.items()},
+            "policies": {name: self._with_ids(collector.result()) for name, collector in self._collectors.items()},
         }
         layout.write_compact_json(folder, layout.PORTRAIT, content)
         per_user.save(folder, {name: outcome.total for name, outcome in outcomes.items()})
+
+    def _with_ids(self, of_policy: dict[str, Any]) -> dict[str, Any]:
+        """Add `document`, the user's own id, to each document of a portrait; unchanged for corpora without such ids."""
+        ids = self._document_ids
+        if ids is not None:
+            for documents in (of_policy["documents_early"], of_policy["documents_late"]):
+                for document in documents:
+                    document["document"] = ids[document["doc_id"] - 1]
+        return of_policy
+
+
+def in_users_words(details: dict[str, Any], corpus: Any) -> dict[str, Any]:
+    """Return a policy's details with the user's own ids and topic, if the corpus has such.
+
+    Args:
+      details: details of the policy for evaluation.json.
+      corpus: the corpus entity.
+
+    Returns:
+      The details, with `documents` beside `doc_ids`, and `topic_name` beside `topic`.
+    """
+    ids, names = catalogue_corpus.document_ids(corpus), catalogue_corpus.topic_names(corpus)
+    further: dict[str, Any] = {}
+    if ids is not None and "doc_ids" in details:
+        further["documents"] = [ids[doc_id - 1] for doc_id in details["doc_ids"]]
+    if names is not None and "topic" in details and details["topic"] < len(names):
+        further["topic_name"] = names[details["topic"]]
+    return {**details, **further}
 
 
 def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies_lib.Study) -> dict[str, Any]:
@@ -81,11 +115,12 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies
     return found
 
 
-def _topics(documents: Any, num_topics: int) -> list[dict[str, Any]]:
+def _topics(documents: Any, num_topics: int, names: Optional[Sequence[str]]) -> list[dict[str, Any]]:
     topics, qualities = documents.get(fields.DOC_TOPIC).numpy(), documents.get(fields.DOC_QUALITY).numpy()
     found = []
     for topic in range(num_topics):
         of_topic = qualities[topics == topic]
         mean = float(of_topic.mean()) if of_topic.size else None
-        found.append({"topic": topic, "num_documents": int(of_topic.size), "mean_quality": mean})
+        entry = {"topic": topic, "num_documents": int(of_topic.size), "mean_quality": mean}
+        found.append(entry if names is None or topic >= len(names) else {**entry, "name": names[topic]})
     return found

@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl import gin_config, gin_text
 from recsys_po_rl.common import regular_files, validation
@@ -17,6 +17,7 @@ from recsys_po_rl.training import rows as rows_lib
 # Bindings that may differ: they change output and checkpoints, not the results of a run.
 FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
 SEEDS = "experiment.seeds"
+TABLE = "table"  # entry of environment.json: hash of the documents of a table
 
 
 class Position(NamedTuple):
@@ -77,6 +78,24 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
     if different:
         raise validation.InvalidInputError(
             f"output_dir {folder!r} holds a run with another configuration: " + "; ".join(different)
+        )
+
+
+def raise_if_other_table(folder: str, table: Optional[str]) -> None:
+    """Validate that the table of documents is the one with which a run began.
+
+    Args:
+      folder: the run folder; it need not exist.
+      table: hash of the table's documents, None for a corpus without a table.
+
+    Raises:
+      InvalidInputError: if the folder's run began with another table.
+    """
+    before = (layout.read_json(folder, layout.ENVIRONMENT) or {}).get(TABLE)
+    if before is not None and before != table:
+        raise validation.InvalidInputError(
+            f"output_dir {folder!r} holds a run with another table of documents: it was {_shown(before)}, is "
+            f"{_shown(table)}"
         )
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-from recsys_po_rl import gin_config, gin_state
+from recsys_po_rl import catalogue_corpus, gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import config as config_lib
@@ -152,6 +152,9 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
     else:
         layout.free_path(config.output_dir)
     first = single_seed.prepare(config, seeds[0], config.world_seed(seeds[0]))
+    if config.resume:
+        for of_run in (str(config.output_dir), *_seed_folders(str(config.output_dir), seeds)):
+            resume_lib.raise_if_other_table(of_run, catalogue_corpus.content_hash(first.network.corpus))
     folder = layout.create(config.output_dir, may_hold_a_run=config.resume)
     try:
         with resume_lib.exclusive_lock(folder), layout.errors_of(folder):
@@ -168,7 +171,7 @@ def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) 
     """Run all seeds and write all files, the mark of a finished run in environment.json last."""
     place, seeds = layout.Place(folder), config.seeds
     world = {"corpus_seed": config.world_seed(seeds[0])} if len(seeds) == 1 else {}
-    single_seed.describe(config, folder, seeds, **world)
+    single_seed.describe(config, folder, seeds, first.network.corpus, **world)
     if len(seeds) == 1:
         results = [single_seed.run(config, seeds[0], config.world_seed(seeds[0]), folder, first)]
     else:

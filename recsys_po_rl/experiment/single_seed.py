@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import fields, gin_config
+from recsys_po_rl import catalogue_corpus, fields, gin_config
 from recsys_po_rl.common import output, protocols
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, signals
+from recsys_po_rl.experiment import console, evaluation_files, resume, signals
 from recsys_po_rl.experiment import monitor as monitor_lib
 from recsys_po_rl.experiment import recorder as recorder_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
@@ -186,7 +186,7 @@ def run(
     if config.resume and layout.is_finished(folder):
         return result_in(folder, seed)
     prepared = prepared or prepare(config, seed, world_seed)
-    describe(config, folder, [seed], corpus_seed=world_seed)
+    describe(config, folder, [seed], prepared.network.corpus, corpus_seed=world_seed)
     place = layout.Place(folder)
     study = Study(config, seed, world_seed, prepared.network.config)
     timings = Timings()
@@ -205,12 +205,23 @@ def run(
     return SeedResult(seed, trained.history, evaluation, folder)
 
 
-def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], **more: Any) -> None:
-    """Write config.gin and environment.json, which identifies the run; a resumed run keeps its files."""
+def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], corpus: Any, **more: Any) -> None:
+    """Write config.gin and environment.json, which identifies the run; a resumed run keeps its files.
+
+    Args:
+      config: configuration of the experiment.
+      folder: the run folder.
+      seeds: seeds of the run.
+      corpus: the corpus entity, whose table, if it has one, is identified by a hash.
+      **more: further entries of environment.json.
+    """
     layout.remove_leftovers(folder)
     if config.resume and layout.read_json(folder, layout.ENVIRONMENT) is not None:
         return
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
+    table = catalogue_corpus.content_hash(corpus)
+    if table is not None:
+        more[resume.TABLE] = table
     content = {**layout.environment(seeds), **more, "arguments": dict(config.fingerprint)}
     layout.write_json(folder, layout.ENVIRONMENT, content)
 
@@ -299,7 +310,7 @@ def evaluate_policies(
     left_out: dict[str, str] = {}
     full_information: list[str] = []
     details: dict[str, Any] = {}
-    files = evaluation_files.EvaluationFiles(study)
+    files = evaluation_files.EvaluationFiles(study, network.corpus)
     place = layout.Place(folder)
 
     def evaluate(name: str, runtime: SeededRuntime) -> None:
@@ -338,7 +349,7 @@ def evaluate_policies(
             continue
         evaluate(name, study.runtime(other))
         if getattr(made, "details", None):
-            details[name] = made.details
+            details[name] = evaluation_files.in_users_words(made.details, network.corpus)
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name] = dataclasses.replace(policies[name], details=more)

@@ -26,6 +26,7 @@ from recsys_po_rl.run_folder.schema import Change, Evaluation, LearnedWhereTrain
 EVALUATIONS = "evaluations"  # subfolder of the run folder that holds time-stamped folders
 # Parts of names of bindings that do not affect an evaluation.
 _ELSEWHERE = ("learner_ctor", "num_training_steps", "users_per_step", "num_shards", "checkpoint_every", "validat")
+_TABLE = "corpus.table"  # entry of a world, see `TableCorpus.world_parameters`
 
 
 class EvaluationResult(NamedTuple):
@@ -154,7 +155,7 @@ def _evaluate_all(
         layout.write_json(part, layout.EVALUATION, evaluations[-1].to_json())
     evaluation = evaluations[0]
     if len(jobs) > 1:
-        evaluation = dataclasses.replace(run_lib.pooled(evaluations), changed=changed)
+        evaluation = dataclasses.replace(run_lib.pooled(evaluations), changed=evaluations[0].changed)
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
         layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
         layout.write_json(folder, layout.EVALUATION, evaluation.to_json())
@@ -319,6 +320,7 @@ def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Tr
 def _with_origin(evaluation: Evaluation, source: _Source, changed: list[Change], trained: Trained) -> Evaluation:
     """Return the evaluation with the entries that the one of a training lacks."""
     own = _own_evaluation(source.folder)
+    changed = [*changed, *_changed_table((own.world or {}) if own else {}, evaluation.world or {})]
     known = None if own is None else own.policies.get(single_seed.LEARNED)
     learned = None
     if own is not None and known is not None and own.horizon is not None:
@@ -335,6 +337,14 @@ def _with_origin(evaluation: Evaluation, source: _Source, changed: list[Change],
         learned_where_it_was_trained=learned,
         best_step=trained.best_step,
     )
+
+
+def _changed_table(trained_in: Mapping[str, Any], evaluated_in: Mapping[str, Any]) -> list[Change]:
+    """Return an entry of `changed` if a table of documents has other content than in the training."""
+    then, now = (world.get(_TABLE) for world in (trained_in, evaluated_in))
+    if then is None or now is None or then == now:
+        return []
+    return [Change(name="table of documents", trained=then, evaluated=now)]
 
 
 def _own_evaluation(folder: str) -> Optional[Evaluation]:

@@ -28,7 +28,7 @@ def make_study(corpus_ctor=corpus.ReferenceCorpus, **options):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder, study = tmp_path_factory.mktemp("run"), make_study()
-    files, outcomes = evaluation_files.EvaluationFiles(study), {}
+    files, outcomes = evaluation_files.EvaluationFiles(study, None), {}
     for name, ctor in {
         "uniform_random": baselines.UniformRandomRecommender,
         "fixed": functools.partial(baselines.FixedSlateRecommender, doc_ids=[2, 4]),
@@ -70,7 +70,7 @@ def test_portraits_and_totals_are_those_of_the_evaluation(written):
 @pytest.mark.slow
 def test_a_world_that_does_not_tell_its_documents_has_one_segment(tmp_path):
     study = make_study(corpus.CorpusWithTopicAndQuality, freeze_corpus=False)
-    files = evaluation_files.EvaluationFiles(study)
+    files = evaluation_files.EvaluationFiles(study, None)
     runtime = study.runtime(study.network(recommender_ctor=baselines.UniformRandomRecommender))
     outcome = evaluator.evaluate(runtime, HORIZON, 12, NUM_USERS, 1, reducer=files.portrait_of("uniform_random"))
     files.write(str(tmp_path), {"uniform_random": outcome})

@@ -277,6 +277,8 @@ FLAGS = [
     ),
 ]
 
+TABLE = f"{P}.{NETWORK}.corpus_ctor = @{P}.TableCorpus"
+NO_TABLE = f"{P}.TableCorpus.path = 'no_such.csv'"
 EXPERIMENT = f"{P}.experiment"
 BINDINGS = [
     binding("", "a binding is empty, something like 'a.b = 1' is needed"),
@@ -326,6 +328,18 @@ BINDINGS = [
     binding(f"{P}.{NETWORK}.corpus_ctor = @{P}.StaticCorpus", "StaticCorpus stands in the wrong place"),
     binding(f"{P}.{NETWORK}.slate_size = 1000", "slate_size must be at most num_docs, got 1000 > 100"),
     binding(f"{P}.ReferenceCorpus.seed = 4294967296", "seed must be at most 4294967295"),
+    binding(f"{P}.{NETWORK}.num_docs = None", r"config\['num_docs'\] must be an integer of at least 1, got None"),
+    binding(f"{P}.{NETWORK}.num_topics = None", r"config\['num_topics'\] must be an integer of at least 2, got None"),
+    binding(
+        f"{P}.{NETWORK}.corpus_ctor = @{P}.TableCorpus", "path must be the path of a CSV or Parquet file, got None"
+    ),
+    binding(f"{P}.TableCorpus.path = 3", "path must be the path of a CSV or Parquet file, got 3", TABLE),
+    binding(f"{P}.TableCorpus.path = 'no_such.csv'", "there is no file 'no_such.csv'", TABLE),
+    binding(f"{P}.TableCorpus.path = '/dev/zero'", "'/dev/zero' cannot be read: it is no regular file", TABLE),
+    binding(f"{P}.TableCorpus.id_column = 3", "id_column must be the name of a column, got 3", TABLE, NO_TABLE),
+    binding(f"{P}.TableCorpus.quality_column = ''", "quality_column must be the name of a column", TABLE, NO_TABLE),
+    binding(f"{P}.TableCorpus.feature_columns = 'x'", "must be a list of names of columns or None", TABLE, NO_TABLE),
+    binding(f"{P}.TableCorpus.embeddings_path = 3", "must be the path of a .npy file or None", TABLE, NO_TABLE),
     binding(f"{P}.SeededRuntime.mode = 'fast'", "mode must be one of eager, graph, xla"),
     binding(f"{P}.SelfAttentionModel.num_heads = 5", "num_heads", f"{P}.{WITH['SelfAttentionModel'][0]}"),
     binding(f"{P}.PolicyGradientLearner.critic = None", "trace_decay must be 1 without a critic"),

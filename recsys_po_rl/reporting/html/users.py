@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from recsys_po_rl.common import validation
 from recsys_po_rl.common.formatting import fixed, interval, is_interval, is_number, percent
 from recsys_po_rl.evaluation import portrait as portrait_lib
 from recsys_po_rl.evaluation import price, statistics
@@ -28,6 +29,7 @@ SEGMENTS = {
     "toward_nutrition": ("begin toward nutrition", 3),
 }
 LEAST_SHOWN = 0.005  # share of slates below which documents are not listed
+MAX_TOPIC_SHOWN = 14  # characters of a topic's name beside a chart
 MAX_DOCUMENT_TABLES = 3  # number of seeds whose documents are listed
 
 
@@ -172,12 +174,12 @@ def shown(portraits: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[
     ]
     tables: list[Any] = []
     for content, name in list(zip(portraits, names))[:MAX_DOCUMENT_TABLES]:
-        learned = content["policies"][LEARNED]
+        learned, topics = content["policies"][LEARNED], _topic_names(content)
         first, last = content["parts"][0], content["parts"][-1]
         of_run = f" ({name})" if len(portraits) > 1 else ""
         pair = [
-            _documents(learned["documents_early"], f"Slates {first[0]} to {first[1]}{of_run}"),
-            _documents(learned["documents_late"], f"Slates {last[0]} to {last[1]}{of_run}"),
+            _documents(learned["documents_early"], f"Slates {first[0]} to {first[1]}{of_run}", topics),
+            _documents(learned["documents_late"], f"Slates {last[0]} to {last[1]}{of_run}", topics),
         ]
         tables.append(element("div", pair, class_="pair"))
     if len(portraits) > MAX_DOCUMENT_TABLES:
@@ -197,6 +199,7 @@ def _topic_maps(portraits: Sequence[Mapping[str, Any]]) -> list[Any]:
     highest = max((share for _, mix in maps for of_part in mix if of_part for share in of_part), default=1.0) or 1.0
     topics = first.get("topics") or [{"topic": topic, "mean_quality": None} for topic in range(_num_topics(maps))]
     qualities = {entry["topic"]: entry["mean_quality"] for entry in topics}
+    names = {topic: validation.cut(name, MAX_TOPIC_SHOWN) for topic, name in _topic_names(first).items()}
     order = sorted(
         range(len(topics)), key=lambda topic: -qualities[topic] if is_number(qualities[topic]) else float("inf")
     )
@@ -204,9 +207,9 @@ def _topic_maps(portraits: Sequence[Mapping[str, Any]]) -> list[Any]:
     for title, mix in maps:
         rows = [
             (
-                f"topic {topic} ({fixed(qualities[topic], 1, sign=True)})"
+                f"{names.get(topic, f'topic {topic}')} ({fixed(qualities[topic], 1, sign=True)})"
                 if is_number(qualities[topic])
-                else f"topic {topic}",
+                else names.get(topic, f"topic {topic}"),
                 [of_part[topic] if of_part else None for of_part in mix],
             )
             for topic in order
@@ -234,11 +237,16 @@ def _mix(portraits: Sequence[Mapping[str, Any]], policy: str, key: str) -> list[
     return mixes
 
 
-def _documents(documents: Sequence[Mapping[str, Any]], title: str) -> Html:
+def _topic_names(portrait: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of the topics that have one, by topic."""
+    return {entry["topic"]: str(entry["name"]) for entry in portrait.get("topics") or () if "name" in entry}
+
+
+def _documents(documents: Sequence[Mapping[str, Any]], title: str, names: Mapping[int, str]) -> Html:
     rows = [
         [
-            str(doc["doc_id"]),
-            str(doc["topic"]),
+            str(doc.get("document", doc["doc_id"])),
+            names.get(doc["topic"], str(doc["topic"])),
             fixed(doc["quality"], sign=True),
             percent(doc["in_slates"]),
             percent(doc["click_rate"]),
