@@ -171,8 +171,8 @@ class InterestEvolutionUser(user.User):
             )
         validation.constructor(f"{owner}: affinity_model_ctor", affinity_model_ctor)
         validation.constructor(f"{owner}: choice_model_ctor", choice_model_ctor)
-        # Effects that `next_interest` does not model, so that planners ignore them; see `baselines.missing_laws`.
-        self.untold = [
+        # Planners do not model these effects either, and are left out; see `planning.missing_dynamics`.
+        self.unmodelled_effects = [
             f"next_interest with {what}"
             for what, is_there in (
                 ("noise", interest_update_noise_scale is not None),

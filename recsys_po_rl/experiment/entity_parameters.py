@@ -27,6 +27,8 @@ MAX_LISTED = 16  # elements of an array that are listed; larger arrays are hashe
 # TensorFlow's bookkeeping, and the configuration, which is recorded separately.
 _BOOKKEEPING_PREFIXES = ("_self_", "_tf_", "_keras_")
 _BOOKKEEPING = frozenset({"_config", "_name", "_name_scope", "_scope_name", "_obj_reference_counts_dict"})
+# Attributes that are recorded under the name they had in version 0.1.0, so that its runs stay comparable.
+_RECORDED_NAMES = {"unmodelled_effects": "untold"}
 _REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: the observation does not change the users
 _OWN_PACKAGE = __name__.partition(".")[0]
 # Objects of these packages are described by their type, parameters and variables; other attributes are caches.
@@ -50,7 +52,9 @@ def parameters(entity: Any, config: Mapping[str, Any]) -> dict[str, Parameter]:
     described = getattr(entity, "world_parameters", None)
     state = described() if callable(described) else _attributes(entity, config)
     described_already = {id(entity): entity}
-    entries = (_entries(str(key).lstrip("_"), part, described_already) for key, part in state.items())
+    entries = (
+        _entries(_RECORDED_NAMES.get(key, str(key).lstrip("_")), part, described_already) for key, part in state.items()
+    )
     return dict(itertools.chain.from_iterable(entries))
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from recsys_po_rl import gin_config, gin_text
 from recsys_po_rl.common import regular_files, validation
+from recsys_po_rl.policies.base import Policy
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers
 from recsys_po_rl.training import rows as rows_lib
 
@@ -229,6 +230,8 @@ def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ())
 
 
 def _described(value: Any) -> str:
+    if isinstance(value, Policy):
+        return value.fingerprint(_described)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_described, value)) + "]"
     if isinstance(value, functools.partial):

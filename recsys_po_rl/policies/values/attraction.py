@@ -29,7 +29,7 @@ class Attraction(tf.Module):
         """Create the score with a coefficient of zero.
 
         Args:
-          user: an entity that defines its dynamics, see `baselines.plan`.
+          user: an entity that defines its dynamics, see `planning.plan`.
           docs: the D documents, fields as in `fields.DOC_FIELDS`.
           horizon: T, at least 1.
           name: name of the module.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies import planning
 from recsys_po_rl.simulation import seeding
 
 INTEREST_SCALE = 3.0  # divisor of the interests at the network's input
@@ -89,7 +89,7 @@ class FittedValue(NamedTuple):
 
 
 def fit(
-    make_runtime: Callable[[baselines.ValueFunction], Any],
+    make_runtime: Callable[[planning.ValueFunction], Any],
     num_topics: int,
     horizon: int,
     seed: int,
