@@ -70,13 +70,13 @@ def judged(recommender):
     return np.sin(7.0 * recommender.weights.numpy())
 
 
-def toy_evaluation(plan, study, network, runtime, trained, timings, folder):
+def toy_evaluation(config, context, network, runtime, trained, timings, folder):
     entries = {}
     for name, weights in (("learned", trained.best), ("learned_last", trained.last)):
         selection.with_weights(network, weights)
         entries[name] = {"mean": float(judged(network.recommender).mean()), "weights": [w.tolist() for w in weights]}
     return {
-        "policies": entries, "left_out": {}, "best_step": trained.best_step, "horizon": plan.horizon,
+        "policies": entries, "left_out": {}, "best_step": trained.best_step, "horizon": config.horizon,
         "price_of_partial_observability": {"policies": {}}, "full_information": [],
     }  # fmt: skip
 
