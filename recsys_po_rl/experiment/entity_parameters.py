@@ -27,7 +27,7 @@ MAX_LISTED = 16  # elements of an array that are listed; larger arrays are hashe
 # TensorFlow's bookkeeping, and the configuration, which is recorded separately.
 _BOOKKEEPING_PREFIXES = ("_self_", "_tf_", "_keras_")
 _BOOKKEEPING = frozenset({"_config", "_name", "_name_scope", "_scope_name", "_obj_reference_counts_dict"})
-# Attributes that are recorded under the name they had in version 0.1.0, so that its runs stay comparable.
+# Attributes that are recorded under an earlier name: runs are paired by the text of their worlds.
 _RECORDED_NAMES = {"unmodelled_effects": "untold"}
 _REPLACED = frozenset({"observation", "specs"})  # by `user.fully_observed`: the observation does not change the users
 _OWN_PACKAGE = __name__.partition(".")[0]

@@ -78,11 +78,11 @@ class PolicyOfThisTest(Policy):
         self.size = size
 
     def build(self, context):
-        return gin.current_scope_str(), FixedSlateArguments().name
+        return gin.current_scope_str(), BoundInAScope().name
 
 
 @gin_config.configurable
-class FixedSlateArguments:
+class BoundInAScope:
     def __init__(self, name="default"):
         self.name = name
 
@@ -91,7 +91,7 @@ def test_a_policy_is_constructed_and_built_in_its_scope():
     few, plain = checked_policies(
         "[@few/recsys_po_rl.policy_of_this_test, @recsys_po_rl.policy_of_this_test]",
         "few/recsys_po_rl.policy_of_this_test.size = 2",
-        "few/recsys_po_rl.FixedSlateArguments.name = 'few'",
+        "few/recsys_po_rl.BoundInAScope.name = 'few'",
     )
     assert (few.arguments, plain.arguments) == ({"size": 2}, {"size": 1})
     with gin.config_scope("outer"):

@@ -14,7 +14,7 @@ from recsys_po_rl import corpus, fields, simulation_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
-from recsys_po_rl.simulation import runtime, seeding
+from recsys_po_rl.simulation import runtime
 
 NUM_USERS, NUM_DOCS, NUM_TOPICS, HISTORY, SLATE_SIZE = 4, 6, 2, 5, 3
 CONFIG = {

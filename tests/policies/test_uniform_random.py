@@ -40,6 +40,13 @@ def documents():
     return corpus.reference_corpus_state(NUM_DOCS, NUM_TOPICS, 3).map(tf.convert_to_tensor)
 
 
+def assert_shows_its_ranks(slate, pool):
+    ranks = array(slate.get("doc_ranks"))
+    assert list(slate.as_dict) == [*fields.DOC_FIELDS, "doc_ranks"]
+    for name in fields.DOC_FIELDS:
+        np.testing.assert_array_equal(array(slate.get(name)), array(pool.get(name))[ranks])
+
+
 def pool_of(documents, ids):
     return documents.map(lambda field: tf.gather(field, np.array(ids) - 1))
 

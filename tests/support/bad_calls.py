@@ -17,12 +17,11 @@ def names() -> dict[str, Any]:
     from recsim_ng.core.value import Value
 
     import recsys_po_rl
-    from recsys_po_rl import corpus, metrics, recommender, scoring, user
+    from recsys_po_rl import corpus, metrics, policies, recommender, scoring, user
     from recsys_po_rl.common import validation
     from recsys_po_rl.distributions import top_k_plackett_luce
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment
-    from recsys_po_rl import policies
     from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, fixed_slate
     from recsys_po_rl.policies.values import attraction, fitted, grid
     from recsys_po_rl.run_folder import csv_tables, layout
@@ -53,7 +52,8 @@ def names() -> dict[str, Any]:
         "StaticCorpus": corpus.StaticCorpus, "ReferenceCorpus": corpus.ReferenceCorpus,
         "CorpusWithTopicAndQuality": corpus.CorpusWithTopicAndQuality,
         "User": user.InterestEvolutionUser, "Metrics": metrics.ConsumedTimeAsRewardMetrics,
-        "Recommender": recommender.CollabFilteringRecommender, "fixed_slate": fixed_slate, "best_fixed_topic": best_fixed_topic,
+        "Recommender": recommender.CollabFilteringRecommender, "fixed_slate": fixed_slate,
+        "best_fixed_topic": best_fixed_topic,
         "scorer": scoring.CollabFilteringModel(U, D, E, H, name="scorer"),
         "CollabFilteringModel": scoring.CollabFilteringModel,
         "GRUModel": GRUModel, "SelfAttentionModel": SelfAttentionModel, "AveragedHistoryModel": AveragedHistoryModel,
