@@ -96,6 +96,7 @@ def test_a_context_memoises_as_long_as_it_lives():
     assert gone() is None
 
 
+@pytest.mark.slow
 def test_policies_share_a_log(monkeypatch):
     class Counted(PolicyContext):
         networks = 0
