@@ -17,7 +17,8 @@ import numpy as np
 
 from recsys_po_rl import corpus
 from recsys_po_rl.evaluation import evaluator, statistics
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies.best_fixed_topic import TopicRecommender
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
@@ -34,7 +35,7 @@ SIMULATIONS_OVER_USERS = 2000  # standard error of a coverage of 0.95: 0.005
 def totals_of_users() -> tuple[np.ndarray, np.ndarray]:
     """Cumulative rewards of the same users under two policies: uniform random, and slates of one trashy topic."""
     found = []
-    for policy in (baselines.UniformRandomRecommender, functools.partial(baselines.TopicRecommender, topic=0)):
+    for policy in (UniformRandomRecommender, functools.partial(TopicRecommender, topic=0)):
         network = create_interest_evolution_simulation_network(
             num_users=1000, num_topics=10, corpus_seed=0, corpus_ctor=corpus.ReferenceCorpus, recommender_ctor=policy
         )

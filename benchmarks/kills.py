@@ -86,14 +86,14 @@ def real_arguments() -> dict[str, Any]:
     """The experiment itself with a few users."""
     import functools
 
-    from recsys_po_rl.policies import catalogue
+    from recsys_po_rl.policies.uniform_random import UniformRandom
     from recsys_po_rl.simulation.runtime import SeededRuntime
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
     return {
         "num_training_steps": 5, "horizon": 2, "users_per_step": 2, "num_shards": 1, "num_evaluation_users": 2,
         "evaluation_batch_size": 2, "num_validation_users": 2, "validate_every_steps": 2, "checkpoint_every_steps": 2,
-        "policies": [catalogue.uniform_random], "runtime_ctor": functools.partial(SeededRuntime, mode="eager"),
+        "policies": [UniformRandom], "runtime_ctor": functools.partial(SeededRuntime, mode="eager"),
         "network_ctor": functools.partial(
             create_interest_evolution_simulation_network, num_docs=5, history_length=3, slate_size=1
         ),

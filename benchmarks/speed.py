@@ -209,7 +209,7 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
     import tensorflow as tf
 
     from recsys_po_rl import fields, simulation_config
-    from recsys_po_rl.policies import baselines
+    from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
     from recsys_po_rl.recommender import CollabFilteringRecommender
     from recsys_po_rl.simulation import seeding
     from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -233,7 +233,7 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
         record = {fields.METRICS_STATE: [fields.REWARD]}
         return lambda: runtime.trajectory(steps, keys=seeding.make_keys(0), record=record)
 
-    fixed = functools.partial(baselines.FixedSlateRecommender, doc_ids=[1, 2])
+    fixed = functools.partial(FixedSlateRecommender, doc_ids=[1, 2])
     learner, keys = learner_of(sizes, 1)
     of_rollout = tf.function(lambda one: learner.rollout(one), autograph=False)
     rolled = of_rollout(keys[0])

@@ -11,7 +11,7 @@ import re
 import tokenize
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, overload
 
 import gin
 from gin import config_parser
@@ -25,14 +25,29 @@ _Configurable = TypeVar("_Configurable", bound=Callable[..., Any])
 _MODULE_OF: dict[str, str] = {}
 
 
-def configurable(wrapped: _Configurable) -> _Configurable:
-    """Register a class or function with gin as `recsys_po_rl.<its name>`.
+@overload
+def configurable(wrapped: _Configurable) -> _Configurable: ...
+
+
+@overload
+def configurable(*, name: str) -> Callable[[_Configurable], _Configurable]: ...
+
+
+def configurable(wrapped: Any = None, *, name: Optional[str] = None) -> Any:
+    """Register a class or function with gin as `recsys_po_rl.<name>`; a decorator, with or without arguments.
 
     The module prefix is mandatory: upstream registers classes of the same names, and a bare name is ambiguous if both
     packages are imported.
+
+    Args:
+      wrapped: the class or function.
+      name: name in gin; None: the object's own name.
     """
-    _MODULE_OF[wrapped.__name__] = MODULE
-    return gin.configurable(wrapped.__name__, module=MODULE)(wrapped)
+    if wrapped is None:
+        return functools.partial(configurable, name=name)
+    name = name or wrapped.__name__
+    _MODULE_OF[name] = MODULE
+    return gin.configurable(name, module=MODULE)(wrapped)
 
 
 def register_external(wrapped: Callable[..., Any], module: str) -> None:
@@ -325,15 +340,25 @@ def scope_of(configurable_: Any) -> str:
     """Return the gin scope that a reference such as `@few/recsys_po_rl.popular_by_clicks` activates in a call.
 
     Args:
-      configurable_: the function that gin created from a reference, or any other callable.
+      configurable_: the function or class that gin created from a reference, or any other callable.
 
     Returns:
       The scope, its parts joined with "/"; empty if the callable has no scope.
     """
-    if not inspect.isfunction(configurable_):
+    # gin keeps the scope only in the closure of the function that it creates: for a class, its metaclass's call.
+    function = type(configurable_).__call__ if isinstance(configurable_, type) else configurable_
+    if not inspect.isfunction(function):
         return ""
-    # gin keeps the scope only in the closure of the function that it creates.
-    return "/".join(inspect.getclosurevars(configurable_).nonlocals.get("scope_components", ()))
+    return "/".join(inspect.getclosurevars(function).nonlocals.get("scope_components", ()))
+
+
+def without_scope(class_: type) -> type:
+    """Return the class that a reference such as `@few/recsys_po_rl.popular_by_clicks` calls in its scope.
+
+    Args:
+      class_: a class, possibly the one that gin derived to activate a scope.
+    """
+    return class_.__bases__[0] if scope_of(class_) else class_
 
 
 def bindings_of(configurable_: Any) -> dict[str, Any]:

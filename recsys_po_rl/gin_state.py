@@ -159,6 +159,19 @@ def register(registrations: Sequence[Registration]) -> None:
             )
 
 
+def name_of(value: Any) -> Optional[str]:
+    """Return the name under which a class or function is registered with gin, without its module.
+
+    Args:
+      value: a class or function; a class derived from a registered class is another class.
+
+    Returns:
+      The name; None if the object is not registered.
+    """
+    configurable = gin_internals._inverse_lookup(value)
+    return None if configurable is None else str(configurable.name)
+
+
 def scope() -> list[str]:
     """Return the names of the active `gin.config_scope`, outermost first."""
     return list(gin_internals.current_scope())

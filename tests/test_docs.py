@@ -82,6 +82,8 @@ NAMES = [
     ("recsys_po_rl.experiment.recorder", "Recorder"),
     ("recsys_po_rl.experiment.monitor", "TrainingMonitor"),
     ("recsys_po_rl.experiment.single_seed", "evaluate_policies"),
+    ("recsys_po_rl.policies.adapters", "policies_from"),
+    ("recsys_po_rl.policies.base", "PolicyContext"),
     ("recsys_po_rl.training.replay", "SlateReplay"),
     ("recsys_po_rl.training.loop", "train"),
     ("recsys_po_rl.simulation.step", "SeededNetwork"),
@@ -134,6 +136,7 @@ def test_the_other_examples_run_in_an_experiment(extending, tmp_path):
             "recsys_po_rl.experiment.horizon = 2",
             "recsys_po_rl.experiment.policies = "
             "[@recsys_po_rl.newest_documents, @recsys_po_rl.myopic_full_information]",
+            "recsys_po_rl.newest_documents.skip = 1",
             "recsys_po_rl.create_interest_evolution_simulation_network.user_ctor = @recsys_po_rl.ForgetfulUser",
             "recsys_po_rl.create_interest_evolution_simulation_network.metrics_ctor = "
             "@recsys_po_rl.ClicksAsRewardMetrics",
@@ -143,5 +146,6 @@ def test_the_other_examples_run_in_an_experiment(extending, tmp_path):
     result = experiment(output_dir=str(tmp_path / "run"), quiet=True)
     policies = result.evaluation["policies"]
     assert {"learned", "newest_documents", "myopic_full_information"} <= set(policies)
+    assert policies["newest_documents"]["details"] == {"doc_ids": [99, 98]}
     assert all(0.0 <= entry["mean"] <= 2.0 for entry in policies.values())  # clicks in two steps
     assert "PenalisedPolicyOptimization" in (tmp_path / "run" / "operative_config.gin").read_text()

@@ -15,7 +15,7 @@ from recsim_ng.lib.tensorflow import runtime as tf_runtime
 
 from recsys_po_rl import fields, metrics, simulation_config, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import runtime
 
 Value = value.Value
@@ -157,7 +157,7 @@ def forgetful_variables():
     return simulation_config.create_interest_evolution_simulation_network(
         **NETWORK_SIZES,
         user_ctor=functools.partial(_ForgetfulUser, no_click_mass=-math.inf),
-        recommender_ctor=baselines.UniformRandomRecommender,
+        recommender_ctor=UniformRandomRecommender,
     ).variables
 
 

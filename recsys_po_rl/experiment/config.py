@@ -10,8 +10,8 @@ import tensorflow as tf
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import resume
-from recsys_po_rl.experiment.dry_run import rehearsal
-from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.policies import adapters
+from recsys_po_rl.policies.base import Policy
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training.alarms import Alarms
@@ -37,7 +37,7 @@ class ExperimentConfig:
     checkpoint_every_minutes: Optional[float]
     corpus_seed: Optional[int]
     num_processes: Optional[int]
-    policies: Sequence[Callable[..., Any]]
+    policies: Sequence[Policy]
     network_ctor: Callable[..., SimulationNetwork]
     learner_ctor: Callable[..., Any]
     runtime_ctor: Callable[..., SeededRuntime]
@@ -89,7 +89,7 @@ def validated(**given: Any) -> ExperimentConfig:
         num_validation_users=_integer(given, "num_validation_users", 2),
         validate_every_steps=_integer(given, "validate_every_steps", 0),
         gradient_variance_every_steps=_integer(given, "gradient_variance_every_steps", 0),
-        policies=_checked_policies(given["policies"]),
+        policies=adapters.policies_from(given["policies"], "experiment.policies"),
         network_ctor=validation.constructor("experiment.network_ctor", given["network_ctor"]),
         learner_ctor=validation.constructor("experiment.learner_ctor", given["learner_ctor"]),
         runtime_ctor=validation.constructor("experiment.runtime_ctor", given["runtime_ctor"]),
@@ -107,7 +107,8 @@ def validated(**given: Any) -> ExperimentConfig:
         )
     if given["num_processes"] is not None:
         validation.integer("experiment.num_processes", given["num_processes"], 1)
-    rehearsal.rehearse(values["policies"], values["network_ctor"])
+    for policy in values["policies"]:
+        policy.validate(values["network_ctor"])
     deciding = {name: value for name, value in values.items() if name not in ("resume", "quiet")}
     if gin_state.scope():
         deciding["gin_scope"] = "/".join(gin_state.scope())
@@ -160,23 +161,3 @@ def _checked_alarms(ctor: Any) -> Alarms:
             f"experiment.alarms_ctor must make alarms (in gin: @recsys_po_rl.Alarms), got {type(made).__name__}"
         )
     return made
-
-
-def _checked_policies(given: Any) -> list[Callable[..., Any]]:
-    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-        raise validation.InvalidTypeError(f"experiment.policies must be a list of constructors, got {given!r}")
-    checked = [validation.constructor("experiment.policies: each", policy) for policy in given]
-    nameless = [policy for policy in checked if not hasattr(policy, "__name__")]
-    if nameless:
-        raise validation.InvalidTypeError(
-            f"experiment.policies: each must have a name, a __name__, got {nameless[0]!r}; a function around it has one"
-        )
-    checked = policies_lib.named_apart(checked)
-    names = [policy.__name__ for policy in checked]
-    if len(set(names)) != len(names):
-        raise validation.InvalidInputError(
-            "experiment.policies must have different names, or gin scopes as in "
-            f"@few/{names[0].rpartition('/')[2]}, got "
-            f"{', '.join(names)}"
-        )
-    return checked

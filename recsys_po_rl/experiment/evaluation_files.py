@@ -7,7 +7,7 @@ from recsys_po_rl import catalogue_corpus, fields
 from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
 from recsys_po_rl.experiment import entity_parameters
-from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.policies.base import LeftOutError, PolicyContext
 from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
@@ -19,24 +19,24 @@ WORLD_FORM = 2  # 1, without this entry: text of gin's configuration, in which v
 class EvaluationFiles:
     """Collector of portraits during the evaluation of policies; writes them with the total reward of each user."""
 
-    def __init__(self, study: policies_lib.Study, corpus: Any) -> None:
+    def __init__(self, context: PolicyContext, corpus: Any) -> None:
         """Read the world's documents and the users' taste, if the world provides them.
 
         Args:
-          study: the world.
+          context: the world.
           corpus: the corpus entity, whose ids and topic names stand beside the numbers of the simulation.
         """
         self._document_ids = catalogue_corpus.document_ids(corpus)
-        self._horizon = study.horizon
-        self._num_topics = study.config["num_topics"]
+        self._horizon = context.horizon
+        self._num_topics = context.config["num_topics"]
         self._taste: Optional[portrait.Taste] = None
         self._topics: Optional[list[dict[str, Any]]] = None
         self._collectors: dict[str, portrait.Collector] = {}
         try:
-            documents = study.documents()
+            documents = context.documents()
             self._topics = _topics(documents, self._num_topics, catalogue_corpus.topic_names(corpus))
-            self._taste = portrait.taste(study.user_laws().dynamics(), documents)
-        except policies_lib.LeftOutError:
+            self._taste = portrait.taste(context.user_dynamics(), documents)
+        except LeftOutError:
             pass  # the portrait then omits the segments of users
 
     def portrait_of(self, name: str) -> portrait.Collector:
@@ -89,13 +89,13 @@ def in_users_words(details: dict[str, Any], corpus: Any) -> dict[str, Any]:
     return {**details, **further}
 
 
-def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies_lib.Study) -> dict[str, Any]:
+def world_of(network: SimulationNetwork, runtime: SeededRuntime, context: PolicyContext) -> dict[str, Any]:
     """Describe what determines the evaluated users and their random draws: entry `world` of evaluation.json.
 
     Args:
       network: network of the learned policy.
       runtime: runtime of `network`; runtimes of different modes draw different users.
-      study: the world.
+      context: the world.
 
     Returns:
       By name a number, text, None or list: sizes, entities and their parameters (see `entity_parameters.parameters`),
@@ -109,8 +109,8 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, study: policies
         found[role] = type(entity).__name__
         described = entity_parameters.parameters(entity, network.config)
         found.update({f"{role}.{name}": value for name, value in described.items()})
-    found["horizon"] = study.horizon
-    found["evaluation_batch_size"] = study.batch_size
+    found["horizon"] = context.horizon
+    found["evaluation_batch_size"] = context.batch_size
     found["runtime_mode"] = runtime.mode
     return found
 

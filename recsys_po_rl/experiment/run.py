@@ -13,7 +13,9 @@ from recsys_po_rl.experiment import recorder, signals, single_seed, workers
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.single_seed import SeedResult
-from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.policies.base import Policy
+from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
+from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.reporting import figures, tables
 from recsys_po_rl.reporting import pages as report_lib
 from recsys_po_rl.run_folder import layout, readers, schema
@@ -49,11 +51,7 @@ def experiment(
     validate_every_steps: int = 25,
     gradient_variance_every_steps: int = 0,
     num_processes: Optional[int] = None,
-    policies: Sequence[Callable[..., Any]] = (
-        policies_lib.uniform_random,
-        policies_lib.popular_by_clicks,
-        policies_lib.popular_by_time,
-    ),
+    policies: Sequence[Union[Policy, Callable[..., Any]]] = (UniformRandom, PopularByClicks, PopularByTime),
     network_ctor: Callable[..., SimulationNetwork] = create_interest_evolution_simulation_network,
     learner_ctor: Callable[..., Any] = PolicyGradientLearner,
     runtime_ctor: Callable[..., SeededRuntime] = SeededRuntime,
@@ -88,7 +86,8 @@ def experiment(
         baselines, at least 0, see `training.diagnostics`; 0: never.
       num_processes: number of seeds that run at once, each in its own process, at least 1; None: the number of cores.
         The results of a seed do not depend on this number.
-      policies: constructors of the policies that the learned one is compared with, see `policies.catalogue`.
+      policies: policies that the learned one is compared with: classes of policies, in gin references to them, or
+        policies, or functions of a `PolicyContext`, see `policies.base` and `policies.adapters`.
       network_ctor: constructor of the network, called with num_users, corpus_seed and, to replace the recommender,
         recommender_ctor.
       learner_ctor: constructor of the learner, called with the network, horizon and runtime_ctor; the learner has

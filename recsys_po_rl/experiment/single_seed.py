@@ -21,8 +21,7 @@ from recsys_po_rl.experiment import monitor as monitor_lib
 from recsys_po_rl.experiment import recorder as recorder_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.selection import BestPolicy, BestPolicySelector, Weights, weights_of, with_weights
-from recsys_po_rl.policies import catalogue as policies_lib
-from recsys_po_rl.recommender import FullInformationRecommender
+from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, PolicyContext
 from recsys_po_rl.run_folder import csv_tables, layout, policy_file
 from recsys_po_rl.run_folder.schema import Evaluation, Selection
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -62,50 +61,54 @@ class Trained(NamedTuple):
     last: Weights
 
 
-class Study(policies_lib.Study):
-    """World at one seed, in which further policies can be trained with the learned policy's configuration."""
+class _Trainer:
+    """Trainer of further policies as the learned one is trained, see `policies.base.Trainer`."""
 
-    def __init__(self, config: ExperimentConfig, seed: int, world_seed: int, network_config: Mapping[str, Any]) -> None:
-        """Store the arguments."""
-        network_ctor = functools.partial(config.network_ctor, corpus_seed=world_seed)
-        super().__init__(
-            network_ctor, config.runtime_ctor, network_config, seed, config.horizon, config.evaluation_batch_size
-        )
+    def __init__(self, config: ExperimentConfig, seed: int, world_seed: int) -> None:
         self._config = config
+        self._seed = seed
         self._world_seed = world_seed
 
-    def train_with_full_information(self, recommender_ctor: Callable[..., Any]) -> SimulationNetwork:
-        """Train a recommender that observes the interest, as the learned one is trained; return its network."""
-        options = {"recommender_ctor": recommender_ctor, "full_information": True}
-        prepared = prepare(self._config, self.seed, self._world_seed, **options)
-        network = self.network(**options)
-        selector = BestPolicySelector(self._config, self.seed, prepared.network, network, self.runtime(network))
-        progress = console.TrainingProgress(self._config.num_training_steps, self.seed, self._config.quiet)
-        monitor = monitor_lib.TrainingMonitor(
-            progress, self._config.alarms, self.seed, training=" of the training with full information"
-        )
+    def train(self, recommender_ctor: Callable[..., Any], full_information: bool) -> BuiltPolicy:
+        """Train a recommender and return a network with its best weights; see `policies.base.Trainer`."""
+        config, seed = self._config, self._seed
+        options = {"recommender_ctor": recommender_ctor, "full_information": full_information}
+        prepared = prepare(config, seed, self._world_seed, **options)
+        network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=self._world_seed, **options)
+        selector = BestPolicySelector(config, seed, prepared.network, network, config.runtime_ctor(network.variables))
+        progress = console.TrainingProgress(config.num_training_steps, seed, config.quiet)
+        kind = "full information" if full_information else "another recommender"
+        monitor = monitor_lib.TrainingMonitor(progress, config.alarms, seed, training=f" of the training with {kind}")
         try:
-            trained = train(self._config, self.seed, prepared, selector, [monitor], path="full information")
+            trained = train(config, seed, prepared, selector, [monitor], path=kind)
         except StoppedByAlarmError as error:  # the run continues without this policy
-            raise policies_lib.LeftOutError(f"its training {error}") from error
+            raise LeftOutError(f"its training {error}") from error
         finally:
             monitor.close()
-        if monitor.raised:
-            network.details = {"alarms": [alarm._asdict() for alarm in monitor.raised]}
-        return with_weights(network, trained.best)
+        details = {"alarms": [alarm._asdict() for alarm in monitor.raised]} if monitor.raised else {}
+        return BuiltPolicy(with_weights(network, trained.best), details)
 
 
-@gin_config.configurable
-def learned_full_information(
-    study: Study, recommender_ctor: Callable[..., Any] = FullInformationRecommender
-) -> SimulationNetwork:
-    """Train a recommender that observes interest and time, with the learned policy's learner and number of steps.
+def policy_context(
+    config: ExperimentConfig, seed: int, world_seed: int, network_config: Mapping[str, Any]
+) -> PolicyContext:
+    """Return the world at one seed, in which further policies can be trained.
 
     Args:
-      study: the world.
-      recommender_ctor: constructor of the recommender that is trained, called with the config.
+      config: configuration of the experiment.
+      seed: seed of the run.
+      world_seed: seed of the corpus.
+      network_config: configuration of the network.
     """
-    return study.train_with_full_information(recommender_ctor)
+    return PolicyContext(
+        functools.partial(config.network_ctor, corpus_seed=world_seed),
+        config.runtime_ctor,
+        network_config,
+        seed,
+        config.horizon,
+        config.evaluation_batch_size,
+        trainer=_Trainer(config, seed, world_seed),
+    )
 
 
 @gin_config.wrong_calls_in_one_line
@@ -188,14 +191,14 @@ def run(
     prepared = prepared or prepare(config, seed, world_seed)
     describe(config, folder, [seed], prepared.network.corpus, corpus_seed=world_seed)
     place = layout.Place(folder)
-    study = Study(config, seed, world_seed, prepared.network.config)
+    context = policy_context(config, seed, world_seed, prepared.network.config)
     timings = Timings()
-    network = study.network()
-    runtime = study.runtime(network)
+    network = context.network()
+    runtime = context.runtime(network)
     with timings.of("training"):
         selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
-        trained = _train_into(config, study, prepared, selector, folder)
-    compared = evaluate_policies(config, study, network, runtime, trained, timings, folder)
+        trained = _train_into(config, context, prepared, selector, folder)
+    compared = evaluate_policies(config, context, network, runtime, trained, timings, folder)
     evaluation = dataclasses.replace(compared, corpus_seed=world_seed).to_json()
     place.raise_if_moved()
     policy_file.save(folder, with_weights(network, trained.best).recommender)
@@ -251,26 +254,26 @@ class Timings:
 
 
 def _train_into(
-    config: ExperimentConfig, study: Study, prepared: Prepared, selector: BestPolicySelector, folder: str
+    config: ExperimentConfig, context: PolicyContext, prepared: Prepared, selector: BestPolicySelector, folder: str
 ) -> Trained:
     """Train and write metrics, validations, checkpoints and events to the run folder."""
     recorder = recorder_lib.Recorder(
-        config, study.seed, prepared.network.recommender, prepared.learner, selector, folder
+        config, context.seed, prepared.network.recommender, prepared.learner, selector, folder
     )
     start = recorder.start
     monitor = monitor_lib.TrainingMonitor(
-        console.TrainingProgress(config.num_training_steps, study.seed, config.quiet, start.step),
+        console.TrainingProgress(config.num_training_steps, context.seed, config.quiet, start.step),
         config.alarms,
-        study.seed,
+        context.seed,
         folder,
         start.history,
-        hyperparameters=monitor_lib.hyperparameters_of(config, study.seed, gin_config.bound_scalars()),
+        hyperparameters=monitor_lib.hyperparameters_of(config, context.seed, gin_config.bound_scalars()),
         learning_rate=lambda: monitor_lib.learning_rate_of(prepared.learner),
     )
     try:
         with signals.deferred():
             try:
-                trained = train(config, study.seed, prepared, selector, [recorder, monitor], start=start)
+                trained = train(config, context.seed, prepared, selector, [recorder, monitor], start=start)
             except StoppedByAlarmError:  # --resume continues after the step that raised the alarm
                 recorder.save_last_step()
                 raise
@@ -283,7 +286,7 @@ def _train_into(
 
 def evaluate_policies(
     config: ExperimentConfig,
-    study: Study,
+    context: PolicyContext,
     network: SimulationNetwork,
     runtime: SeededRuntime,
     trained: Trained,
@@ -294,7 +297,7 @@ def evaluate_policies(
 
     Args:
       config: configuration of the experiment.
-      study: the world.
+      context: the world.
       network: network of the learned policy; its weights are set.
       runtime: runtime of `network`.
       trained: training whose policies are evaluated as learned and learned_last.
@@ -310,7 +313,7 @@ def evaluate_policies(
     left_out: dict[str, str] = {}
     full_information: list[str] = []
     details: dict[str, Any] = {}
-    files = evaluation_files.EvaluationFiles(study, network.corpus)
+    files = evaluation_files.EvaluationFiles(context, network.corpus)
     place = layout.Place(folder)
 
     def evaluate(name: str, runtime: SeededRuntime) -> None:
@@ -319,8 +322,8 @@ def evaluate_policies(
                 runtime,
                 horizon=config.horizon,
                 num_users=config.num_evaluation_users,
-                batch_size=study.batch_size,
-                seed=study.seed,
+                batch_size=context.batch_size,
+                seed=context.seed,
                 reducer=files.portrait_of(name),
             )
         if _sees_interest(runtime):
@@ -331,25 +334,24 @@ def evaluate_policies(
     with_weights(network, trained.last)
     evaluate(LEARNED_LAST, runtime)
     if hasattr(network.recommender, "greedy"):
-        greedy = with_weights(study.network(), trained.best)
+        greedy = with_weights(context.network(), trained.best)
         greedy.recommender.greedy = True
-        evaluate(LEARNED_GREEDY, study.runtime(greedy))
+        evaluate(LEARNED_GREEDY, context.runtime(greedy))
     else:
         left_out[LEARNED_GREEDY] = f"{type(network.recommender).__name__} has no attribute greedy"
     for policy in config.policies:
-        name = policy.__name__
+        name = policy.name
         if not config.quiet:
             output.say(f"  {name}")
         try:
             with timings.of(name):
-                made = policy(study)
-                other = made if isinstance(made, SimulationNetwork) else study.network(recommender_ctor=made)
-        except policies_lib.LeftOutError as error:
+                built = policy.build(context)
+        except LeftOutError as error:
             left_out[name] = gin_config.first_line(error)
             continue
-        evaluate(name, study.runtime(other))
-        if getattr(made, "details", None):
-            details[name] = evaluation_files.in_users_words(made.details, network.corpus)
+        evaluate(name, context.runtime(built.network))
+        if built.details:
+            details[name] = evaluation_files.in_users_words(dict(built.details), network.corpus)
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
     for name, more in details.items():
         policies[name] = dataclasses.replace(policies[name], details=more)
@@ -363,9 +365,9 @@ def evaluate_policies(
         full_information=full_information,
         price_of_partial_observability=price.price_of_partial_observability(compared),
         selection=Selection(best_step=trained.best_step, num_validation_users=config.num_validation_users),
-        seed=study.seed,
+        seed=context.seed,
         horizon=config.horizon,
-        world=evaluation_files.world_of(network, runtime, study),
+        world=evaluation_files.world_of(network, runtime, context),
     )
 
 

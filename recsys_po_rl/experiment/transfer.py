@@ -306,12 +306,12 @@ def _restored(config: ExperimentConfig, source: _Source) -> Trained:
 def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Trained, folder: str) -> Evaluation:
     """Evaluate one policy and return the evaluation; write the other files into an existing folder."""
     network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=world_seed)
-    study = single_seed.Study(config, seed, world_seed, network.config)
+    context = single_seed.policy_context(config, seed, world_seed, network.config)
     timings = single_seed.Timings()
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
     layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([seed]), "corpus_seed": world_seed})
-    runtime = study.runtime(network)
-    evaluation = single_seed.evaluate_policies(config, study, network, runtime, trained, timings, folder)
+    runtime = context.runtime(network)
+    evaluation = single_seed.evaluate_policies(config, context, network, runtime, trained, timings, folder)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())
     layout.write_json(folder, layout.TIMINGS, timings.seconds)
     return dataclasses.replace(evaluation, corpus_seed=world_seed)

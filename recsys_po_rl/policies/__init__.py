@@ -1,1 +1,35 @@
 """Policies that the learned one is compared with."""
+
+from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, Policy, PolicyContext, SearchCost, Trainer
+from recsys_po_rl.policies.belief_reference import BeliefReference
+from recsys_po_rl.policies.best_fixed_slate import BestFixedSlate
+from recsys_po_rl.policies.best_fixed_topic import BestFixedTopic
+from recsys_po_rl.policies.full_information import (
+    FullInformationReference,
+    MyopicFullInformation,
+    TunedFullInformation,
+)
+from recsys_po_rl.policies.learned_full_information import LearnedFullInformation
+from recsys_po_rl.policies.lin_ucb import LinUCB
+from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
+from recsys_po_rl.policies.uniform_random import UniformRandom
+
+__all__ = [
+    "BeliefReference",
+    "BestFixedSlate",
+    "BestFixedTopic",
+    "BuiltPolicy",
+    "FullInformationReference",
+    "LearnedFullInformation",
+    "LeftOutError",
+    "LinUCB",
+    "MyopicFullInformation",
+    "Policy",
+    "PolicyContext",
+    "PopularByClicks",
+    "PopularByTime",
+    "SearchCost",
+    "Trainer",
+    "TunedFullInformation",
+    "UniformRandom",
+]

@@ -1,5 +1,6 @@
 """LinUCB, a linear contextual bandit of each user over the documents' features."""
 
+import functools
 from typing import Any
 
 import edward2 as ed
@@ -8,6 +9,7 @@ from recsim_ng.core.value import Config, Value, ValueSpec
 
 from recsys_po_rl import fields, gin_config, recommender
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies.base import BuiltPolicy, Policy, PolicyContext
 
 _TIE = 1e-4  # largest random number, in units of time, that is added to a score to break ties
 
@@ -99,3 +101,26 @@ class LinUCBRecommender(recommender.HistoryRecommender):
             }
         )
         return super().specs().union(models.prefixed_with("state"))
+
+
+@gin_config.configurable(name="lin_ucb")
+class LinUCB(Policy):
+    """Policy of a linear bandit for each user, see `LinUCBRecommender`; it begins without knowledge of any user."""
+
+    def __init__(self, alpha: float = 1.0, ridge: float = 1.0) -> None:
+        """Validate the arguments.
+
+        Args:
+          alpha: as of `LinUCBRecommender`.
+          ridge: as of `LinUCBRecommender`.
+
+        Raises:
+          InvalidInputError: if an argument is out of bounds.
+        """
+        self.alpha = validation.number(f"{self.name}: alpha", alpha, 0.0)
+        self.ridge = validation.number(f"{self.name}: ridge", ridge, 0.0, exclusive_minimum=True)
+
+    def build(self, context: PolicyContext) -> BuiltPolicy:
+        """Build the policy; see `Policy.build`."""
+        ctor = functools.partial(LinUCBRecommender, alpha=self.alpha, ridge=self.ridge)
+        return BuiltPolicy(context.network(recommender_ctor=ctor), {"alpha": self.alpha, "ridge": self.ridge})

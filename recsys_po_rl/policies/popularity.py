@@ -1,5 +1,6 @@
-"""Popularity of documents, counted from the consumption of users under a random policy."""
+"""The most popular documents, counted from the consumption of users under a random policy."""
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -7,7 +8,11 @@ import numpy as np
 import tensorflow as tf
 from recsim_ng.entities.choice_models import selectors
 
-from recsys_po_rl import fields
+from recsys_po_rl import fields, gin_config
+from recsys_po_rl.common import validation
+from recsys_po_rl.policies.base import BuiltPolicy, Policy, PolicyContext, SearchCost
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
@@ -54,3 +59,59 @@ def top_documents(weights: Iterable[float], slate_size: int) -> list[int]:
     """Return the ids of the S documents of largest weight, largest first; ties go to the lower id."""
     order = np.argsort(-np.asarray(list(weights)), kind="stable")
     return [int(place) + 1 for place in order[:slate_size]]
+
+
+class _MostPopular(Policy):
+    """Policy that always shows the S documents of largest `measure`; both measures share one log."""
+
+    measure: str  # field of `Popularity`
+
+    def __init__(self, num_log_users: int = 1000) -> None:
+        """Validate the arguments.
+
+        Args:
+          num_log_users: users in the log, at least 1, rounded up to whole batches.
+
+        Raises:
+          InvalidInputError: if the number is out of bounds.
+        """
+        self.num_log_users = validation.integer(f"{self.name}: num_log_users", num_log_users, 1)
+
+    @property
+    def _key(self) -> tuple[str, int]:
+        return "popularity", self.num_log_users
+
+    def build(self, context: PolicyContext) -> BuiltPolicy:
+        """Count the consumption in the log; see `Policy.build`."""
+        num_batches = -(-self.num_log_users // context.batch_size)
+
+        def count() -> Popularity:
+            network = context.network(recommender_ctor=UniformRandomRecommender)
+            return popularity_from_logs(
+                context.runtime(network), context.config["num_docs"], context.horizon, num_batches, context.seed
+            )
+
+        weights = getattr(context.memoised(self._key, count), self.measure)
+        doc_ids = top_documents(weights, context.config["slate_size"])
+        return BuiltPolicy(
+            context.network(recommender_ctor=functools.partial(FixedSlateRecommender, doc_ids=doc_ids)),
+            {"doc_ids": doc_ids, "num_log_users": num_batches * context.batch_size},
+        )
+
+    def search_cost(self, context: PolicyContext) -> SearchCost:
+        """Return the work of simulating the log; see `Policy.search_cost`."""
+        return SearchCost(self.num_log_users * context.horizon, self._key)
+
+
+@gin_config.configurable(name="popular_by_clicks")
+class PopularByClicks(_MostPopular):
+    """Policy that always shows the S documents that users of the random policy clicked most."""
+
+    measure = "clicks"
+
+
+@gin_config.configurable(name="popular_by_time")
+class PopularByTime(_MostPopular):
+    """Policy that always shows the S documents with the most total consumed time under the random policy."""
+
+    measure = "consumed_time"

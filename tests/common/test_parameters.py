@@ -17,7 +17,8 @@ from recsim_ng.stories import recommendation_simulation
 
 from recsys_po_rl import corpus, fields, metrics, simulation_config, user
 from recsys_po_rl.common import parameters, validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies import planning
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
@@ -41,7 +42,7 @@ def make_network(library, user_parameters, corpus_parameters):
         CONFIG,
         functools.partial(users.InterestEvolutionUser, **user_parameters),
         functools.partial(corpora.CorpusWithTopicAndQuality, **corpus_parameters),
-        baselines.UniformRandomRecommender,
+        UniformRandomRecommender,
         metrics.ConsumedTimeAsRewardMetrics,
     )
 
@@ -156,7 +157,7 @@ LATE = {
 def network_of(**user_parameters):
     return simulation_config.create_interest_evolution_simulation_network(
         **SIZES, corpus_seed=1, user_ctor=functools.partial(user.InterestEvolutionUser, **user_parameters),
-        recommender_ctor=baselines.UniformRandomRecommender,
+        recommender_ctor=UniformRandomRecommender,
     )  # fmt: skip
 
 
@@ -287,7 +288,7 @@ def test_planners_plan_with_variables(per_user, documents, interest):
     steps_left = tf.fill((USERS,), 2.0)
 
     def plan(entity):
-        return baselines.plan(
+        return planning.plan(
             entity, documents, interest, steps_left, SLATE, lambda interest, _: tf.reduce_sum(interest, axis=-1)
         )
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from recsys_po_rl import fields, recommender, simulation_config
 from recsys_po_rl.distributions import top_k_plackett_luce
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
@@ -85,7 +85,7 @@ def test_a_nan_among_logits_still_gives_nan():
     np.testing.assert_array_equal(np.isnan(found), [True, False])
 
 
-class _FewDocuments(baselines.UniformRandomRecommender):
+class _FewDocuments(UniformRandomRecommender):
     """Offers one document only, from the second step on."""
 
     def slate_ranks(self, previous_state, user_obs, available_docs):

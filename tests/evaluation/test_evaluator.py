@@ -13,7 +13,8 @@ from recsys_po_rl import corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator, statistics
 from recsys_po_rl.evaluation.results import MeanInterval, PolicyResult
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -27,9 +28,9 @@ def runtimes():
         create_interest_evolution_simulation_network,
         num_users=BATCH, num_docs=9, num_topics=4, corpus_seed=0, corpus_ctor=corpus.ReferenceCorpus,
     )  # fmt: skip
-    fixed = functools.partial(baselines.FixedSlateRecommender, doc_ids=[3, 5])
+    fixed = functools.partial(FixedSlateRecommender, doc_ids=[3, 5])
     return {
-        "random": SeededRuntime(make(recommender_ctor=baselines.UniformRandomRecommender).variables),
+        "random": SeededRuntime(make(recommender_ctor=UniformRandomRecommender).variables),
         "fixed": SeededRuntime(make(recommender_ctor=fixed).variables),
     }
 
@@ -137,7 +138,7 @@ class PlainUser(user_lib.User):
         )  # fmt: skip
 
 
-class UnknowingRecommender(baselines.UniformRandomRecommender):
+class UnknowingRecommender(UniformRandomRecommender):
     """Remembers nothing, so that no choice has to be read."""
 
     def next_state(self, previous_state, user_response, slate_docs):

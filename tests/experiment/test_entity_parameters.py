@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, gin_config, user
 from recsys_po_rl.experiment import entity_parameters, evaluation_files
-from recsys_po_rl.policies import catalogue
+from recsys_po_rl.policies.base import PolicyContext
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
 SIZES = {"num_topics": 3, "num_docs": 6, "slate_size": 2}
@@ -47,9 +47,9 @@ def world(**options):
     network_ctor = functools.partial(
         gin.get_configurable(NETWORK), **{"corpus_ctor": corpus.ReferenceCorpus, "corpus_seed": 0, **SIZES, **options}
     )
-    study = catalogue.Study(network_ctor, SeededRuntime, SIZES, 1, HORIZON, NUM_USERS)
-    network = study.network()
-    found = evaluation_files.world_of(network, study.runtime(network), study)
+    context = PolicyContext(network_ctor, SeededRuntime, SIZES, 1, HORIZON, NUM_USERS)
+    network = context.network()
+    found = evaluation_files.world_of(network, context.runtime(network), context)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found
 

@@ -14,7 +14,7 @@ from recsys_po_rl import corpus, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import config as config_lib
 from recsys_po_rl.experiment import experiment, single_seed
-from recsys_po_rl.policies import catalogue
+from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -23,7 +23,7 @@ from recsys_po_rl.training.rows import TrainingRow
 
 SMALL = dict(
     num_training_steps=3, horizon=4, users_per_step=5, num_evaluation_users=10, evaluation_batch_size=5,
-    num_validation_users=10, checkpoint_every_steps=2, quiet=True, policies=[catalogue.uniform_random],
+    num_validation_users=10, checkpoint_every_steps=2, quiet=True, policies=[UniformRandom],
     network_ctor=functools.partial(
         create_interest_evolution_simulation_network, num_docs=8, num_topics=4, corpus_ctor=corpus.ReferenceCorpus
     ),
@@ -180,7 +180,7 @@ def test_nothing_is_written_for_bad_input(tmp_path):
     [
         ({"seeds": [2**32]}, "experiment.seeds must be different and at most 4294967295"),
         ({"seeds": "12"}, "experiment.seeds must be a list"),
-        ({"policies": [catalogue.uniform_random] * 2}, "experiment.policies must have different names"),
+        ({"policies": [UniformRandom] * 2}, "experiment.policies must have different names"),
         ({"output_dir": 3}, "output_dir must be a path, got 3"),
         ({"quiet": "yes"}, "experiment.quiet must be True or False"),
     ],

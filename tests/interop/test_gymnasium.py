@@ -13,7 +13,7 @@ from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.interop.gymnasium import InterestEvolutionEnv, InterestEvolutionVectorEnv
-from recsys_po_rl.policies.baselines import FixedSlateRecommender
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from tests.support.vector_checker import check_vector_env
 

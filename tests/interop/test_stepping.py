@@ -8,7 +8,7 @@ from recsim_ng.core.value import Value
 from recsys_po_rl import corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.interop.stepping import EMPTY, ExternalRecommender, SteppedSimulation
-from recsys_po_rl.policies.baselines import FixedSlateRecommender
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation.seeding import make_keys
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network

@@ -7,7 +7,7 @@ from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies.lin_ucb import LinUCBRecommender
+from recsys_po_rl.policies.lin_ucb import LinUCB, LinUCBRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -115,3 +115,5 @@ def test_it_runs_compiled_and_learns_more_than_a_random_policy(mode):
 def test_errors_name_the_argument(options, message):
     with pytest.raises(validation.InvalidInputError, match=message):
         LinUCBRecommender(SIZES, **options)
+    with pytest.raises(validation.InvalidInputError, match=message.replace("LinUCBRecommender", "lin_ucb")):
+        LinUCB(**options)

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from recsys_po_rl import corpus, fields, simulation_config
-from recsys_po_rl.policies import baselines, popularity
+from recsys_po_rl.policies import popularity
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import runtime, seeding
 
 # Every axis has a different length.
@@ -26,7 +28,7 @@ def make_runtime(recommender_ctor):
 
 @pytest.fixture(scope="module")
 def random_runtime():
-    return make_runtime(baselines.UniformRandomRecommender)
+    return make_runtime(UniformRandomRecommender)
 
 
 def test_top_documents_are_ids_by_falling_weight():
@@ -89,7 +91,7 @@ def test_the_log_has_users_of_its_own_in_every_batch_and_for_every_seed(random_r
 @pytest.mark.slow
 def test_only_documents_that_were_shown_are_popular():
     shown = [8, 2, 5]
-    fixed = make_runtime(lambda config: baselines.FixedSlateRecommender(config, doc_ids=shown))
+    fixed = make_runtime(lambda config: FixedSlateRecommender(config, doc_ids=shown))
     result = popularity.popularity_from_logs(fixed, NUM_DOCS, HORIZON, NUM_BATCHES, 0)
     assert set(np.flatnonzero(result.clicks) + 1) == set(shown)
     assert set(np.flatnonzero(result.consumed_time) + 1) == set(shown)

@@ -15,7 +15,8 @@ from tensorflow.python.framework import func_graph
 
 from recsys_po_rl import corpus, fields, recommender, scoring, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import MODES, SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -158,8 +159,8 @@ def world_of(trajectory):
 
 @pytest.mark.slow
 def test_another_policy_leaves_the_draws_of_the_world_alone(network):
-    other = make_network(recommender_ctor=baselines.UniformRandomRecommender)
-    fixed = make_network(recommender_ctor=functools.partial(baselines.FixedSlateRecommender, doc_ids=[1, 2, 3]))
+    other = make_network(recommender_ctor=UniformRandomRecommender)
+    fixed = make_network(recommender_ctor=functools.partial(FixedSlateRecommender, doc_ids=[1, 2, 3]))
     keys = seeding.make_keys(5)
     worlds = [world_of(SeededRuntime(n.variables).trajectory(3, keys=keys)) for n in (network, other, fixed)]
     for world in worlds[1:]:
@@ -198,7 +199,7 @@ def test_an_entity_of_ones_own_is_repeatable_and_untouched_by_the_policy(mode):
                 4, keys=seeding.make_keys(5)
             )
         )["user state.mood"]
-        for options in ({}, {}, {"recommender_ctor": baselines.UniformRandomRecommender})
+        for options in ({}, {}, {"recommender_ctor": UniformRandomRecommender})
     ]
     np.testing.assert_array_equal(moods[0], moods[1])
     np.testing.assert_array_equal(moods[0], moods[2])

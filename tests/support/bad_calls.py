@@ -17,12 +17,12 @@ def names() -> dict[str, Any]:
     from recsim_ng.core.value import Value
 
     import recsys_po_rl
-    from recsys_po_rl import corpus, metrics, recommender, scoring, user
+    from recsys_po_rl import corpus, metrics, policies, recommender, scoring, user
     from recsys_po_rl.common import validation
     from recsys_po_rl.distributions import top_k_plackett_luce
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment
-    from recsys_po_rl.policies import baselines, catalogue, slate_search
+    from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, fixed_slate
     from recsys_po_rl.policies.values import attraction, fitted, grid
     from recsys_po_rl.run_folder import csv_tables, layout
     from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
@@ -53,7 +53,8 @@ def names() -> dict[str, Any]:
         "StaticCorpus": corpus.StaticCorpus, "ReferenceCorpus": corpus.ReferenceCorpus,
         "CorpusWithTopicAndQuality": corpus.CorpusWithTopicAndQuality,
         "User": user.InterestEvolutionUser, "Metrics": metrics.ConsumedTimeAsRewardMetrics,
-        "Recommender": recommender.CollabFilteringRecommender, "baselines": baselines,
+        "Recommender": recommender.CollabFilteringRecommender, "fixed_slate": fixed_slate,
+        "best_fixed_topic": best_fixed_topic,
         "scorer": scoring.CollabFilteringModel(U, D, E, H, name="scorer"),
         "CollabFilteringModel": scoring.CollabFilteringModel,
         "GRUModel": GRUModel, "SelfAttentionModel": SelfAttentionModel, "AveragedHistoryModel": AveragedHistoryModel,
@@ -64,9 +65,9 @@ def names() -> dict[str, Any]:
         "advantages_lib": advantages_lib, "losses": losses, "algorithms": algorithms, "schedules": schedules,
         "diagnostics": diagnostics,
         "rewards": np.ones((T, U), np.float32), "evaluator": evaluator, "statistics": statistics,
-        "slate_search": slate_search, "attraction": attraction, "fitted": fitted,
+        "best_fixed_slate": best_fixed_slate, "attraction": attraction, "fitted": fitted,
         "grid": grid, "docs": state(), "layout": layout, "csv_tables": csv_tables,
-        "experiment": experiment, "catalogue": catalogue, "validation": validation,
+        "experiment": experiment, "policies": policies, "validation": validation,
     }  # fmt: skip
 
 
@@ -189,12 +190,12 @@ ENTITIES = [
     ("Recommender({**config, 'history_length': 0})", r"config\['history_length'\] must be an integer of at least 1"),
     ("Recommender(config, doc_embed_dim=nan)", "doc_embed_dim must be an integer of at least 1, got nan"),
     ("Recommender({**config, 'slate_size': 8})", "slate_size.* at most .*7.*8|slate_size.*8.*7"),
-    ("baselines.FixedSlateRecommender(config, doc_ids=(1,))", "doc_ids must be .*2"),
-    ("baselines.FixedSlateRecommender(config, doc_ids=(1, 1))", "doc_ids must be .*different"),
-    ("baselines.FixedSlateRecommender(config, doc_ids=(0, 1))", "doc_ids must be an integer of at least 1, got 0"),
-    ("baselines.FixedSlateRecommender(config, doc_ids=(1, 8))", "doc_ids must be .*7, got 8"),
-    ("baselines.TopicRecommender(config, topic=-1)", "topic must be an integer of at least 0, got -1"),
-    ("baselines.TopicRecommender(config, topic=3)", "topic must be .*2, got 3"),
+    ("fixed_slate.FixedSlateRecommender(config, doc_ids=(1,))", "doc_ids must be .*2"),
+    ("fixed_slate.FixedSlateRecommender(config, doc_ids=(1, 1))", "doc_ids must be .*different"),
+    ("fixed_slate.FixedSlateRecommender(config, doc_ids=(0, 1))", "doc_ids must be an integer of at least 1, got 0"),
+    ("fixed_slate.FixedSlateRecommender(config, doc_ids=(1, 8))", "doc_ids must be .*7, got 8"),
+    ("best_fixed_topic.TopicRecommender(config, topic=-1)", "topic must be an integer of at least 0, got -1"),
+    ("best_fixed_topic.TopicRecommender(config, topic=3)", "topic must be .*2, got 3"),
 ]
 
 RUNTIME = [
@@ -272,7 +273,7 @@ EVALUATION = [
     ("statistics.paired_difference(np.ones(3), np.ones(4))", "paired values must have the same shape"),
     ("statistics.ratio_of_means(np.ones(3), np.zeros(3))", "denominators must not average 0"),
     ("statistics.ratio_of_means(np.ones(3), np.ones(4))", r"same shape|shape"),
-    ("slate_search.checked_rounds([(1, 0)])", "rounds: users of each must be an integer of at least 1, got 0"),
+    ("best_fixed_slate.checked_rounds([(1, 0)])", "rounds: users of each must be an integer of at least 1, got 0"),
     ("attraction.checked_coefficients([nan])", "coefficients: each must be a finite number, got nan"),
     ("fitted.ValueNetwork(3, 2, 0, 0)", "hidden must be an integer of at least 1, got 0"),
     ("grid.solve(network.user, docs, 3, 2, 2, 9)", "num_topics must be at most 2 for a grid, got 3"),
@@ -287,7 +288,7 @@ FILES = [
     ("experiment(seeds=[nan])", "experiment.seeds: each must be an integer of at least 0, got nan"),
     ("experiment(horizon=nan)", "experiment.horizon must be an integer of at least 1, got nan"),
     ("experiment(horizon=np.ones(2))", "experiment.horizon must be an integer of at least 1, got \\[1.0, 1.0\\]"),
-    ("experiment(policies=[catalogue.uniform_random] * 2)", "experiment.policies must have different names"),
+    ("experiment(policies=[policies.UniformRandom] * 2)", "experiment.policies must have different names"),
     ("experiment(policies=[Recommender])", "experiment.policies: CollabFilteringRecommender is a recommender"),
     ("experiment(output_dir=3)", "output_dir must be a path, got 3"),
 ]

@@ -73,7 +73,7 @@ def judged(recommender):
     return np.sin(7.0 * recommender.weights.numpy())
 
 
-def toy_evaluation(plan, study, network, runtime, trained, timings, folder):
+def toy_evaluation(config, context, network, runtime, trained, timings, folder):
     entries = {}
     for name, weights in (("learned", trained.best), ("learned_last", trained.last)):
         selection.with_weights(network, weights)
@@ -84,7 +84,7 @@ def toy_evaluation(plan, study, network, runtime, trained, timings, folder):
             others={"weights": [weight.tolist() for weight in weights]},
         )  # fmt: skip
     return Evaluation(
-        policies=entries, best_step=trained.best_step, horizon=plan.horizon,
+        policies=entries, best_step=trained.best_step, horizon=config.horizon,
         price_of_partial_observability=price.price_of_partial_observability({}),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, fields, recommender
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -175,7 +175,7 @@ class Certain(HiddenDraw):
 @pytest.mark.parametrize(
     ("recommender_ctor", "message"),
     [
-        (baselines.UniformRandomRecommender, "UniformRandomRecommender has no trainable variables"),
+        (UniformRandomRecommender, "UniformRandomRecommender has no trainable variables"),
         (HiddenDraw, "'slate docs' draws a random variable that is not one of its fields"),
         (Certain, "'slate docs' draws no Edward2 random variable"),
     ],

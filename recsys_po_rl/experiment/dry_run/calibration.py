@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import config as config_lib
 from recsys_po_rl.experiment import single_seed
 from recsys_po_rl.experiment.config import ExperimentConfig
-from recsys_po_rl.policies import catalogue as policies_lib
+from recsys_po_rl.policies.base import LeftOutError, Policy, PolicyContext
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
 
@@ -25,13 +24,12 @@ MOST_SLATES = 100  # largest number of slates per user that is measured
 USUAL_DOCS = 100  # with more documents, fewer users are measured
 REPETITIONS = 5
 LARGER = 4  # ratio of the users, or slates, of the second measurement to the first
-# Arguments that shorten a policy's search, passed to the constructors of `policies.catalogue` that have them.
+# Arguments that shorten a policy's search, of the policies that have them.
 SHORT_SEARCH = {
     "num_iterations": 1,
     "rounds": ((2, 2),),
     "coefficients": (1.0,),
     "grid_points": 5,
-    "num_particles": None,
 }
 SEARCH_USERS = ("num_log_users", "num_search_users", "users_per_iteration")
 
@@ -51,7 +49,7 @@ class PolicyCost(NamedTuple):
     """Measured cost of a policy that is compared with the learned one."""
 
     search_seconds: float  # seconds of a short search, building included
-    search_user_steps: int  # user-steps of a short search
+    search_user_steps: int  # user-steps of the short search
     evaluation: Cost
 
 
@@ -120,15 +118,15 @@ def of_training(config: ExperimentConfig, seed: int, world_seed: int, num_docs: 
 
 
 def of_evaluation(
-    study_of: Callable[[Sizes], single_seed.Study],
-    build: Callable[[single_seed.Study], SimulationNetwork],
+    context_of: Callable[[Sizes], PolicyContext],
+    build: Callable[[PolicyContext], SimulationNetwork],
     sizes: Sizes,
     larger: Optional[Sizes] = None,
 ) -> Cost:
     """Measure an evaluation.
 
     Args:
-      study_of: returns a world with the batch size and horizon of given sizes.
+      context_of: returns a world with the batch size and horizon of given sizes.
       build: builds the network in such a world.
       sizes: sizes of the measurement.
       larger: larger sizes, from which growth is estimated; None: growth is not measured.
@@ -136,16 +134,16 @@ def of_evaluation(
 
     def at(sizes: Sizes) -> Cost:
         runtime: Any = None
-        study = study_of(sizes)
-        num_users = evaluator.BATCHES_AT_ONCE * study.batch_size
+        context = context_of(sizes)
+        num_users = evaluator.BATCHES_AT_ONCE * context.batch_size
 
         def evaluate(number: int) -> None:
             nonlocal runtime
-            runtime = runtime or study.runtime(build(study))
+            runtime = runtime or context.runtime(build(context))
             path = ("calibration", number)
-            evaluator.evaluate(runtime, study.horizon, num_users, study.batch_size, study.seed, path)
+            evaluator.evaluate(runtime, context.horizon, num_users, context.batch_size, context.seed, path)
 
-        return _cost(evaluate, num_users * study.horizon)
+        return _cost(evaluate, num_users * context.horizon)
 
     return _with_growth(at, sizes, larger)
 
@@ -179,49 +177,30 @@ def _with_growth(at: Callable[[Sizes], Cost], sizes: Sizes, larger: Optional[Siz
     )
 
 
-def of_policy(study: single_seed.Study, policy: Callable[..., Any]) -> Optional[PolicyCost]:
+def of_policy(context: PolicyContext, policy: Policy) -> Optional[PolicyCost]:
     """Measure a policy that is compared with the learned one, after a short search.
 
     Args:
-      study: a world of small batches and a short horizon.
-      policy: constructor of the policy, see `policies.catalogue`.
+      context: a world of small batches and a short horizon.
+      policy: the policy.
 
     Returns:
       The cost; None if the policy is left out in this world.
     """
-    given = config_lib.bound(policy)
-    short = {name: value for name, value in SHORT_SEARCH.items() if name in given and value is not None}
-    short.update({name: study.batch_size for name in SEARCH_USERS if name in given})
+    given = policy.arguments
+    short = {name: value for name, value in SHORT_SEARCH.items() if name in given}
+    short.update({name: context.batch_size for name in SEARCH_USERS if name in given})
+    shortened = policy.replaced(**short) if short else policy
     before, started = settled_bytes(), time.perf_counter()
     try:
-        made = policy(study, **short)
+        built = shortened.build(context)
         seconds = time.perf_counter() - started
-        build = functools.partial(_network_of, made)
-        sizes = Sizes(study.batch_size, study.horizon)
-        cost = of_evaluation(lambda _: study, build, sizes)
-    except policies_lib.LeftOutError:
+        sizes = Sizes(context.batch_size, context.horizon)
+        cost = of_evaluation(lambda _: context, lambda _: built.network, sizes)
+    except LeftOutError:
         return None
     cost = cost._replace(program_bytes=max(0.0, settled_bytes() - before))
-    return PolicyCost(seconds, search_users({**given, **short}, study.config) * study.horizon, cost)
-
-
-def _network_of(made: Any, study: single_seed.Study) -> SimulationNetwork:
-    return made if isinstance(made, SimulationNetwork) else study.network(recommender_ctor=made)
-
-
-def search_users(given: dict[str, Any], config: Any) -> int:
-    """Return the number of users that a policy's constructor simulates.
-
-    Args:
-      given: arguments of the constructor, by name.
-      config: configuration of the network.
-    """
-    if "rounds" in given:
-        return sum(num_slates * num_users for num_slates, num_users in given["rounds"])
-    if "users_per_iteration" in given:
-        return int(given["num_iterations"] * given["users_per_iteration"])
-    tries = len(given["coefficients"]) if "coefficients" in given else int(config["num_topics"])
-    return int(given.get("num_log_users", 0) + tries * given.get("num_search_users", 0))
+    return PolicyCost(seconds, shortened.search_cost(context).user_steps, cost)
 
 
 # Memory.

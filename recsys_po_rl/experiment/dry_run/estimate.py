@@ -18,6 +18,7 @@ from recsys_po_rl.experiment import recorder, single_seed
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.dry_run import calibration, scaling
 from recsys_po_rl.experiment.dry_run.calibration import PolicyCost
+from recsys_po_rl.policies.base import PolicyContext
 from recsys_po_rl.run_folder import layout, per_user
 from recsys_po_rl.simulation_config import SimulationNetwork
 
@@ -70,27 +71,34 @@ def estimate(config: ExperimentConfig) -> Estimate:
     scale = min(1.0, (calibration.USUAL_DOCS / network_config["num_docs"]) ** 2)
     sizes = calibration.small_sizes(config, config.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
 
-    def study_of(sizes: calibration.Sizes) -> single_seed.Study:
+    def context_of(sizes: calibration.Sizes) -> PolicyContext:
         small = dataclasses.replace(config, horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
-        return single_seed.Study(small, seed, world_seed, network_config)
+        return single_seed.policy_context(small, seed, world_seed, network_config)
 
     larger = calibration.larger_sizes(config, config.evaluation_batch_size, sizes)
-    learned = calibration.of_evaluation(study_of, single_seed.Study.network, sizes, larger)
-    study = study_of(sizes)
+    learned = calibration.of_evaluation(context_of, PolicyContext.network, sizes, larger)
+    small = context_of(sizes)
+    full = single_seed.policy_context(config, seed, world_seed, network_config)
+    searches = {policy.name: policy.search_cost(full) for policy in config.policies}
     policies: dict[str, Optional[PolicyCost]] = {}
     for policy in config.policies:
-        learns = scaling.learns(policy.__name__)
-        policies[policy.__name__] = None if learns else calibration.of_policy(study, policy)
+        trained = searches[policy.name].num_trainings > 0
+        policies[policy.name] = None if trained else calibration.of_policy(small, policy)
 
-    memory_parts = scaling.memory_parts(config, loaded, training, learned, policies)
+    memory_parts = scaling.memory_parts(config, loaded, training, learned, policies, searches)
     memory = sum(memory_parts.values())
     limit = available / at_once
     if memory > limit:
         of_config = functools.partial(
-            scaling.memory_parts, loaded=loaded, training=training, learned=learned, policies=policies
+            scaling.memory_parts,
+            loaded=loaded,
+            training=training,
+            learned=learned,
+            policies=policies,
+            searches=searches,
         )
         raise validation.InvalidInputError(_refusal(config, of_config, limit, at_once))
-    seconds_parts = scaling.seconds_parts(config, training, learned, policies, network_config)
+    seconds_parts = scaling.seconds_parts(config, training, learned, policies, searches)
     seconds_parts["loading and files"] = loading + FILES_SECONDS
     rounds = math.ceil(len(config.seeds) / at_once)
     slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0

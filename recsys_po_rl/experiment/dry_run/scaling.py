@@ -1,17 +1,13 @@
 """Scaling of measured costs to the size of an experiment."""
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Optional
+from collections.abc import Hashable, Mapping
+from typing import Optional
 
 from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import selection, single_seed
+from recsys_po_rl.experiment import selection
 from recsys_po_rl.experiment.config import ExperimentConfig
-from recsys_po_rl.experiment.dry_run import calibration
 from recsys_po_rl.experiment.dry_run.calibration import Cost, PolicyCost
-from recsys_po_rl.policies import catalogue as policies_lib
-from recsys_po_rl.policies.values import grid
+from recsys_po_rl.policies.base import SearchCost
 
 BYTES_PER_EVALUATED_USER = 200  # for each policy: totals, and measures by quarter of the horizon
 POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
@@ -21,7 +17,12 @@ GRID_USER_STEPS = 1e-3  # cost of a dynamic program per grid point, slate and st
 
 
 def memory_parts(
-    config: ExperimentConfig, loaded: float, training: Cost, learned: Cost, policies: Mapping[str, Optional[PolicyCost]]
+    config: ExperimentConfig,
+    loaded: float,
+    training: Cost,
+    learned: Cost,
+    policies: Mapping[str, Optional[PolicyCost]],
+    searches: Mapping[str, SearchCost],
 ) -> dict[str, float]:
     """Estimate the bytes at the peak: permanent memory and the largest temporary part.
 
@@ -31,9 +32,10 @@ def memory_parts(
       training: measured cost of a training step.
       learned: measured cost of the evaluation of the learned policy.
       policies: measured costs of the other policies, by name; None: left out, or trained as the learned one is.
+      searches: work of each policy's full search, by name.
     """
     others = [cost.evaluation for cost in policies.values() if cost is not None]
-    trainings = [training] * (1 + sum(map(learns, policies)))
+    trainings = [training] * (1 + sum(search.num_trainings for search in searches.values()))
     costs = [*trainings, learned, learned, *others]  # twice: learned_greedy is compiled separately
     evaluated = config.evaluation_batch_size * config.horizon * evaluator.BATCHES_AT_ONCE
     building = max(cost.building_bytes for cost in costs)
@@ -48,11 +50,6 @@ def memory_parts(
     }
 
 
-def learns(policy: str) -> bool:
-    """Return whether the policy of this name, with or without gin scopes, is trained as the learned one is."""
-    return policies_lib.function_name(policy) == single_seed.learned_full_information.__name__
-
-
 def _growth(cost: Cost, user_steps: int) -> float:
     """Return the bytes beyond the measured ones."""
     return cost.kept_bytes_per_user_step * max(0, user_steps - cost.measured_user_steps)
@@ -63,7 +60,7 @@ def seconds_parts(
     training: Cost,
     learned: Cost,
     policies: Mapping[str, Optional[PolicyCost]],
-    network_config: Mapping[str, Any],
+    searches: Mapping[str, SearchCost],
 ) -> dict[str, float]:
     """Estimate the seconds of each part of one seed.
 
@@ -72,7 +69,7 @@ def seconds_parts(
       training: as in `memory_parts`.
       learned: as in `memory_parts`.
       policies: as in `memory_parts`.
-      network_config: configuration of the network.
+      searches: as in `memory_parts`.
     """
     num_validations = sum(selection.is_validated(config, step) for step in range(1, config.num_training_steps + 1))
     evaluated = config.num_evaluation_users * config.horizon
@@ -83,41 +80,23 @@ def seconds_parts(
         "training": train,
         "learned": POLICIES_OF_THE_LEARNER * learned.seconds_per_user_step * evaluated + learned.first_seconds,
     }
-    values: set[Optional[tuple[Any, ...]]] = set()  # value functions that are already counted
-    for policy in config.policies:
-        name, cost = policy.__name__, policies[policy.__name__]
-        if learns(name):
-            parts[name] = train + learned.seconds_per_user_step * evaluated
+    shared: set[Hashable] = set()  # keys of value functions that are already counted
+    for name, search in searches.items():
+        cost = policies[name]
+        if search.num_trainings:
+            parts[name] = search.num_trainings * train + learned.seconds_per_user_step * evaluated
         elif cost is not None:
-            value = _value_of(policy)
             parts[name] = cost.evaluation.first_seconds + cost.evaluation.seconds_per_user_step * evaluated
             parts[name] += cost.search_seconds
-            if value is None or value not in values:
-                parts[name] += _search_seconds(policy, cost, training, network_config, config)
-            values.add(value)
+            if search.value_key is None or search.value_key not in shared:
+                parts[name] += _search_seconds(search, cost, training)
+            shared.add(search.value_key)
     return parts
 
 
-def _value_of(policy: Callable[..., Any]) -> Optional[tuple[Any, ...]]:
-    """Return the arguments that determine a policy's value function, which policies with equal arguments share."""
-    given = config_lib.bound(policy)
-    names = ("use_grid", "grid_points", "num_iterations", "users_per_iteration", "hidden")
-    return tuple(given.get(name) for name in names) if "users_per_iteration" in given else None
-
-
-def _search_seconds(
-    policy: Callable[..., Any],
-    cost: PolicyCost,
-    training: Cost,
-    network_config: Mapping[str, Any],
-    config: ExperimentConfig,
-) -> float:
+def _search_seconds(search: SearchCost, cost: PolicyCost, training: Cost) -> float:
     """Estimate the seconds of a full search beyond the short search that was measured."""
-    given = config_lib.bound(policy)
-    if given.get("use_grid") and network_config["num_topics"] <= grid.MAX_TOPICS:
-        slates = math.comb(network_config["num_docs"], network_config["slate_size"])
-        user_steps = GRID_USER_STEPS * given["grid_points"] ** network_config["num_topics"] * slates * config.horizon
-        return training.seconds_per_user_step * user_steps
-    user_steps = max(0, calibration.search_users(given, network_config) * config.horizon - cost.search_user_steps)
-    fitted = FIT_USER_STEPS * user_steps if "users_per_iteration" in given else 0.0
-    return cost.evaluation.seconds_per_user_step * user_steps + training.seconds_per_user_step * fitted
+    user_steps = max(0, search.user_steps - cost.search_user_steps)
+    fitted = FIT_USER_STEPS * min(user_steps, search.fit_user_steps)
+    planned = GRID_USER_STEPS * search.grid_slates
+    return cost.evaluation.seconds_per_user_step * user_steps + training.seconds_per_user_step * (fitted + planned)

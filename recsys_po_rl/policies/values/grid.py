@@ -10,7 +10,7 @@ from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import protocols, validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies import planning
 
 MAX_TOPICS = 2
 MAX_TERMS = 10**8  # points times documents times corners, of 8 bytes each
@@ -134,7 +134,7 @@ def solve(
     def stage(after: tf.Tensor) -> tf.Tensor:
         stay = tf.reduce_sum(unmoved.weights * tf.gather(after, unmoved.places), axis=-1)
         goes = tf.reduce_sum(moved.weights * tf.gather(after, moved.places), axis=-1)
-        slates = baselines.best_slates(logits, time + goes - stay[:, tf.newaxis], slate_size)
+        slates = planning.best_slates(logits, time + goes - stay[:, tf.newaxis], slate_size)
         return slates.value + stay
 
     # A partial avoids TensorFlow's warnings of many traces, see `SeededRuntime`.

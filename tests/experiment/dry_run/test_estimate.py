@@ -41,7 +41,7 @@ def measured(monkeypatch):
     costs = {"training": TRAINING, "evaluation": EVALUATION, "available": 1000 * MB}
     monkeypatch.setattr(calibration, "of_training", lambda *_: costs["training"])
     monkeypatch.setattr(calibration, "of_evaluation", lambda *_: costs["evaluation"])
-    monkeypatch.setattr(calibration, "of_policy", lambda study, _: PolicyCost(2.0, 5, costs["evaluation"]))
+    monkeypatch.setattr(calibration, "of_policy", lambda context, _: PolicyCost(2.0, 5, costs["evaluation"]))
     monkeypatch.setattr(calibration, "available_bytes", lambda: costs["available"] / estimate.MEMORY_SHARE)
     monkeypatch.setattr(calibration, "resident_bytes", lambda: 400 * MB)
     monkeypatch.setattr(calibration, "seconds_since_start", lambda: 4.0)
@@ -182,16 +182,6 @@ def test_the_command_line_prints_it_and_writes_nothing(measured, capfd, tmp_path
     err = capfd.readouterr().err
     assert len(err.splitlines()) == 1
     assert err.startswith("error: this experiment needs about ")
-
-
-def test_users_of_a_search_follow_from_its_parameters():
-    config = {"num_topics": 4}
-    assert calibration.search_users({}, config) == 0
-    assert calibration.search_users({"num_log_users": 30}, config) == 30
-    assert calibration.search_users({"num_search_users": 30}, config) == 4 * 30
-    assert calibration.search_users({"num_search_users": 30, "coefficients": (1.0, 2.0)}, config) == 2 * 30
-    assert calibration.search_users({"rounds": ((5, 2), (3, 10))}, config) == 40
-    assert calibration.search_users({"num_iterations": 3, "users_per_iteration": 7}, config) == 21
 
 
 def test_what_is_measured_is_small():

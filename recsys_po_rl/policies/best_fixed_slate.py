@@ -1,20 +1,51 @@
-"""Searches for the best fixed slate and the best fixed topic, by simulation with a stated budget."""
+"""The same slate for all users at every step, the best in simulation with a stated budget."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
+from recsim_ng.core.value import Config, Value
 
+from recsys_po_rl import fields, gin_config, recommender
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
+from recsys_po_rl.policies.base import BuiltPolicy, Policy, PolicyContext, SearchCost
+from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
 # (candidates, users of each): all 4950 pairs of 100 documents on 16 users, the best 200 on 300, the best 5 on 2000.
 ROUNDS = ((5000, 16), (200, 300), (5, 2000))
 _EXCHANGED = 10  # number of slates whose neighbours are tried if the search is not exhaustive
+
+
+@gin_config.configurable
+class SlateOfEachUserRecommender(recommender.HistoryRecommender):
+    """Recommender that shows each user one fixed slate, assignable between runs; fields as in `HistoryRecommender`.
+
+    Attributes:
+      places: int32 variable [U, S], places among the available documents, from 0, different within a row.
+    """
+
+    def __init__(self, config: Config, name: str = "Recommender") -> None:
+        """Create the entity; every slate holds the first S documents until `places` is assigned.
+
+        Args:
+          config: as in `HistoryRecommender`.
+          name: name of the entity.
+        """
+        super().__init__(config, name=name)
+        first = np.tile(np.arange(self._slate_size, dtype=np.int32), (self._num_users, 1))
+        self.places = tf.Variable(first, trainable=False, name="places")
+
+    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
+        """Return the users' places; int32 [U, S]."""
+        del previous_state, user_obs, available_docs
+        return tf.convert_to_tensor(self.places)
 
 
 class SlateSearch(NamedTuple):
@@ -102,6 +133,26 @@ def search_slates(
     return SlateSearch(places, float(means[winner]), num_candidates, search.num_users, exhaustive)
 
 
+def num_search_users(num_docs: int, slate_size: int, rounds: Sequence[tuple[int, int]] = ROUNDS) -> int:
+    """Return the largest number of users that `search_slates` simulates.
+
+    Args:
+      num_docs: D.
+      slate_size: S.
+      rounds: as in `search_slates`.
+    """
+    most, users_of_each = rounds[0]
+    num_slates = math.comb(num_docs, slate_size)
+    tried = min(num_slates, most)
+    if num_slates > most:
+        tried += min(min(_EXCHANGED, most) * slate_size * (num_docs - slate_size), num_slates - most, most)
+    num_users = tried * users_of_each
+    for candidates, users_of_each in rounds[1:]:
+        tried = min(tried, candidates)
+        num_users += tried * users_of_each
+    return num_users
+
+
 def _random_slates(num_docs: int, slate_size: int, count: int, random_state: np.random.RandomState) -> np.ndarray:
     """Draw `count` different slates, int [count, S], each ascending; requires that more than `count` exist."""
     found: dict[tuple[int, ...], None] = {}
@@ -152,30 +203,44 @@ class _Search:
         return np.concatenate(totals).reshape(len(slates), users_of_each).mean(axis=1)
 
 
-def topic_means(
-    runtime: SeededRuntime, recommender: Any, num_topics: int, horizon: int, seed: int, num_users: int, batch_size: int
-) -> np.ndarray:
-    """Compute the mean reward of random documents of one topic, for each topic on the same users.
+@gin_config.configurable(name="best_fixed_slate")
+class BestFixedSlate(Policy):
+    """Policy that always shows the same S documents, the winner of a halving search, see `search_slates`.
 
-    Args:
-      runtime: a `SeededRuntime` of a network with `recommender`.
-      recommender: a `TopicRecommender`; its topic is changed.
-      num_topics: K.
-      horizon: T, at least 1.
-      seed: seed of the run; the search uses other users than an evaluation.
-      num_users: number of users for each topic, at least 1.
-      batch_size: number of users of the network.
-
-    Returns:
-      float64 [K], units of time per user, all T responses.
-
-    Raises:
-      InvalidInputError: if a number is out of bounds.
+    By default 80000 + 60000 + 10000 users are simulated, and every slate is tried if there are at most 5000 slates. The
+    evaluation uses other users, so that its mean is not biased by the maximisation.
     """
-    means = []
-    for topic in range(validation.integer("num_topics", num_topics, 1)):
-        recommender.topic.assign(topic)
-        path = ("references", "topic")
-        rewards = evaluator.evaluate(runtime, horizon, num_users, batch_size, seed, path)
-        means.append(rewards.total.mean())
-    return np.array(means)
+
+    def __init__(self, rounds: Sequence[tuple[int, int]] = ROUNDS) -> None:
+        """Validate the arguments.
+
+        Args:
+          rounds: the budget: for each round the largest number of slates and the number of users of each slate.
+
+        Raises:
+          InvalidInputError: if the rounds are not pairs, or a number is out of bounds.
+        """
+        self.rounds = checked_rounds(rounds)
+
+    def build(self, context: PolicyContext) -> BuiltPolicy:
+        """Search for the slate; left out if the corpus is not static. See `Policy.build`."""
+        ids = context.documents().get(fields.DOC_ID).numpy()
+        network = context.network(recommender_ctor=SlateOfEachUserRecommender)
+        winner = search_slates(
+            context.runtime(network), network.recommender, len(ids), context.horizon, context.seed, self.rounds
+        )
+        doc_ids = [int(ids[place]) for place in winner.places]
+        return BuiltPolicy(
+            context.network(recommender_ctor=functools.partial(FixedSlateRecommender, doc_ids=doc_ids)),
+            {
+                "doc_ids": doc_ids,
+                "num_candidates": winner.num_candidates,
+                "num_search_users": winner.num_users,
+                "exhaustive": winner.exhaustive,
+            },
+        )
+
+    def search_cost(self, context: PolicyContext) -> SearchCost:
+        """Return the work of all rounds; see `Policy.search_cost`."""
+        num_users = num_search_users(context.config["num_docs"], context.config["slate_size"], self.rounds)
+        return SearchCost(num_users * context.horizon)

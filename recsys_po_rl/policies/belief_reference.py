@@ -1,5 +1,6 @@
 """Particle belief over the latent interest, and a recommender that acts on the belief (QMDP)."""
 
+import functools
 from typing import Any, NamedTuple, Optional
 
 import edward2 as ed
@@ -10,7 +11,10 @@ from recsim_ng.entities.choice_models import selectors
 from recsys_po_rl import fields, gin_config, recommender
 from recsys_po_rl import user as user_lib
 from recsys_po_rl.common import protocols, validation
-from recsys_po_rl.policies import baselines
+from recsys_po_rl.policies import planning
+from recsys_po_rl.policies.base import BuiltPolicy, Policy, PolicyContext, SearchCost
+from recsys_po_rl.policies.values import grid
+from recsys_po_rl.policies.values.reference import ReferenceValue
 
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
 
@@ -79,7 +83,7 @@ def resample(belief: Belief, uniform: tf.Tensor, normal: tf.Tensor, shrinkage: f
     )
 
 
-def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_size: int) -> baselines.BestSlates:
+def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_size: int) -> planning.BestSlates:
     """Find slates with a large expected value of one choice under the belief.
 
     The value of a slate A is sum_p weight_p (sum_A w_p v_p / (w0_p + sum_A w_p)). Slates are built greedily, document
@@ -120,7 +124,7 @@ def slates_for(weights: tf.Tensor, logits: tf.Tensor, values: tf.Tensor, slate_s
     for _ in range(_EXCHANGES if slate_size > 1 else 0):
         for slot in range(slate_size):
             places[slot], value = one_more(places[:slot] + places[slot + 1 :])
-    return baselines.BestSlates(tf.stack(places, axis=-1), value)
+    return planning.BestSlates(tf.stack(places, axis=-1), value)
 
 
 @gin_config.configurable
@@ -153,7 +157,7 @@ class BeliefRecommender(recommender.StepCountingRecommender):
           config: as in `HistoryRecommender`.
           user: a user entity of U users whose `dynamics()` is not None; its `initial_state` draws first interests.
           horizon: T, responses in an episode, at least 1.
-          value: value of an interest, see `baselines.plan`; None: 0.
+          value: value of an interest, see `planning.plan`; None: 0.
           num_particles: P, at least 1; the work is proportional to users times particles times documents.
           shrinkage: shrinkage of resampled particles, 0 to 1, see `resample`; 0.9 was the best of 0.9, 0.98 and 1 at
             K = 2, corpus 0.
@@ -236,3 +240,71 @@ class BeliefRecommender(recommender.StepCountingRecommender):
 
 def _with_belief(histories: Value, belief: Belief) -> Value:
     return histories.union(Value(**{fields.PARTICLES: belief.particles, fields.LOG_WEIGHTS: belief.log_weights}))
+
+
+@gin_config.configurable(name="belief_reference")
+class BeliefReference(Policy):
+    """QMDP policy: a particle filter over histories, and the value of `FullInformationReference`.
+
+    The policy knows the users' dynamics and shows how much a history reveals of the interest. Its mean reward is not an
+    upper bound, since the policy never explores to gain information. The value is computed once if both references have
+    equal options. The work is about `num_particles` times that of full information.
+    """
+
+    def __init__(
+        self,
+        num_particles: int = 64,
+        shrinkage: float = 0.9,
+        use_grid: bool = True,
+        grid_points: int = 121,
+        num_iterations: int = 10,
+        users_per_iteration: int = 1000,
+        hidden: int = 64,
+    ) -> None:
+        """Validate the arguments.
+
+        Args:
+          num_particles: number of particles for each user, at least 1.
+          shrinkage: shrinkage of resampled particles, 0 to 1, see `resample`.
+          use_grid: as in `ReferenceValue`.
+          grid_points: as in `ReferenceValue`.
+          num_iterations: as in `ReferenceValue`.
+          users_per_iteration: as in `ReferenceValue`.
+          hidden: as in `ReferenceValue`.
+
+        Raises:
+          InvalidInputError: if an argument is out of bounds.
+        """
+        self.use_grid = use_grid
+        self.grid_points = grid_points
+        self.num_iterations = num_iterations
+        self.users_per_iteration = users_per_iteration
+        self.hidden = hidden
+        self._value = ReferenceValue(
+            self.name,
+            use_grid=use_grid,
+            grid_points=grid_points,
+            num_iterations=num_iterations,
+            users_per_iteration=users_per_iteration,
+            hidden=hidden,
+        )
+        self.num_particles = validation.integer(f"{self.name}: num_particles", num_particles, 1)
+        self.shrinkage = validation.number(f"{self.name}: shrinkage", shrinkage, 0.0, 1.0)
+
+    def build(self, context: PolicyContext) -> BuiltPolicy:
+        """Compute the value; left out if the user entity does not define its dynamics. See `Policy.build`."""
+        computed = self._value.compute(context)
+        value = computed.solution.value if isinstance(computed, grid.RefinedSolution) else computed.value
+        ctor = functools.partial(
+            BeliefRecommender,
+            user=context.modelled_user(),
+            horizon=context.horizon,
+            value=value,
+            num_particles=self.num_particles,
+            shrinkage=self.shrinkage,
+        )
+        return BuiltPolicy(context.network(recommender_ctor=ctor), {"num_particles": self.num_particles})
+
+    def search_cost(self, context: PolicyContext) -> SearchCost:
+        """Return the work of computing the value; see `Policy.search_cost`."""
+        return self._value.search_cost(context)

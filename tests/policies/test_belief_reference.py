@@ -10,7 +10,8 @@ from recsim_ng.core.value import Value
 
 from recsys_po_rl import corpus, fields, simulation_config, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies import baselines, belief
+from recsys_po_rl.policies import belief_reference as belief
+from recsys_po_rl.policies import planning
 from recsys_po_rl.simulation import runtime
 
 NUM_USERS, NUM_PARTICLES, NUM_TOPICS, SLATE_SIZE, NUM_DOCS = 5, 4, 3, 2, 7
@@ -116,7 +117,7 @@ def test_one_certain_particle_plays_as_full_information(people, documents):
     )
     del state
     ranks = recommender.slate_ranks(particles, Value(), documents)
-    expected = baselines.plan(people, documents, interest, tf.fill((NUM_USERS,), 3.0), 1)
+    expected = planning.plan(people, documents, interest, tf.fill((NUM_USERS,), 3.0), 1)
     np.testing.assert_array_equal(ranks, expected.ranks)
 
 

@@ -1,4 +1,4 @@
-"""Value iteration, dynamic program, searches and the tuned score, in worlds small enough to enumerate."""
+"""Value iteration, dynamic program and the tuned score, in worlds small enough to enumerate."""
 
 import functools
 import itertools
@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, simulation_config, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.evaluation import evaluator
-from recsys_po_rl.policies import baselines
-from recsys_po_rl.policies import slate_search as slate_search_lib
+from recsys_po_rl.policies import planning
+from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.policies.values import attraction, grid
 from recsys_po_rl.policies.values import fitted as fitted_lib
 from recsys_po_rl.simulation import runtime
@@ -28,7 +27,7 @@ def make_network(recommender_ctor, num_docs=NUM_DOCS, slate_size=SLATE_SIZE, ful
 
 @pytest.fixture(scope="module")
 def world():
-    return make_network(baselines.UniformRandomRecommender)
+    return make_network(UniformRandomRecommender)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,7 @@ def test_targets_are_the_value_and_the_surprises_that_follow():
 
 def fit(world, seed=0, **options):
     def make_runtime(value):
-        planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=HORIZON, value=value)
+        planner = functools.partial(planning.PlanningRecommender, user=world.user, horizon=HORIZON, value=value)
         return runtime.SeededRuntime(make_network(planner, full_information=True).variables)
 
     return fitted_lib.fit(make_runtime, NUM_TOPICS, HORIZON, seed, **options)
@@ -149,67 +148,10 @@ def test_a_value_network_starts_at_nothing():
     np.testing.assert_array_equal(value(tf.ones((2, 5, 3)), tf.ones((2, 1))), np.zeros((2, 5)))
 
 
-def slate_search(num_docs, slate_size, rounds):
-    network = make_network(baselines.SlateOfEachUserRecommender, num_docs, slate_size)
-    seeded = runtime.SeededRuntime(network.variables)
-    return slate_search_lib.search_slates(seeded, network.recommender, num_docs, HORIZON, 0, rounds)
-
-
-@pytest.mark.slow
-def test_search_finds_the_best_pair_of_one_step():
-    """After one response the expected time of every pair is known: the search must choose one of the best."""
-    network = make_network(baselines.SlateOfEachUserRecommender)
-    seeded = runtime.SeededRuntime(network.variables)
-    found = slate_search_lib.search_slates(
-        seeded, network.recommender, NUM_DOCS, 1, 0, rounds=((99, 100), (8, 1000), (4, 8000))
-    )
-    docs = network.corpus.initial_state().map(tf.convert_to_tensor)
-    interest = tf.random.stateless_normal((20000, NUM_TOPICS), [7, 7])
-    logits = network.user.choice_logits(interest, docs).numpy()
-    times = network.user.consumed_time(docs).numpy()
-    means = {}
-    for slate in itertools.combinations(range(NUM_DOCS), 2):
-        chances = tf.nn.softmax(logits[:, [*slate, NUM_DOCS]]).numpy()[:, :2]
-        means[slate] = (chances * times[list(slate)]).sum(1).mean()
-    assert means[found.places] > max(means.values()) - 0.03  # standard error of a mean of 8000: 0.008
-    assert found.mean_reward == pytest.approx(means[found.places], abs=0.04)
-    assert (found.exhaustive, found.num_candidates) == (True, 15)
-    assert found.num_users == 15 * 100 + 8 * 1000 + 4 * 8000
-
-
-@pytest.mark.slow
-def test_search_without_enumeration_tries_neighbours():
-    found = slate_search(9, 4, ((20, 30), (3, 40)))
-    assert not found.exhaustive
-    assert found.num_candidates == 40  # 20 at random and 20 of their neighbours
-    assert len(set(found.places)) == 4
-    assert found.num_users == 40 * 30 + 3 * 40
-
-
-@pytest.mark.parametrize("rounds", [(), ((0, 1),), ((1, 0),)])
-def test_search_refuses_impossible_rounds(rounds):
-    with pytest.raises(validation.InvalidInputError, match="rounds"):
-        slate_search(NUM_DOCS, SLATE_SIZE, rounds)
-
-
-@pytest.mark.slow
-def test_topics_differ_and_are_compared_on_the_same_users():
-    network = make_network(baselines.TopicRecommender, num_docs=20)
-    seeded = runtime.SeededRuntime(network.variables)
-    call = functools.partial(slate_search_lib.topic_means, seeded, network.recommender, NUM_TOPICS, 20, 0)
-    means = call(num_users=120, batch_size=NUM_USERS)
-    for topic, mean in enumerate(means):
-        fixed = make_network(functools.partial(baselines.TopicRecommender, topic=topic), num_docs=20)
-        alone = runtime.SeededRuntime(fixed.variables)
-        rewards = evaluator.evaluate(alone, 20, 120, NUM_USERS, 0, ("references", "topic"))
-        assert rewards.total.mean() == pytest.approx(mean)
-    assert abs(means[1] - means[0]) > 1.0
-
-
 @pytest.mark.slow
 def test_tuning_keeps_the_best_coefficient(world, documents):
     score = attraction.Attraction(world.user, documents, 20)
-    planner = functools.partial(baselines.PlanningRecommender, user=world.user, horizon=20, value=score)
+    planner = functools.partial(planning.PlanningRecommender, user=world.user, horizon=20, value=score)
     seeded = runtime.SeededRuntime(make_network(planner, full_information=True).variables)
     means = attraction.tune(seeded, score, [-20.0, 0.0, 10.0], 20, 0, 120, NUM_USERS)
     assert means.argmax() == 2
@@ -226,23 +168,3 @@ def test_attraction_is_the_log_sum_of_attractions(world, documents):
     distances = np.linalg.norm(documents.get("doc_features").numpy() - interest, axis=1)
     expected = 5.0 * 3 / 10 * np.log(np.exp(2.0 - distances).sum())
     assert float(score(tf.constant(interest), tf.constant(3.0))) == pytest.approx(expected, rel=1e-5)
-
-
-def test_search_follows_the_better_slates_in_every_round(monkeypatch):
-    """With exact scores, every neighbour of the best ten is tried and the best of all slates tried wins."""
-    tried = []
-
-    def means(self, slates, users_of_each):
-        tried.append(slates)
-        return slates.sum(axis=1).astype(float)
-
-    monkeypatch.setattr(slate_search_lib._Search, "means", means)
-    found = slate_search(9, 4, ((70, 1), (6, 1), (2, 1)))
-    first, neighbours, *rounds = tried
-    best_ten = {tuple(slate) for slate in first[np.argsort(-first.sum(axis=1), kind="stable")[:10]].tolist()}
-    for slate in neighbours.tolist():
-        assert any(len(set(slate) - set(other)) == 1 for other in best_ten)
-    everything = sorted(np.concatenate([first, neighbours]).sum(axis=1))
-    for slates, size in zip(rounds, (6, 2)):
-        assert sorted(slates.sum(axis=1)) == everything[-size:]
-    assert found.mean_reward == everything[-1]

@@ -1,136 +1,17 @@
-"""Baseline recommenders that do not learn, for comparison with a learned policy."""
+"""Planning with known user dynamics: the best slate of a choice model, and the recommender that shows it."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Config, Value, ValueSpec
 
-from recsys_po_rl import fields, gin_config, recommender
+from recsys_po_rl import fields, recommender
 from recsys_po_rl import user as user_lib
 from recsys_po_rl.common import protocols, validation
 
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight suffice in practice
 _RELATIVE_GAIN = 1e-6  # convergence threshold of the ratio; about ten units in float32's last place
-_OTHER_TOPIC_LOGIT = -40.0  # documents of other topics fill a slate only if the topic has too few
-
-
-@gin_config.configurable
-class UniformRandomRecommender(recommender.HistoryRecommender):
-    """Uniformly random recommender over all slates of S different documents; fields as in `HistoryRecommender`."""
-
-    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """Draw slates uniformly; int32 [U, S]."""
-        del previous_state, user_obs
-        pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)).shape[0]
-        return recommender.top_k_plackett_luce(logits=tf.zeros((self._num_users, pool)), slate_size=self._slate_size)
-
-
-@gin_config.configurable
-class FixedSlateRecommender(recommender.HistoryRecommender):
-    """Recommender that shows all users the same slate at every step; fields as in `HistoryRecommender`."""
-
-    def __init__(self, config: Config, doc_ids: Sequence[int] = (), name: str = "Recommender") -> None:
-        """Create the entity.
-
-        Args:
-          config: as in `HistoryRecommender`.
-          doc_ids: S different ids of documents that are available at every step, in slate order.
-          name: name of the entity.
-
-        Raises:
-          InvalidInputError: if `doc_ids` are not S different integers from 1 to D.
-        """
-        super().__init__(config, name=name)
-        ids = [validation.integer(f"{type(self).__name__}: doc_ids", doc_id, 1) for doc_id in doc_ids]
-        if ids and max(ids) > self._num_docs:
-            raise validation.InvalidInputError(
-                f"{type(self).__name__}: doc_ids must be at most {self._num_docs}, got {max(ids)}"
-            )
-        if len(set(ids)) != self._slate_size or len(ids) != self._slate_size:
-            raise validation.InvalidInputError(
-                f"{type(self).__name__}: doc_ids must be {self._slate_size} different ids, got {list(doc_ids)}"
-            )
-        self._doc_ids = np.array(ids, np.int32)
-
-    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """Return the places of the fixed documents; int32 [U, S].
-
-        Raises:
-          tf.errors.InvalidArgumentError: if a document is not available (not checked under XLA).
-        """
-        del previous_state, user_obs
-        pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
-        here = tf.equal(pool[tf.newaxis, :], self._doc_ids[:, np.newaxis])
-        tf.debugging.Assert(
-            tf.reduce_all(tf.reduce_any(here, axis=1)), ["a document of the fixed slate is not available:", pool]
-        )
-        places = tf.argmax(tf.cast(here, tf.int32), axis=1, output_type=tf.int32)
-        return tf.broadcast_to(places, (self._num_users, self._slate_size))
-
-
-@gin_config.configurable
-class SlateOfEachUserRecommender(recommender.HistoryRecommender):
-    """Recommender that shows each user one fixed slate, assignable between runs; fields as in `HistoryRecommender`.
-
-    Attributes:
-      places: int32 variable [U, S], places among the available documents, from 0, different within a row.
-    """
-
-    def __init__(self, config: Config, name: str = "Recommender") -> None:
-        """Create the entity; every slate holds the first S documents until `places` is assigned.
-
-        Args:
-          config: as in `HistoryRecommender`.
-          name: name of the entity.
-        """
-        super().__init__(config, name=name)
-        first = np.tile(np.arange(self._slate_size, dtype=np.int32), (self._num_users, 1))
-        self.places = tf.Variable(first, trainable=False, name="places")
-
-    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """Return the users' places; int32 [U, S]."""
-        del previous_state, user_obs, available_docs
-        return tf.convert_to_tensor(self.places)
-
-
-@gin_config.configurable
-class TopicRecommender(recommender.HistoryRecommender):
-    """Recommender that shows S documents of one topic, drawn uniformly without replacement at each step.
-
-    If the topic has fewer than S documents, random documents of other topics fill the slate. Fields as in
-    `HistoryRecommender`.
-
-    Attributes:
-      topic: int32 variable, 0 to K - 1; assignable between runs.
-    """
-
-    def __init__(self, config: Config, topic: int = 0, name: str = "Recommender") -> None:
-        """Create the entity.
-
-        Args:
-          config: as in `HistoryRecommender`.
-          topic: the topic shown, 0 to K - 1.
-          name: name of the entity.
-
-        Raises:
-          InvalidInputError: if `topic` is not an integer from 0 to K - 1.
-        """
-        super().__init__(config, name=name)
-        topic = validation.integer(f"{type(self).__name__}: topic", topic, 0)
-        if topic >= config.get("num_topics", topic + 1):
-            raise validation.InvalidInputError(
-                f"{type(self).__name__}: topic must be at most {config['num_topics'] - 1}, got {topic}"
-            )
-        self.topic = tf.Variable(topic, trainable=False, dtype=tf.int32, name="topic")
-
-    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """Draw slates uniformly from the topic; int32 [U, S]."""
-        del previous_state, user_obs
-        of_topic = tf.equal(tf.convert_to_tensor(available_docs.get(fields.DOC_TOPIC)), self.topic)
-        logits = tf.where(of_topic, 0.0, _OTHER_TOPIC_LOGIT) + tf.zeros((self._num_users, 1))
-        return recommender.top_k_plackett_luce(logits=logits, slate_size=self._slate_size)
 
 
 class BestSlates(NamedTuple):
