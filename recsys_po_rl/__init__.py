@@ -10,6 +10,7 @@ from recsys_po_rl import (
 from recsys_po_rl.version import __version__
 
 if TYPE_CHECKING:
+    from recsys_po_rl.interop.evaluation import evaluate_policy
     from recsys_po_rl.run_folder.policy_file import load_policy
 
 _MODULES = (
@@ -23,7 +24,7 @@ _MODULES = (
     "simulation_config",
     "user",
 )
-__all__ = ["__version__", "load_policy", "scoring", *_MODULES]
+__all__ = ["__version__", "evaluate_policy", "load_policy", "scoring", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -32,6 +33,10 @@ def __getattr__(name: str) -> Any:
         from recsys_po_rl.run_folder.policy_file import load_policy
 
         return load_policy
+    if name == "evaluate_policy":
+        from recsys_po_rl.interop.evaluation import evaluate_policy
+
+        return evaluate_policy
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

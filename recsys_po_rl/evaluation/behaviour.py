@@ -166,7 +166,7 @@ class Collector:
         if ids is not None:
             self._add_coverage(ids, trajectory)
         if topics is not None:
-            self._add_diversity(topics)
+            self._add_diversity(topics, None if ids is None else ids != fields.NULL_DOC_ID)
         self._num_users += num_users
 
     def _append(self, name: str, quarters: list[np.ndarray]) -> None:
@@ -180,17 +180,21 @@ class Collector:
         available = np.asarray(on_offer.get(fields.DOC_ID))
         always_the_same = bool((available[1:] == available[:-1]).all())
         for index, steps in enumerate(self._quarters):
-            self._shown[index] = [_distinct(*self._shown[index], ids[steps, :counting])]
+            of_users = ids[steps, :counting]
+            self._shown[index] = [_distinct(*self._shown[index], of_users[of_users != fields.NULL_DOC_ID])]
             of_quarter = available[steps][:1] if always_the_same else available[steps]
             self._available[index] = [_distinct(*self._available[index], of_quarter)]
 
-    def _add_diversity(self, topics: np.ndarray) -> None:
-        size = topics.shape[-1]
+    def _add_diversity(self, topics: np.ndarray, is_shown: Optional[np.ndarray]) -> None:
+        """Count the pairs of documents within slates, and those of different topics; empty slots do not count."""
         for index, steps in enumerate(self._quarters):
             of_quarter = topics[steps]
-            for apart in range(1, size):
-                self._different[index] += np.count_nonzero(of_quarter[..., apart:] != of_quarter[..., :-apart])
-            self._pairs[index] += of_quarter[..., 0].size * size * (size - 1) / 2
+            shown = np.ones(of_quarter.shape, bool) if is_shown is None else is_shown[steps]
+            for apart in range(1, topics.shape[-1]):
+                is_pair = shown[..., apart:] & shown[..., :-apart]
+                differ = of_quarter[..., apart:] != of_quarter[..., :-apart]
+                self._different[index] += np.count_nonzero(differ & is_pair)
+                self._pairs[index] += np.count_nonzero(is_pair)
 
     def result(self) -> Behaviour:
         """Return the measures of all batches added; requires at least one batch."""

@@ -12,7 +12,6 @@ from recsys_po_rl.evaluation import statistics
 from recsys_po_rl.evaluation.behaviour import Behaviour
 from recsys_po_rl.evaluation.results import AcrossRuns, Coverage, MeanInterval, PolicyResult
 from recsys_po_rl.simulation import seeding
-from recsys_po_rl.simulation.runtime import SeededRuntime
 
 BATCHES_AT_ONCE = 2  # run in parallel on two cores
 
@@ -25,6 +24,17 @@ class Outcome(NamedTuple):
     behaviour: Optional[Behaviour] = None  # by quarter of the horizon; None if only rewards were recorded
 
 
+class Rollouts(Protocol):
+    """Rollouts of a network and its policy; usually a `SeededRuntime`."""
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """Variables of the network."""
+
+    def trajectories(self, length: int, keys: Any, record: Any) -> list[dict[str, Any]]:
+        """Return trajectories of several batches of users, see `SeededRuntime.trajectories`."""
+
+
 class Reducer(Protocol):
     """Reduction of trajectory batches; see `behaviour.Collector`."""
 
@@ -33,7 +43,7 @@ class Reducer(Protocol):
 
 
 def evaluate(
-    runtime: SeededRuntime,
+    runtime: Rollouts,
     horizon: int,
     num_users: int,
     batch_size: int,
@@ -49,7 +59,7 @@ def evaluate(
     seed are the same (common random numbers).
 
     Args:
-      runtime: a `SeededRuntime` over a network of `batch_size` users.
+      runtime: a `SeededRuntime`, or other rollouts, over a network of `batch_size` users.
       horizon: T, slates shown to each user, at least 1.
       num_users: N, users evaluated, at least 1; surplus users of the last batch are dropped.
       batch_size: users of the network.
@@ -101,7 +111,7 @@ def evaluate(
     )
 
 
-def _recordable(runtime: SeededRuntime) -> dict[str, list[str]]:
+def _recordable(runtime: Rollouts) -> dict[str, list[str]]:
     """Return the fields of `behaviour.RECORD` that the network has."""
     known = {var.name: var.spec.as_dict for var in runtime.variables}
     recordable = {

@@ -103,13 +103,14 @@ class Collector:
 
     def _add_slates(self, ids: np.ndarray, topics: np.ndarray, qualities: np.ndarray, clicked: np.ndarray) -> None:
         for part, steps in enumerate(self._parts):
-            for counts, slots in ((self._shown, topics[steps]), (self._clicked, topics[steps][clicked[steps]])):
+            shown = topics[steps][ids[steps] != fields.NULL_DOC_ID]
+            for counts, slots in ((self._shown, shown), (self._clicked, topics[steps][clicked[steps]])):
                 known = slots[(slots >= 0) & (slots < self._num_topics)]
                 counts[part] += np.bincount(known.ravel(), minlength=self._num_topics)
         for end, steps in enumerate((self._parts[0], self._parts[-1])):
             self._num_slates[end] += ids[steps][..., 0].size
             for counter, which in ((self._showings[end], ids[steps]), (self._clicks[end], ids[steps][clicked[steps]])):
-                unique_ids, times = np.unique(which, return_counts=True)
+                unique_ids, times = np.unique(which[which != fields.NULL_DOC_ID], return_counts=True)
                 counter.update(dict(zip(unique_ids.tolist(), times.tolist())))
             unique_ids, first = np.unique(ids[steps], return_index=True)
             of_docs = topics[steps].ravel()[first].tolist(), qualities[steps].ravel()[first].tolist()

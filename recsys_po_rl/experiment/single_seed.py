@@ -316,7 +316,7 @@ def evaluate_policies(
     files = evaluation_files.EvaluationFiles(context, network.corpus)
     place = layout.Place(folder)
 
-    def evaluate(name: str, runtime: SeededRuntime) -> None:
+    def evaluate(name: str, runtime: evaluator.Rollouts) -> None:
         with timings.of(name):
             outcomes[name] = evaluator.evaluate(
                 runtime,
@@ -326,7 +326,7 @@ def evaluate_policies(
                 seed=context.seed,
                 reducer=files.portrait_of(name),
             )
-        if _sees_interest(runtime):
+        if isinstance(runtime, SeededRuntime) and _sees_interest(runtime):
             full_information.append(name)
 
     with_weights(network, trained.best)
@@ -349,7 +349,9 @@ def evaluate_policies(
         except LeftOutError as error:
             left_out[name] = gin_config.first_line(error)
             continue
-        evaluate(name, context.runtime(built.network))
+        evaluate(name, built.runtime or context.runtime(built.network))
+        if built.sees_interest:
+            full_information.append(name)
         if built.details:
             details[name] = evaluation_files.in_users_words(dict(built.details), network.corpus)
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}

@@ -12,10 +12,11 @@ from gymnasium.vector.utils import batch_space
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import validation
-from recsys_po_rl.interop import worlds
-from recsys_po_rl.interop.stepping import EMPTY, ExternalRecommender, SteppedSimulation
+from recsys_po_rl.interop import stepping
+from recsys_po_rl.policies.external import OBSERVED, ObservationSizes, observation_of, places_of
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.step import Fields
+from recsys_po_rl.simulation.stepping import EMPTY
 
 ENVIRONMENT_ID = "recsys_po_rl/InterestEvolution-v0"
 STREAM = "gymnasium"  # default name of the stream of users; an experiment's are "training", "evaluation" and others
@@ -107,40 +108,37 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         self._stream = stream
         self.render_mode = None
         self.metadata = {**type(self).metadata, "autoreset_mode": self._autoreset}
-        world = worlds.world_from_gin(
+        record = {**OBSERVED, fields.AVAILABLE_DOCS: [fields.DOC_ID]}
+        if self._full_information:
+            record[fields.USER_OBSERVATION] = [fields.OBSERVED_INTEREST]
+        world = stepping.world_from_gin(
             gin_files,
             gin_bindings,
             num_users=self.num_envs,
             corpus_seed=validation.integer("corpus_seed", corpus_seed, 0),
-            recommender_ctor=ExternalRecommender,
             full_information=self._full_information,
+            mode=mode,
+            record=record,
         )
         self.horizon = world.horizon
-        record: dict[str, Sequence[str]] = {
-            fields.RECOMMENDER_STATE: [fields.DOC_HISTORY, fields.CTIME_HISTORY],
-            fields.USER_RESPONSE: [fields.CHOICE, fields.CONSUMED_TIME],
-            fields.SLATE_DOCS: [fields.DOC_ID],
-            fields.AVAILABLE_DOCS: [fields.DOC_ID],
-        }
-        if self._full_information:
-            record[fields.USER_OBSERVATION] = [fields.OBSERVED_INTEREST]
-        self._simulation = SteppedSimulation(world.network, mode=mode, record=record)
-        self._num_slots = self._simulation.shape[1]
-        num_docs = self._num_docs = world.network.config["num_docs"]
-        self.document_ids = np.arange(1, num_docs + 1, dtype=np.int32)
-        history_length = world.network.config["history_length"]
-        ids = [num_docs + 1]
+        self._simulation = world.simulation
+        config = world.network.config
+        self._sizes = ObservationSizes(
+            self.num_envs, config["slate_size"], config["num_docs"], config["history_length"]
+        )
+        self.document_ids = np.arange(1, self._sizes.num_docs + 1, dtype=np.int32)
+        slate_size, history_length, ids = self._sizes.slate_size, self._sizes.history_length, [self._sizes.num_docs + 1]
         self.single_observation_space = spaces.Dict(
             {
-                "slate": spaces.MultiDiscrete(ids * self._num_slots),
-                "clicked": spaces.Discrete(self._num_slots + 1),
+                "slate": spaces.MultiDiscrete(ids * slate_size),
+                "clicked": spaces.Discrete(slate_size + 1),
                 "consumed_time": spaces.Box(0.0, _LONGEST, (1,), np.float32),
                 "step": spaces.Discrete(self.horizon + 1),
                 "doc_history": spaces.MultiDiscrete(ids * history_length),
                 "time_history": spaces.Box(0.0, _LONGEST, (history_length,), np.float32),
             }
         )
-        self.single_action_space = spaces.MultiDiscrete([num_docs] * self._num_slots)
+        self.single_action_space = spaces.MultiDiscrete([self._sizes.num_docs] * slate_size)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._seed: Optional[int] = None
@@ -185,7 +183,7 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         self._raise_if_closed()
         if self._simulation.num_steps is None:
             raise validation.InvalidInputError("step needs users: call reset first")
-        places = self._places(actions)
+        places = places_of(actions, self._sizes, "actions")
         none = np.zeros(self.num_envs, np.bool_)
         if self._ended:
             if self._autoreset is AutoresetMode.DISABLED:
@@ -233,42 +231,8 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         self.document_ids = state[fields.AVAILABLE_DOCS][fields.DOC_ID].numpy()
         return self._observation(state), self._info(state)
 
-    def _places(self, actions: Any) -> np.ndarray:
-        """Return validated actions with repeated documents replaced by `EMPTY`; int32 [U, S]."""
-        given = np.asarray(actions)
-        shape = (self.num_envs, self._num_slots)
-        if given.dtype.kind not in "iu" or given.shape != shape:
-            raise validation.InvalidTypeError(
-                f"actions must be integers of shape {shape}, got {given.dtype} of shape {given.shape}"
-            )
-        most = self._num_docs - 1
-        if given.min() < 0 or given.max() > most:
-            wrong = given[(given < 0) | (given > most)][0]
-            raise validation.InvalidInputError(f"actions must be indices of documents from 0 to {most}, got {wrong}")
-        places = given.astype(np.int32)
-        for slot in range(1, self._num_slots):
-            repeated = (given[:, slot, np.newaxis] == given[:, :slot]).any(axis=1)
-            places[repeated, slot] = EMPTY
-        return places
-
     def _observation(self, state: Fields, response: Optional[Fields] = None) -> Observation:
-        histories = state[fields.RECOMMENDER_STATE]
-        if response is None:
-            slate = np.zeros((self.num_envs, self._num_slots), np.int64)
-            choice = np.full(self.num_envs, self._num_slots, np.int64)
-            time = np.zeros((self.num_envs, 1), np.float32)
-        else:
-            slate = response[fields.SLATE_DOCS][fields.DOC_ID].numpy().astype(np.int64)
-            choice = response[fields.USER_RESPONSE][fields.CHOICE].numpy().astype(np.int64)
-            time = np.maximum(response[fields.USER_RESPONSE][fields.CONSUMED_TIME].numpy(), 0.0)[:, np.newaxis]
-        return {
-            "slate": slate,
-            "clicked": choice,
-            "consumed_time": time,
-            "step": np.full(self.num_envs, self._simulation.num_steps, np.int64),
-            "doc_history": histories[fields.DOC_HISTORY].numpy().astype(np.int64),
-            "time_history": histories[fields.CTIME_HISTORY].numpy(),
-        }
+        return observation_of(state, response, self._simulation.num_steps or 0, self._sizes)
 
     def _info(self, state: Fields, places: Optional[np.ndarray] = None) -> Info:
         info: Info = {"duplicates": np.zeros(self.num_envs, np.int32)}

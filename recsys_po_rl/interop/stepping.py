@@ -1,272 +1,91 @@
-"""Simulation that is stepped from Python: an agent outside of the network chooses each slate.
-
-The network is the one that training and evaluation run, and draws from the same keys: a policy that is stepped through
-a `SteppedSimulation` meets the users, and the random numbers, that it would meet in a `SeededRuntime`.
-"""
+"""Stepped simulations of the worlds of gin files; the gin configuration of the caller stays as it is."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
-import tensorflow as tf
-from recsim_ng.core import variable
-from recsim_ng.core.value import Config, Value, ValueSpec
-
-from recsys_po_rl import fields, recommender
+from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
-from recsys_po_rl.simulation import rollout
-from recsys_po_rl.simulation.dataflow import VariableFlow
+from recsys_po_rl.experiment import config as config_lib
+from recsys_po_rl.experiment import run as run_lib
+from recsys_po_rl.policies.external import ExternalRecommender
 from recsys_po_rl.simulation.rollout import Record
-from recsys_po_rl.simulation.runtime import POLICY_VARIABLES, WORLD_VARIABLES, SeededRuntime
-from recsys_po_rl.simulation.seeding import Keys
-from recsys_po_rl.simulation.step import Fields, SeededNetwork, StepContext
+from recsys_po_rl.simulation.stepping import SteppedSimulation
 from recsys_po_rl.simulation_config import SimulationNetwork
 
-EMPTY = -1  # place of an empty slot
+DEFAULT_GIN_FILES = ("experiments/default.gin",)
 
 
-class ExternalRecommender(recommender.HistoryRecommender):
-    """Recommender whose slates are assigned from outside before each step.
+class World(NamedTuple):
+    """Simulation that is stepped, and the number of slates that each user is shown."""
 
-    State fields as in `HistoryRecommender`. Slate fields, in addition to those of `HistoryRecommender`:
-      empty_slot: bool [U, S], whether nothing is shown in the slot; its doc_id is 0, and its other fields are zero.
+    simulation: SteppedSimulation
+    network: SimulationNetwork
+    horizon: int  # T
 
-    Attributes:
-      places: int32 variable [U, S], places among the available documents from 0, or `EMPTY`.
+
+def world_from_gin(
+    gin_files: Sequence[str],
+    gin_bindings: Sequence[str],
+    num_users: int,
+    corpus_seed: int = 0,
+    full_information: bool = False,
+    mode: str = "xla",
+    record: Optional[Record] = None,
+) -> World:
+    """Build a stepped simulation of the world of an experiment's configuration.
+
+    The caller's gin configuration is empty while the files are read and the network is built, and unchanged after.
+
+    Args:
+      gin_files: gin files, as of the command line; none: the default experiment.
+      gin_bindings: gin bindings, as of the command line.
+      num_users: U.
+      corpus_seed: seed of the corpus, where no binding of `experiment.corpus_seed` replaces it.
+      full_information: whether users reveal their interest.
+      mode: mode of execution, see `SteppedSimulation`.
+      record: fields that `reset` and `step` return, see `SteppedSimulation`.
+
+    Raises:
+      InvalidInputError: if a file, a binding or an argument is invalid, or the network has other users.
     """
-
-    def __init__(self, config: Config, name: str = "Recommender") -> None:
-        """Create the entity; every slot is empty until `places` is assigned.
-
-        Args:
-          config: as in `HistoryRecommender`.
-          name: name of the entity.
-        """
-        super().__init__(config, name=name)
-        empty = np.full((self._num_users, self._slate_size), EMPTY, np.int32)
-        self.places = tf.Variable(empty, trainable=False, name="places")
-
-    def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
-        """Return the assigned places; int32 [U, S]."""
-        del previous_state, user_obs, available_docs
-        return tf.convert_to_tensor(self.places)
-
-    def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
-        """Gather the documents of the slate; see the class for the fields."""
-        shown = super().slate_docs(previous_state, user_obs, available_docs)
-        empty = tf.equal(tf.convert_to_tensor(shown.get(fields.DOC_RANKS)), EMPTY)
-
-        def masked(field: tf.Tensor) -> tf.Tensor:
-            further = [1] * (len(field.shape) - 2)
-            return tf.where(tf.reshape(empty, [*empty.shape, *further]), tf.zeros((), field.dtype), field)
-
-        masks = {name: masked(tf.convert_to_tensor(shown.get(name))) for name in self._doc_fields}
-        return Value(**masks, doc_ranks=shown.get(fields.DOC_RANKS), empty_slot=empty)
-
-    def specs(self) -> ValueSpec:
-        """Return the specs of `state` and `slate`."""
-        shape = (self._num_users, self._slate_size)
-        own = {
-            fields.DOC_ID: fields.tensor_spec(shape, fields.NULL_DOC_ID, self._num_docs, tf.int32),
-            fields.DOC_RANKS: fields.tensor_spec(shape, EMPTY, self._num_docs - 1, tf.int32),
-            fields.EMPTY_SLOT: fields.tensor_spec(shape, 0, 1, tf.int32),
-        }
-        return ValueSpec(**{**super().specs().as_dict, **{f"slate.{name}": spec for name, spec in own.items()}})
+    with gin_state.isolated():
+        given = parse_world(gin_files, gin_bindings)
+        horizon = validation.integer("experiment.horizon", given["horizon"], 1)
+        network_ctor = validation.constructor("experiment.network_ctor", given["network_ctor"])
+        seed = corpus_seed if given["corpus_seed"] is None else given["corpus_seed"]
+        build = gin_config.wrong_calls_in_one_line(functools.partial(_build, network_ctor))
+        network = build(
+            num_users=num_users,
+            corpus_seed=validation.integer("experiment.corpus_seed", seed, 0),
+            recommender_ctor=ExternalRecommender,
+            full_information=full_information,
+        )
+    if network.config["num_users"] != num_users:
+        raise validation.InvalidInputError(
+            f"the network has {network.config['num_users']} users and {num_users} are needed: "
+            "experiment.network_ctor must take num_users"
+        )
+    simulation = SteppedSimulation(network.variables, network.recommender.places, mode, record)
+    return World(simulation, network, horizon)
 
 
-class StepResult(NamedTuple):
-    """Recorded fields of one step, by variable and field name."""
+def parse_world(gin_files: Sequence[str], gin_bindings: Sequence[str]) -> dict[str, Any]:
+    """Parse files and bindings, and return the arguments of `experiment` by name; within `gin_state.isolated`.
 
-    response: Fields  # slate docs, user response, and all else that depends on the slate within the step
-    state: Fields  # all other variables, one step later
-    reward: tf.Tensor  # float32 [U], reward of the response
+    Args:
+      gin_files: gin files, as of the command line; none: the default experiment.
+      gin_bindings: gin bindings, as of the command line.
 
-
-class _Memory(NamedTuple):
-    """Variables that a simulation keeps between calls; fields by variable and field name."""
-
-    keys: Keys
-    step: tf.Variable  # int32, slates shown so far
-    state: Mapping[str, Mapping[str, tf.Variable]]  # fields that the following step reads
-    previous: Mapping[str, Mapping[str, tf.Variable]]  # fields of the step before; empty if nothing reads them there
-
-
-class SteppedSimulation:
-    """Simulation of a batch of users, one step at a time.
-
-    Example:
-        network = create_interest_evolution_simulation_network(num_users=4, num_docs=6, corpus_seed=0,
-                                                               recommender_ctor=ExternalRecommender)
-        simulation = SteppedSimulation(network)
-        simulation.reset(make_keys(0, "evaluation"))
-        result = simulation.step([[0, 1]] * 4)
-
-    Attributes:
-      network: the simulated network.
-      runtime: a runtime of the same network.
-      num_steps: number of slates shown since `reset`; None before the first.
+    Raises:
+      InvalidInputError: if a file or a binding is invalid.
     """
-
-    def __init__(self, network: SimulationNetwork, mode: str = "xla", record: Optional[Record] = None) -> None:
-        """Store the network; compilation happens at the first reset and steps.
-
-        Args:
-          network: a network whose recommender is an `ExternalRecommender`.
-          mode: "graph", "xla" or "eager", see `SeededRuntime`.
-          record: fields that `reset` and `step` return, by variable name; None: all fields of all variables.
-
-        Raises:
-          InvalidInputError: if the recommender is another one, or mode, variables or fields are unknown.
-        """
-        if not isinstance(network.recommender, ExternalRecommender):
-            raise validation.InvalidTypeError(
-                "SteppedSimulation: the network's recommender must be an ExternalRecommender, "
-                f"got {type(network.recommender).__name__}"
-            )
-        self.network = network
-        self.runtime = SeededRuntime(network.variables, mode=mode)
-        self.num_steps: Optional[int] = None
-        self._record = self.runtime.known_record(record)
-        self._seeded = SeededNetwork(network.variables, POLICY_VARIABLES, WORLD_VARIABLES)
-        self._after_slate = self._seeded.dependants(fields.SLATE_DOCS)
-        self._before_slate = [name for name in self._seeded.names if name not in self._after_slate]
-        self._reads_previous = any(
-            not dependency.on_current_value
-            for var in network.variables
-            if var.name in self._after_slate
-            for dependency in var.value.dependencies
-        )
-        self._compiled_first = _compiled(self._first, mode)
-        later = _compiled(functools.partial(self._step, False), mode)
-        # In RecSim NG's story the first slate and response are computed as all others are.
-        by_themselves = any(
-            _definition(var.initial_value) != _definition(var.value)
-            for var in network.variables
-            if var.name in self._after_slate
-        )
-        first = _compiled(functools.partial(self._step, True), mode) if by_themselves else later
-        self._compiled_step = {True: first, False: later}
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (U, S) of the slates of a step."""
-        num_users, slate_size = self.network.recommender.places.shape
-        return int(num_users), int(slate_size)
-
-    def reset(self, keys: Keys) -> Fields:
-        """Draw a batch of users.
-
-        Args:
-          keys: seeds of the batch, see `seeding.make_keys`. Equal keys give equal users, who answer equal slates
-            equally.
-
-        Returns:
-          The recorded fields of the variables that do not depend on a slate.
-        """
-        assert self._memory is not None  # variables cannot be created while a function is traced
-        recorded: Fields = self._compiled_first(self.runtime.resolved(keys))
-        self.num_steps = 0
-        return recorded
-
-    def step(self, slates: Any) -> StepResult:
-        """Show a slate to every user.
-
-        Args:
-          slates: int [U, S], places among the available documents from 0, or `EMPTY`; different within a slate. The
-            places are not validated here.
-
-        Raises:
-          InvalidInputError: before `reset`.
-          FloatingPointError: if a reward is NaN.
-        """
-        if self.num_steps is None:
-            raise validation.InvalidInputError("step needs users: call reset first")
-        result: StepResult = self._compiled_step[self.num_steps == 0](tf.constant(slates, tf.int32, self.shape))
-        if np.isnan(result.reward).any():
-            raise FloatingPointError(f"NaN at step {self.num_steps} in the reward")
-        self.num_steps += 1
-        return result
-
-    @functools.cached_property
-    def _flows(self) -> dict[str, VariableFlow]:
-        return {name: self.runtime.flow(name) for name in self._seeded.names}
-
-    @functools.cached_property
-    def _memory(self) -> _Memory:
-        """Variables of the compiled program. A call that passes the state instead costs more than the step itself."""
-        reads = [flow.reads for flow in self._flows.values()]
-        names = {name: sorted({field for read in reads for field in read.get(name, ())}) for name in self._flows}
-
-        def zeros(wanted: Collection[str]) -> dict[str, dict[str, tf.Variable]]:
-            specs = {name: self._flows[name].field_specs for name in wanted}
-            return {
-                name: {field: _variable(of[field].shape, of[field].dtype) for field in names[name]}
-                for name, of in specs.items()
-            }
-
-        return _Memory(
-            keys=Keys(*(_variable((2,), tf.int32) for _ in Keys._fields)),
-            step=_variable((), tf.int32),
-            state=zeros(self._before_slate),
-            previous=zeros(self._flows if self._reads_previous else ()),
-        )
-
-    def _recorded(self, values: Fields) -> Fields:
-        return rollout.only(values, [(name, field) for name, names in self._record.items() for field in names])
-
-    def _first(self, keys: Keys) -> Fields:
-        memory = self._memory
-        state = self._seeded.values(StepContext(keys, tf.constant(0)), self._before_slate).fields
-        for variable_, key in zip(memory.keys, keys):
-            variable_.assign(key)
-        memory.step.assign(0)
-        _assign(memory.state, state)
-        return self._recorded(state)
-
-    def _step(self, is_first: bool, slates: tf.Tensor) -> StepResult:
-        memory = self._memory
-        self.network.recommender.places.assign(slates)
-        keys, step = Keys(*map(tf.convert_to_tensor, memory.keys)), tf.convert_to_tensor(memory.step)
-        state = rollout.completed(_read(memory.state), self._flows)
-        previous = rollout.completed(_read(memory.previous), self._flows)
-        context = StepContext(keys, step)
-        response = self._seeded.values(context, self._after_slate, None if is_first else previous, state).fields
-        everything = {**state, **response}
-        following = self._seeded.values(StepContext(keys, step + 1), self._before_slate, everything).fields
-        _assign(memory.previous, everything)
-        _assign(memory.state, following)
-        memory.step.assign(step + 1)
-        reward = following[fields.METRICS_STATE][fields.REWARD]
-        return StepResult(self._recorded(response), self._recorded(following), reward)
+    for name, texts in (("gin_files", gin_files), ("gin_bindings", gin_bindings)):
+        if isinstance(texts, (str, bytes)) or not all(isinstance(text, str) for text in texts):
+            raise validation.InvalidTypeError(f"{name} must be a list of texts, got {validation.shown(texts)}")
+    gin_config.parse([*(gin_files or DEFAULT_GIN_FILES)], [*gin_bindings])
+    return config_lib.bound(run_lib.experiment)
 
 
-def _variable(shape: Any, dtype: tf.DType) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), trainable=False)
-
-
-def _read(variables: Mapping[str, Mapping[str, tf.Variable]]) -> Fields:
-    return {name: {field: tf.convert_to_tensor(of) for field, of in own.items()} for name, own in variables.items()}
-
-
-def _assign(variables: Mapping[str, Mapping[str, tf.Variable]], values: Fields) -> None:
-    for name, own in variables.items():
-        for field, target in own.items():
-            target.assign(values[name][field])
-
-
-def _definition(definition: variable.ValueDef) -> tuple[Any, list[tuple[str, bool]]]:
-    """Return what a value is computed by and from, in a form that can be compared."""
-    reads = [(dependency.variable_name, dependency.on_current_value) for dependency in definition.dependencies]
-    return definition.fn, reads
-
-
-def _compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    """Return the function compiled for a mode."""
-    if mode == "eager":
-        return function
-    # A partial avoids TensorFlow's warnings of many traces, see `SeededRuntime`.
-    compiled: Callable[..., Any] = tf.function(
-        functools.partial(function), autograph=False, jit_compile=True if mode == "xla" else None
-    )
-    return compiled
+def _build(network_ctor: Callable[..., SimulationNetwork], **options: Any) -> SimulationNetwork:
+    return network_ctor(**options)

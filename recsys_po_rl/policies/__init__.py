@@ -4,6 +4,7 @@ from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, Policy, Policy
 from recsys_po_rl.policies.belief_reference import BeliefReference
 from recsys_po_rl.policies.best_fixed_slate import BestFixedSlate
 from recsys_po_rl.policies.best_fixed_topic import BestFixedTopic
+from recsys_po_rl.policies.external import ExternalPolicy
 from recsys_po_rl.policies.full_information import (
     FullInformationReference,
     MyopicFullInformation,
@@ -19,6 +20,7 @@ __all__ = [
     "BestFixedSlate",
     "BestFixedTopic",
     "BuiltPolicy",
+    "ExternalPolicy",
     "FullInformationReference",
     "LearnedFullInformation",
     "LeftOutError",

@@ -14,6 +14,7 @@ from recsys_po_rl import fields, gin_state, recommender
 from recsys_po_rl import user as user_lib
 from recsys_po_rl.common import protocols
 from recsys_po_rl.corpus import StaticCorpus
+from recsys_po_rl.evaluation.evaluator import Rollouts
 from recsys_po_rl.policies import planning
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -32,6 +33,8 @@ class BuiltPolicy(NamedTuple):
 
     network: SimulationNetwork  # of the context's batch size
     details: Mapping[str, Any] = {}  # entry `details` of evaluation.json: numbers, texts, lists; omitted if empty
+    runtime: Optional[Rollouts] = None  # rolls the network out; None: a runtime of the context
+    sees_interest: bool = False  # whether the policy observes the interest outside of the network
 
 
 class SearchCost(NamedTuple):
