@@ -236,7 +236,7 @@ def test_embeddings_of_other_documents(tmp_path):
 
 
 class Executes:
-    """What a pickle would run."""
+    """Object whose pickle would run a command."""
 
     def __reduce__(self):
         return os.mkdir, ("unpickled",)
