@@ -54,6 +54,9 @@ class Policy(abc.ABC):
     constructor validates the arguments, before training starts, and stores each under its parameter's name.
     """
 
+    def __init__(self) -> None:  # noqa: B027  (not abstract)
+        """Take no arguments; a subclass that has arguments validates and stores them."""
+
     @property
     def name(self) -> str:
         """Name in evaluation.json: the class's name in gin, the class's own name if gin does not know it."""

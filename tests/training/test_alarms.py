@@ -12,7 +12,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from recsys_po_rl import corpus
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import console, experiment, monitor, single_seed
+from recsys_po_rl.experiment import console, experiment, monitor
+from recsys_po_rl.policies.learned_full_information import LearnedFullInformation
 from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms
@@ -253,7 +254,7 @@ def test_an_alarm_in_the_training_with_full_information_leaves_it_out(tmp_path):
 
     result = experiment(
         output_dir=str(tmp_path / "run"), learner_ctor=learner_ctor, alarms_ctor=stopping,
-        **{**SMALL, "policies": [single_seed.learned_full_information], "quiet": True},
+        **{**SMALL, "policies": [LearnedFullInformation], "quiet": True},
     )  # fmt: skip
     assert len(made) == 2
     reason = result.evaluation["left_out"]["learned_full_information"]
