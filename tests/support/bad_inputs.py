@@ -81,6 +81,7 @@ WITH = {
             "best_fixed_topic",
             "full_information_reference",
             "learned_full_information",
+            "lin_ucb",
             "popular_by_clicks",
             "popular_by_time",
             "tuned_full_information",
@@ -97,6 +98,7 @@ _PLANNERS = {
 }
 # Every number and switch of every configurable that a run has, and what it may be.
 NUMBERS: dict[str, dict[str, Kind]] = {
+    "lin_ucb": {"alpha": at_least(0.0), "ridge": above(0.0)},
     "experiment": {
         "num_training_steps": integer(0),
         "horizon": integer(1),

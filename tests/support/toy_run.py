@@ -61,7 +61,11 @@ class ToyLearner:
 def toy_network(num_users, corpus_seed, **options):
     recommender = ToyRecommender()
     return types.SimpleNamespace(
-        recommender=recommender, trainable_variables=recommender.trainable_variables, variables=[], config={}
+        recommender=recommender,
+        trainable_variables=recommender.trainable_variables,
+        variables=[],
+        config={},
+        corpus=None,
     )
 
 
