@@ -1,7 +1,7 @@
 """Recorder of a training: its tables and checkpoints in the run folder."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from recsys_po_rl.common import output
@@ -80,9 +80,7 @@ class Recorder(Callback):
     def _restored(self, found: checkpoints.Found, folder: str) -> Start:
         weights = self._saved.restore(found)
         rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))[: found.step]
-        if found.state.get("best_step") is not None:
-            mean_reward, step = found.state["best_mean_reward"], found.state["best_step"]
-            self._selector.best = selection.BestPolicy(mean_reward, step, weights)
+        self._selector.restore(found.state, weights)
         return Start(found.step, [row_from_text(row) for row in rows])
 
     def on_update(self, row: TrainingRow) -> None:
@@ -133,11 +131,7 @@ class Recorder(Callback):
         """Save a checkpoint after a step."""
         for table in self._tables.values():
             table.sync()  # a run can resume from a checkpoint only if the rows before it are on disk
-        state: Mapping[str, Any] = {}
-        best = self._selector.best
-        if best is not None:
-            state = {"best_mean_reward": best.mean_reward, "best_step": best.step}
-        self._saved.save(step, state)
+        self._saved.save(step, self._selector.state())
 
     def save_last_step(self) -> None:
         """Save a checkpoint of the last completed step."""

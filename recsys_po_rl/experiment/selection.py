@@ -1,6 +1,11 @@
-"""Selection of the best policy of a training by the mean reward of validation users."""
+"""Selection of the best policy of a training by the mean reward of validation users.
 
-from collections.abc import Sequence
+`BestPolicySelector.validate` makes the choice. If a choice depends on more than the best reward so far, such as a
+moving mean of rewards, `state` and `restore` hold the rest too: they go through the checkpoints, and a resumed run must
+choose as an uninterrupted one does. `tests/experiment/test_selection.py` tests both in seconds.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -66,6 +71,25 @@ class BestPolicySelector:
         if improved:
             self.best = BestPolicy(mean_reward, step, weights)
         return ValidationResult(step, outcome, improved)
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what later choices depend on besides the weights, as JSON types; checkpoints hold it.
+
+        `run_folder.checkpoint_sidecar` validates these keys when a checkpoint is read.
+        """
+        if self.best is None:
+            return {}
+        return {"best_mean_reward": self.best.mean_reward, "best_step": self.best.step}
+
+    def restore(self, state: Mapping[str, Any], weights: Weights) -> None:
+        """Restore the best policy so far; nothing if there was no validation before the checkpoint.
+
+        Args:
+          state: result of `state` when the checkpoint was saved.
+          weights: weights of the best policy.
+        """
+        if state.get("best_step") is not None:
+            self.best = BestPolicy(state["best_mean_reward"], state["best_step"], weights)
 
     def outcome(self, weights: Weights) -> evaluator.Outcome:
         """Return rewards and behaviour of the validation users under the network with these weights."""
