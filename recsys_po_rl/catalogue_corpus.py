@@ -1,4 +1,7 @@
-"""Corpus of a user's own catalogue: a table of documents in a CSV or Parquet file."""
+"""Corpus of a user's own catalogue: a table of documents in a CSV or Parquet file.
+
+Over 350 lines: the options of a table are documented where they are validated.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,7 @@
-"""Corpora: documents with a topic, a quality, features and a length, constant over time."""
+"""Corpora: documents with a topic, a quality, features and a length, constant over time.
+
+Over 350 lines: a corpus and its frozen form share the checks of their fields.
+"""
 
 import fractions
 import warnings

@@ -1,4 +1,7 @@
-"""Registration with gin under one module, and parsing with actionable error messages."""
+"""Registration with gin under one module, and parsing with actionable error messages.
+
+Over 350 lines: parsing and its messages share the position of a statement in its file.
+"""
 
 import ast
 import contextlib

@@ -1,6 +1,6 @@
 """Users with latent interests that shift with the documents consumed.
 
-Longer than other modules: one entity, half of it the contract of its fields, arguments and dynamics.
+Over 350 lines: one entity, half of it the contract of its fields, arguments and dynamics.
 """
 
 from collections.abc import Callable, Sequence

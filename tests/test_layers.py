@@ -21,6 +21,7 @@ LAYERS = {
     5: [["interest_evolution_simulation", "reporting"], ["experiment"], ["interop"]],
     6: [["cli"], ["__main__"]],
 }
+MAX_LINES = 350  # of a module without a reason for more
 ROWS = [row for layer in LAYERS.values() for row in layer]
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "recsys_po_rl"
@@ -91,3 +92,10 @@ def test_only_compat_knows_versions():
             text = path.read_text(encoding="utf-8")
             assert "__version__" not in text, path
             assert "version_info" not in text, path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES])
+def test_a_long_module_says_why(path):
+    text = path.read_text(encoding="utf-8")
+    if len(text.splitlines()) > MAX_LINES:
+        assert f"ver {MAX_LINES} lines" in (ast.get_docstring(ast.parse(text)) or "")

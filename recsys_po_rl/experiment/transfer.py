@@ -1,4 +1,7 @@
-"""Mode evaluate: evaluates a trained policy on other users, another horizon, or another world."""
+"""Mode evaluate: evaluates a trained policy on other users, another horizon, or another world.
+
+Over 350 lines: a run folder is read, checked and evaluated step by step, as hostile input.
+"""
 
 import contextlib
 import dataclasses

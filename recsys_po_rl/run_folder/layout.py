@@ -1,4 +1,7 @@
-"""Run folders: created once, never shared by runs, every file written atomically."""
+"""Run folders: created once, never shared by runs, every file written atomically.
+
+Over 350 lines: the names of the files and the one way to write them are read together.
+"""
 
 import contextlib
 import datetime

@@ -1,4 +1,7 @@
-"""Compiled, seeded execution of any RecSim NG network; records only the requested fields."""
+"""Compiled, seeded execution of any RecSim NG network; records only the requested fields.
+
+Over 350 lines: the runtime names the step and entity of a failure by repeating the run, which needs its programs.
+"""
 
 import contextlib
 import functools
