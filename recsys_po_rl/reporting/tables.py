@@ -48,7 +48,7 @@ def reward_caption(evaluation: Evaluation) -> str:
 def interval_note(evaluation: Evaluation) -> str:
     """Return the explanation of the intervals in a table of rewards."""
     unit = "users" if first(evaluation).num_seeds is None else "seeds"
-    return f"95% t intervals over {unit}; differences are paired, on the same {unit} with the same luck"
+    return f"95% t intervals over {unit}; differences are paired, on the same {unit} with the same random draws"
 
 
 def over(result: PolicyResult) -> str:
