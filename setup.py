@@ -32,9 +32,17 @@ STATS_REQUIRES = [
 DATA_REQUIRES = [
     "pyarrow>=16",  # reads tables of documents, CSV and Parquet; the first for NumPy 2
 ]
+GYM_REQUIRES = [
+    "gymnasium>=1.1",  # the first with `AutoresetMode`; recsim-ng's gym stays beside it
+]
+SB3_REQUIRES = [
+    *GYM_REQUIRES,
+    "stable-baselines3>=2.4",  # the first for gymnasium 1; brings PyTorch
+]
 TEST_REQUIRES = [
     *STATS_REQUIRES,
     *DATA_REQUIRES,
+    *GYM_REQUIRES,
     "pytest>=8",
     "pytest-xdist>=3.5",  # two processes on two cores
     "ruff>=0.6",
@@ -73,7 +81,14 @@ setup(
     py_modules=["recsys_po_rl_cli"],
     entry_points={"console_scripts": ["recsys-po-rl = recsys_po_rl_cli:main"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST_REQUIRES, "stats": STATS_REQUIRES, "data": DATA_REQUIRES, "dev": DEV_REQUIRES},
+    extras_require={
+        "test": TEST_REQUIRES,
+        "stats": STATS_REQUIRES,
+        "data": DATA_REQUIRES,
+        "gym": GYM_REQUIRES,
+        "stable-baselines3": SB3_REQUIRES,
+        "dev": DEV_REQUIRES,
+    },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",

@@ -91,3 +91,43 @@ def test_the_bandit_learns_its_weights(examples):
     rewards = [float(learner.step([seeding.make_keys(0, "training", step)]).mean_reward) for step in range(60)]
     # A step's mean over 100 users has a standard error of 0.3, the difference below one of 0.12; the gain is near 1.
     assert np.mean(rewards[-20:]) > np.mean(rewards[:10]) + 0.5
+
+
+@pytest.mark.slow
+def test_the_learner_in_numpy_learns_in_the_vector_environment(examples, capsys, monkeypatch):
+    import sys
+
+    from examples import numpy_reinforce
+
+    network = "recsys_po_rl.create_interest_evolution_simulation_network"
+    bindings = [
+        "recsys_po_rl.experiment.horizon = 4", f"{network}.num_docs = 7", f"{network}.num_topics = 4",
+        "recsys_po_rl.SeededRuntime.mode = 'eager'", "recsys_po_rl.best_fixed_slate.rounds = ((2, 2),)",
+    ]  # fmt: skip
+    flags = ["numpy", "--episodes", "3", "--num_envs", "6", "--num_users", "12"]
+    monkeypatch.setattr(sys, "argv", [*flags, *(f"--gin_bindings={binding}" for binding in bindings)])
+    numpy_reinforce.main()
+    assert "| external_policy |" in capsys.readouterr().out
+
+
+def test_the_numpy_learners_gradient_is_that_of_central_differences(examples):
+    from examples.numpy_reinforce import score_gradient
+
+    rng = np.random.default_rng(0)
+    logits, slates = rng.normal(size=(2, 5)), np.array([[1, 4], [0, 2]])
+
+    def log_prob(logits):
+        left, total = logits.copy(), 0.0
+        for slot in range(2):
+            shares = np.exp(left - left.max(axis=1, keepdims=True))
+            shares /= shares.sum(axis=1, keepdims=True)
+            total += np.log(shares[np.arange(2), slates[:, slot]]).sum()
+            left[np.arange(2), slates[:, slot]] = -np.inf
+        return total
+
+    numeric = np.zeros_like(logits)
+    for place in np.ndindex(*logits.shape):
+        step = np.zeros_like(logits)
+        step[place] = 1e-5
+        numeric[place] = (log_prob(logits + step) - log_prob(logits - step)) / 2e-5
+    np.testing.assert_allclose(score_gradient(logits, slates), numeric, atol=1e-6)

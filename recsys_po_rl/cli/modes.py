@@ -8,7 +8,7 @@ from recsys_po_rl.common import output
 
 
 def train_and_evaluate(flags: Any) -> None:
-    """Train, then compare the learned policy with others; with --dry_run, estimate memory, time and files.
+    """Train, then compare the learned policy with others; with --dry_run, estimate memory and time.
 
     Args:
       flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume and dry_run.
@@ -23,7 +23,7 @@ def train_and_evaluate(flags: Any) -> None:
         checked = config.validated(**config.bound(experiment))
         if flags.output_dir is not None:
             layout.free_path(flags.output_dir)
-        output.deliver(estimate.text(estimate.estimate(checked), checked))
+        output.deliver(estimate.timed_text(checked))
         return
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:

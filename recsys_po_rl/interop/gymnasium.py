@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from recsys_po_rl import fields
+from recsys_po_rl import catalogue_corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.interop import stepping
 from recsys_po_rl.policies.external import OBSERVED, ObservationSizes, observation_of, places_of
@@ -46,6 +46,8 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
     All users of a batch end together, after T steps. Info, a dict of arrays with a mask `_key` for each `key`:
       duplicates: int32 [U], slots of the last slate that repeated a document.
       interest: float32 [U, K], the latent interest, with `full_information` only.
+      consumed_document: object [U], the id in the user's own table of the document chosen last, None for none; for
+        corpora with such ids only.
       final_obs, final_info: at the end, with autoreset mode SAME_STEP only.
 
     `reset(seed=s)` begins with batch 0 of the users of seed s, which are the same whatever was simulated before. Every
@@ -59,7 +61,7 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
 
     Attributes:
       horizon: T.
-      document_ids: ids of the documents by index, int32 [D].
+      document_ids: ids of the documents by index: those of the user's own table, or 1 to D.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
@@ -108,7 +110,7 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         self._stream = stream
         self.render_mode = None
         self.metadata = {**type(self).metadata, "autoreset_mode": self._autoreset}
-        record = {**OBSERVED, fields.AVAILABLE_DOCS: [fields.DOC_ID]}
+        record = dict(OBSERVED)
         if self._full_information:
             record[fields.USER_OBSERVATION] = [fields.OBSERVED_INTEREST]
         world = stepping.world_from_gin(
@@ -126,7 +128,8 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         self._sizes = ObservationSizes(
             self.num_envs, config["slate_size"], config["num_docs"], config["history_length"]
         )
-        self.document_ids = np.arange(1, self._sizes.num_docs + 1, dtype=np.int32)
+        self._own_ids = catalogue_corpus.document_ids(world.network.corpus)
+        self.document_ids: Sequence[Any] = self._own_ids or list(range(1, self._sizes.num_docs + 1))
         slate_size, history_length, ids = self._sizes.slate_size, self._sizes.history_length, [self._sizes.num_docs + 1]
         self.single_observation_space = spaces.Dict(
             {
@@ -194,7 +197,7 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
             return observation, np.zeros(self.num_envs), none, none.copy(), info
         result = self._simulation.step(places)
         observation = self._observation(result.state, result.response)
-        info = self._info(result.state, places)
+        info = self._info(result.state, observation, places)
         rewards = result.reward.numpy().astype(np.float64)
         self._ended = self._simulation.num_steps == self.horizon
         ended = np.full(self.num_envs, self._ended)
@@ -228,18 +231,23 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         state = self._simulation.reset(seeding.make_keys(self._seed, self._stream, batch=self._batch))
         self._batch += 1
         self._ended = False
-        self.document_ids = state[fields.AVAILABLE_DOCS][fields.DOC_ID].numpy()
-        return self._observation(state), self._info(state)
+        observation = self._observation(state)
+        return observation, self._info(state, observation)
 
     def _observation(self, state: Fields, response: Optional[Fields] = None) -> Observation:
         return observation_of(state, response, self._simulation.num_steps or 0, self._sizes)
 
-    def _info(self, state: Fields, places: Optional[np.ndarray] = None) -> Info:
+    def _info(self, state: Fields, observation: Observation, places: Optional[np.ndarray] = None) -> Info:
         info: Info = {"duplicates": np.zeros(self.num_envs, np.int32)}
         if places is not None:
             info["duplicates"] = np.count_nonzero(places == EMPTY, axis=1).astype(np.int32)
         if self._full_information:
             info["interest"] = state[fields.USER_OBSERVATION][fields.OBSERVED_INTEREST].numpy()
+        if self._own_ids is not None:
+            consumed = np.full(self.num_envs, None, dtype=object)
+            for user in np.flatnonzero(observation["clicked"] < self._sizes.slate_size):
+                consumed[user] = self._own_ids[observation["slate"][user, observation["clicked"][user]] - 1]
+            info["consumed_document"] = consumed
         return {**info, **{f"_{name}": np.ones(self.num_envs, np.bool_) for name in info}}
 
 
@@ -269,8 +277,8 @@ class InterestEvolutionEnv(gymnasium.Env[Observation, np.ndarray]):
         self.action_space = copy.deepcopy(self._users.single_action_space)
 
     @property
-    def document_ids(self) -> np.ndarray:
-        """Ids of the documents by index, int32 [D]."""
+    def document_ids(self) -> Sequence[Any]:
+        """Ids of the documents by index, see `InterestEvolutionVectorEnv`."""
         return self._users.document_ids
 
     def reset(
@@ -299,7 +307,7 @@ _OPTIONS = ("gin_files", "gin_bindings", "corpus_seed", "full_information", "tru
 def _of_one(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the only user, without masks."""
     return {
-        name: np.int64(value[0]) if value.ndim == 1 else value[0]
+        name: np.int64(value[0]) if value.ndim == 1 and value.dtype != object else value[0]
         for name, value in values.items()
         if not name.startswith("_")
     }

@@ -52,6 +52,9 @@ class FlatVecEnv(VecEnv):
 
     All users of the environment must end their episodes together. The adapter then resets them, as Stable-Baselines3
     expects, and puts the last observations into `infos[i]["terminal_observation"]`.
+
+    Attributes:
+      single_space: space of the observations of one user before they are flattened.
     """
 
     def __init__(self, env: gymnasium.vector.VectorEnv) -> None:
@@ -67,9 +70,9 @@ class FlatVecEnv(VecEnv):
         if mode is not gymnasium.vector.AutoresetMode.DISABLED:
             raise validation.InvalidInputError(f"the environment's autoreset mode must be DISABLED, got {mode}")
         self._env = env
-        self._space = env.single_observation_space
+        self.single_space = env.single_observation_space
         self._actions: Optional[np.ndarray] = None
-        size = spaces.flatdim(self._space)
+        size = spaces.flatdim(self.single_space)
         super().__init__(env.num_envs, spaces.Box(-np.inf, np.inf, (size,), np.float32), env.single_action_space)
 
     def reset(self) -> np.ndarray:
@@ -77,7 +80,7 @@ class FlatVecEnv(VecEnv):
         seeds = [seed for seed in self._seeds if seed is not None]
         observation, _ = self._env.reset(seed=seeds[0] if seeds else None)
         self._reset_seeds()
-        return flatten(self._space, observation)
+        return flatten(self.single_space, observation)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Store the actions of the next step; int [U, S]."""
@@ -87,12 +90,12 @@ class FlatVecEnv(VecEnv):
         """Step all users; return observations, rewards, dones and infos as Stable-Baselines3 expects them."""
         observation, rewards, terminated, truncated, _ = self._env.step(self._actions)
         dones = terminated | truncated
-        flat = flatten(self._space, observation)
+        flat = flatten(self.single_space, observation)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
             for info, last, cut_off in zip(infos, flat, truncated & ~terminated):
                 info.update({"terminal_observation": last, "TimeLimit.truncated": bool(cut_off)})
-            flat = flatten(self._space, self._env.reset()[0])
+            flat = flatten(self.single_space, self._env.reset()[0])
         return flat, rewards.astype(np.float32), dones, infos
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class SearchCost(NamedTuple):
 
     user_steps: int = 0  # simulated user-steps: users times slates, at most
     value_key: Optional[Hashable] = None  # policies with equal keys share one search through the context; None: no key
-    fit_user_steps: int = 0  # user-steps among `user_steps` whose returns a value function is fitted to
+    relative_cost: float = 1.0  # time of a user-step, search or evaluation, in user-steps of the learned policy
     grid_slates: int = 0  # slates compared by a dynamic program: grid points x slates of S documents x steps
     num_trainings: int = 0  # trainings of the length of the learned policy's
 

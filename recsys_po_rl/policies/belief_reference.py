@@ -16,6 +16,7 @@ from recsys_po_rl.policies.base import BuiltPolicy, Policy, PolicyContext, Searc
 from recsys_po_rl.policies.values import grid
 from recsys_po_rl.policies.values.reference import ReferenceValue
 
+_PARTICLE_COST = 4.0  # time of a user-step for each particle, see `planning.VALUE_COST`
 _EXCHANGES = 1  # passes in which each document of a slate is exchanged for a better one
 
 
@@ -307,4 +308,5 @@ class BeliefReference(Policy):
 
     def search_cost(self, context: PolicyContext) -> SearchCost:
         """Return the work of computing the value; see `Policy.search_cost`."""
-        return self._value.search_cost(context)
+        of_value = self._value.search_cost(context)
+        return of_value._replace(relative_cost=_PARTICLE_COST * self.num_particles)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import planning
 from recsys_po_rl.policies.base import BuiltPolicy, Policy, PolicyContext, SearchCost
 from recsys_po_rl.policies.values import attraction, grid
 from recsys_po_rl.policies.values.reference import ReferenceValue
@@ -16,6 +17,11 @@ class MyopicFullInformation(Policy):
     def build(self, context: PolicyContext) -> BuiltPolicy:
         """Build the policy; left out if the user entity does not define its dynamics. See `Policy.build`."""
         return BuiltPolicy(context.planning_network())
+
+    def search_cost(self, context: PolicyContext) -> SearchCost:
+        """Return the work of planning one step ahead; see `Policy.search_cost`."""
+        del context
+        return SearchCost(relative_cost=planning.MYOPIC_COST)
 
 
 @gin_config.configurable(name="tuned_full_information")
@@ -62,7 +68,8 @@ class TunedFullInformation(Policy):
 
     def search_cost(self, context: PolicyContext) -> SearchCost:
         """Return the work of simulating every coefficient; see `Policy.search_cost`."""
-        return SearchCost(len(self.coefficients) * self.num_search_users * context.horizon)
+        user_steps = len(self.coefficients) * self.num_search_users * context.horizon
+        return SearchCost(user_steps, relative_cost=planning.VALUE_COST)
 
 
 @gin_config.configurable(name="full_information_reference")

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import recsys_po_rl.interop  # noqa: F401  (registers the environments)
-from recsys_po_rl import fields, gin_config
+from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.interop.gymnasium import InterestEvolutionEnv, InterestEvolutionVectorEnv
@@ -232,8 +232,31 @@ def test_invalid_resets_and_steps_out_of_order_are_one_line():
             call()
 
 
-def test_ids_of_documents_are_those_of_the_corpus(env):
-    observation, _ = env.reset(seed=0)
-    np.testing.assert_array_equal(env.document_ids, np.arange(1, NUM_DOCS + 1))
-    assert observation["doc_history"].shape == (3, HISTORY)
-    assert fields.NULL_DOC_ID == 0
+@pytest.mark.slow
+def test_ids_of_documents_are_those_of_the_users_own_table(tmp_path):
+    assert list(make(mode="eager").document_ids) == list(range(1, NUM_DOCS + 1))
+    rows = [f"film {place},{'drama' if place % 2 else 'comedy'},0.3,2.0" for place in range(NUM_DOCS)]
+    (tmp_path / "films.csv").write_text("doc_id,topic,quality,length\n" + "\n".join(rows))
+    env = make(
+        3,
+        "graph",
+        gin_bindings=[
+            f"recsys_po_rl.experiment.horizon = {HORIZON}",
+            f"{NETWORK}.corpus_ctor = @recsys_po_rl.TableCorpus",
+            f"{NETWORK}.num_docs = None",
+            f"{NETWORK}.num_topics = None",
+            f"recsys_po_rl.TableCorpus.path = '{tmp_path / 'films.csv'}'",
+        ],
+    )
+    assert list(env.document_ids) == [f"film {place}" for place in range(NUM_DOCS)]
+    _, info = env.reset(seed=0)
+    assert info["consumed_document"].tolist() == [None] * 3
+    consumed = set()
+    for _ in range(HORIZON):
+        actions = np.array([[0, 1], [2, 3], [4, 5]])
+        observation, *_, info = env.step(actions)
+        for user, (clicked, document) in enumerate(zip(observation["clicked"], info["consumed_document"])):
+            expected = f"film {actions[user, clicked]}" if clicked < SLATE_SIZE else None
+            assert document == expected
+            consumed.add(document)
+    assert len(consumed) > 2

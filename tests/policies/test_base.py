@@ -28,6 +28,7 @@ from recsys_po_rl.policies import (
     SearchCost,
     TunedFullInformation,
     UniformRandom,
+    planning,
 )
 from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import seeding
@@ -119,8 +120,8 @@ COSTS = [
     (BestFixedSlate(((20, 3), (4, 10))), SearchCost((15 * 3 + 4 * 10) * HORIZON)),
     # 10 at random, at most 5 of their neighbours, then 4.
     (BestFixedSlate(((10, 3), (4, 10))), SearchCost((15 * 3 + 4 * 10) * HORIZON)),
-    (MyopicFullInformation(), SearchCost()),
-    (TunedFullInformation((0.0, 1.0), 30), SearchCost(2 * 30 * HORIZON)),
+    (MyopicFullInformation(), SearchCost(relative_cost=planning.MYOPIC_COST)),
+    (TunedFullInformation((0.0, 1.0), 30), SearchCost(2 * 30 * HORIZON, relative_cost=planning.VALUE_COST)),
     (LearnedFullInformation(), SearchCost(num_trainings=1)),
 ]
 
@@ -133,8 +134,10 @@ def test_a_search_states_its_cost(policy, cost):
 def test_references_state_the_cost_of_their_value_and_share_it():
     for policy in (FullInformationReference(**REFERENCE), BeliefReference(num_particles=3, **REFERENCE)):
         fitted = policy.search_cost(make_context(3))
-        assert fitted == SearchCost(12 * HORIZON, ("fitted_value", 1, 12, 4), fit_user_steps=12 * HORIZON)
-        assert policy.search_cost(make_context(2)) == SearchCost(0, ("grid_value", 5), grid_slates=5**2 * 15 * HORIZON)
+        assert fitted[:2] == (12 * HORIZON, ("fitted_value", 1, 12, 4))
+        on_grid = policy.search_cost(make_context(2))
+        assert on_grid[:2] == (0, ("grid_value", 5))
+        assert on_grid.grid_slates == 5**2 * 15 * HORIZON
         assert policy.replaced(use_grid=False).search_cost(make_context(2)) == fitted
 
 

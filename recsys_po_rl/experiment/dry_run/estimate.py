@@ -1,47 +1,42 @@
-"""Dry run: estimates of an experiment's shapes, parameters, memory, time and files from measurements at small size."""
+"""Dry run: memory and time of an experiment, from two measurements and the work that its policies state."""
 
 import dataclasses
-import functools
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-import tensorflow as tf
 
 from recsys_po_rl.common import validation
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import recorder, single_seed
+from recsys_po_rl.experiment import selection, single_seed
 from recsys_po_rl.experiment.config import ExperimentConfig
-from recsys_po_rl.experiment.dry_run import calibration, scaling
-from recsys_po_rl.experiment.dry_run.calibration import PolicyCost
-from recsys_po_rl.policies.base import PolicyContext
-from recsys_po_rl.run_folder import layout, per_user
+from recsys_po_rl.experiment.dry_run import calibration
+from recsys_po_rl.experiment.dry_run.calibration import Cost
+from recsys_po_rl.policies.base import SearchCost
 from recsys_po_rl.simulation_config import SimulationNetwork
 
 MEMORY_SHARE = 0.95  # largest share of the available memory that an experiment may use
-BYTES_PER_NUMBER = 4
-COPIES_OF_THE_CORPUS = 4  # the drawn corpus, the network's state, the available documents, the runtime
-FILES_SECONDS = 3.0  # figures and tables at the end
+CORPUS_BYTES_PER_NUMBER = 16  # float32, in the drawn corpus, the network, the available documents and the runtime
+BYTES_PER_EVALUATED_USER = 200  # for each policy: totals, and measures by quarter of the horizon
+POLICIES_OF_THE_LEARNER = 3  # learned, learned_last, learned_greedy
+OTHER_SECONDS = 15.0  # loading of the libraries, figures and tables; measured in the tiny experiment
 SECOND_CORE = 1.6  # speedup of one seed on two cores over one, which two parallel seeds lose
+GRID_USER_STEPS = 5e-3  # time of a compared slate of a dynamic program, in user-steps of the learned policy
 
 
 class Estimate(NamedTuple):
     """Estimated requirements of an experiment."""
 
     shapes: list[tuple[str, str, str]]  # variable, field, shape: U stands for users
-    entities: dict[str, str]  # class names by role
     num_parameters: int  # trained parameters, without the critic's
-    memory_bytes: float  # peak of the largest process
     num_processes: int  # processes that run at once
-    memory_parts: dict[str, float]  # summands of memory_bytes, by name
-    seconds: float
+    memory_parts: dict[str, float]  # bytes at the peak of the largest process, by part
     seconds_parts: dict[str, float]  # seconds of one seed, by part
-    files: list[str]
-    calibration_seconds: float
+    seconds: float  # of the whole command
 
 
 def estimate(config: ExperimentConfig) -> Estimate:
@@ -51,157 +46,102 @@ def estimate(config: ExperimentConfig) -> Estimate:
       config: configuration of the experiment.
 
     Returns:
-      Estimates: memory to about a quarter, time to a factor of about 1.5 if the machine's load stays the same, see
+      Estimates: memory to about a third, time to a factor of 2 if the machine's load stays the same, see
       benchmarks/results/PLAN_ACCURACY.md.
 
     Raises:
       InvalidInputError: one line, if the experiment does not fit in memory; it names the largest population that does.
     """
-    loading, loaded = calibration.seconds_since_start(), calibration.resident_bytes()
-    started = time.perf_counter()
-    seed = config.seeds[0]
+    loaded, seed = calibration.resident_bytes(), config.seeds[0]
     world_seed = config.world_seed(seed)
     available = calibration.available_bytes() * MEMORY_SHARE
-    network_config = _small_network(config, world_seed, 2).config if _fits_a_corpus(config, available) else {}
-    _raise_if_too_many_are_evaluated(config, available)
+    _raise_if_arrays_do_not_fit(config, available)
+    network = _small_network(config, world_seed, 2)
+    num_docs = network.config["num_docs"]
+    full = single_seed.policy_context(config, seed, world_seed, network.config)
+    searches = {policy.name: policy.search_cost(full) for policy in config.policies}
+    training = calibration.of_training(config, seed, world_seed, num_docs)
+    learned = calibration.of_evaluation(
+        lambda batch_size: single_seed.policy_context(
+            dataclasses.replace(config, evaluation_batch_size=batch_size), seed, world_seed, network.config
+        ),
+        config.evaluation_batch_size,
+        num_docs,
+    )
     at_once = min(len(config.seeds), config.num_processes or os.cpu_count() or 1)
 
-    training = calibration.of_training(config, seed, world_seed, network_config["num_docs"])
-    # Planners evaluate all pairs of documents, so their work grows with the square of D.
-    scale = min(1.0, (calibration.USUAL_DOCS / network_config["num_docs"]) ** 2)
-    sizes = calibration.small_sizes(config, config.evaluation_batch_size, scale, evaluator.BATCHES_AT_ONCE)
+    def memory(config: ExperimentConfig) -> dict[str, float]:
+        return _memory_parts(config, loaded, training, learned, searches)
 
-    def context_of(sizes: calibration.Sizes) -> PolicyContext:
-        small = dataclasses.replace(config, horizon=sizes.slates, evaluation_batch_size=sizes.users, quiet=True)
-        return single_seed.policy_context(small, seed, world_seed, network_config)
-
-    larger = calibration.larger_sizes(config, config.evaluation_batch_size, sizes)
-    learned = calibration.of_evaluation(context_of, PolicyContext.network, sizes, larger)
-    small = context_of(sizes)
-    full = single_seed.policy_context(config, seed, world_seed, network_config)
-    searches = {policy.name: policy.search_cost(full) for policy in config.policies}
-    policies: dict[str, Optional[PolicyCost]] = {}
-    for policy in config.policies:
-        trained = searches[policy.name].num_trainings > 0
-        policies[policy.name] = None if trained else calibration.of_policy(small, policy)
-
-    memory_parts = scaling.memory_parts(config, loaded, training, learned, policies, searches)
-    memory = sum(memory_parts.values())
     limit = available / at_once
-    if memory > limit:
-        of_config = functools.partial(
-            scaling.memory_parts,
-            loaded=loaded,
-            training=training,
-            learned=learned,
-            policies=policies,
-            searches=searches,
-        )
-        raise validation.InvalidInputError(_refusal(config, of_config, limit, at_once))
-    seconds_parts = scaling.seconds_parts(config, training, learned, policies, searches)
-    seconds_parts["loading and files"] = loading + FILES_SECONDS
-    rounds = math.ceil(len(config.seeds) / at_once)
+    if sum(memory(config).values()) > limit:
+        raise validation.InvalidInputError(_refusal(config, memory, limit, at_once))
+    seconds_parts = _seconds_parts(config, training, learned, searches)
     slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0
-    network = _small_network(config, world_seed, 2)
     return Estimate(
-        shapes=_shapes(config, world_seed),
-        entities={role: type(getattr(network, role)).__name__ for role in ("user", "corpus", "recommender", "metrics")},
+        shapes=_shapes(network, _small_network(config, world_seed, 3)),
         num_parameters=sum(int(np.prod(weight.shape)) for weight in network.trainable_variables),
-        memory_bytes=memory,
         num_processes=at_once,
-        memory_parts=memory_parts,
-        seconds=rounds * slower * sum(seconds_parts.values()),
+        memory_parts=memory(config),
         seconds_parts=seconds_parts,
-        files=files(config, config.seeds, network.recommender),
-        calibration_seconds=time.perf_counter() - started,
+        seconds=math.ceil(len(config.seeds) / at_once) * slower * sum(seconds_parts.values()),
     )
 
 
-def text(found: Estimate, config: ExperimentConfig) -> str:
-    """Format an estimate as text.
-
-    Args:
-      found: result of `estimate`.
-      config: configuration of the experiment.
-    """
-    memory = ", ".join(f"{part} {_gigabytes(size)}" for part, size in found.memory_parts.items() if size > 5e6)
-    times = ", ".join(f"{part} {_duration(of)}" for part, of in found.seconds_parts.items() if of >= 0.5)
-    each = f" in each of {found.num_processes} processes" if found.num_processes > 1 else ""
-    rows = [("variable", "field", "shape"), *found.shapes]
-    lines = [
-        "What this experiment would take; nothing is written.",
-        "",
-        f"training    {config.num_training_steps} steps of {config.users_per_step} users in {config.num_shards} "
-        f"shards, {config.horizon} slates for each user",
-        f"evaluation  {config.num_evaluation_users} users in batches of {config.evaluation_batch_size}, "
-        f"{scaling.POLICIES_OF_THE_LEARNER + len(config.policies)} policies",
-        f"seeds       {', '.join(map(str, config.seeds))}",
-        "entities    " + ", ".join(f"{role} {name}" for role, name in found.entities.items()),
-        "",
-        *_columns(rows),
-        f"U: {config.users_per_step // config.num_shards} in a shard, {config.evaluation_batch_size} in evaluation",
-        "",
-        f"parameters  {found.num_parameters:,} that are trained",
-        f"memory      {_gigabytes(found.memory_bytes)}{each} ({memory})",
-        f"time        {_duration(found.seconds)} (for a seed: {times})",
-        "files       " + ", ".join(found.files),
-        f"calibrated in {_duration(found.calibration_seconds)} on this machine, as busy as it is now",
-    ]
-    return "\n".join(lines)
+def _memory_parts(
+    config: ExperimentConfig, loaded: float, training: Cost, learned: Cost, searches: dict[str, SearchCost]
+) -> dict[str, float]:
+    num_trainings = 1 + sum(cost.num_trainings for cost in searches.values())
+    num_programs = 2 + len(searches)  # learned_greedy is compiled separately
+    evaluated = config.evaluation_batch_size * config.horizon * evaluator.BATCHES_AT_ONCE
+    trained = config.users_per_step * config.horizon
+    return {
+        "libraries": loaded,
+        "programs": num_trainings * training.program_bytes + num_programs * learned.program_bytes,
+        "users": max(trained * training.bytes_per_user_step, evaluated * learned.bytes_per_user_step)
+        + config.num_evaluation_users * BYTES_PER_EVALUATED_USER * (POLICIES_OF_THE_LEARNER + len(searches)),
+    }
 
 
-def files(config: ExperimentConfig, seeds: Sequence[int], recommender: Any) -> list[str]:
-    """Return the files that a run folder will hold, with several seeds also those of each seed's folder.
-
-    Args:
-      config: configuration of the experiment.
-      seeds: seeds of the experiment.
-      recommender: the trained recommender; a policy file is written if its `model` is a Keras model.
-    """
-    top = [
-        layout.CONFIG, layout.OPERATIVE_CONFIG, layout.ENVIRONMENT, layout.METRICS, layout.EVALUATION,
-        layout.PRICE_FIGURE, layout.REPORT,
-    ]  # fmt: skip
-    own = [*recorder.tables(config), layout.TIMINGS, layout.PORTRAIT, per_user.FILE]
-    if isinstance(getattr(recommender, "model", None), tf.keras.Model):
-        own.append(layout.POLICY)
-    folders = ["checkpoints/", "tensorboard/"]
-    if len(seeds) == 1:
-        return sorted({*top, *own}) + folders
-    of_each = sorted({*top, *own} - {layout.PRICE_FIGURE}) + folders
-    return sorted(top) + [f"seed_{seed}/{name}" for seed in seeds for name in of_each]
+def _seconds_parts(
+    config: ExperimentConfig, training: Cost, learned: Cost, searches: dict[str, SearchCost]
+) -> dict[str, float]:
+    num_validations = sum(selection.is_validated(config, step) for step in range(1, config.num_training_steps + 1))
+    user_step, evaluated = learned.seconds_per_user_step, config.num_evaluation_users * config.horizon
+    train = training.first_seconds + learned.first_seconds * bool(num_validations)
+    train += training.seconds_per_user_step * config.num_training_steps * config.users_per_step * config.horizon
+    train += user_step * num_validations * config.num_validation_users * config.horizon
+    parts = {"training": train, "learned": 2 * learned.first_seconds + POLICIES_OF_THE_LEARNER * user_step * evaluated}
+    found: set[Optional[Any]] = {None}  # keys of value functions that are already counted
+    for name, cost in searches.items():
+        parts[name] = learned.first_seconds + user_step * cost.relative_cost * evaluated + cost.num_trainings * train
+        if cost.value_key is None or cost.value_key not in found:
+            parts[name] += user_step * (cost.relative_cost * cost.user_steps + GRID_USER_STEPS * cost.grid_slates)
+            parts[name] += learned.first_seconds * bool(cost.user_steps)
+        found.add(cost.value_key)
+    return {**parts, "libraries and files": OTHER_SECONDS}
 
 
-def _small_network(config: ExperimentConfig, world_seed: int, num_users: int) -> SimulationNetwork:
-    network: SimulationNetwork = config.network_ctor(num_users=num_users, corpus_seed=world_seed)
-    return network
-
-
-def _fits_a_corpus(config: ExperimentConfig, available: float) -> bool:
-    """Validate the memory of the corpus from the bound sizes: a network of too many documents cannot be built."""
+def _raise_if_arrays_do_not_fit(config: ExperimentConfig, available: float) -> None:
+    """Validate the memory of the corpus and of the evaluated users from the bound sizes, before anything is built."""
     try:
         given = config_lib.bound(config.network_ctor)
     except (TypeError, ValueError):  # a user's constructor that is not registered with gin
-        return True
+        given = {}
     num_docs, num_topics = given.get("num_docs"), given.get("num_topics")
-    if not isinstance(num_docs, int) or not isinstance(num_topics, int):
-        return True
-    bytes_per_doc = (num_topics + 4) * BYTES_PER_NUMBER * COPIES_OF_THE_CORPUS
-    if num_docs * bytes_per_doc > available:
-        raise validation.InvalidInputError(
-            f"{num_docs} documents need {_gigabytes(num_docs * bytes_per_doc)} and {_gigabytes(available)} are "
-            f"available: num_docs may be at most {_rounded(available / bytes_per_doc)}"
-        )
-    return True
+    if isinstance(num_docs, int) and isinstance(num_topics, int):
+        per_doc = (num_topics + 4) * CORPUS_BYTES_PER_NUMBER
+        _raise_if_over(f"{num_docs} documents need", "num_docs", num_docs, per_doc, available)
+    per_user = BYTES_PER_EVALUATED_USER * (POLICIES_OF_THE_LEARNER + len(config.policies))
+    users, name = config.num_evaluation_users, "experiment.num_evaluation_users"
+    _raise_if_over(f"the results of {users} users need", name, users, per_user, available)
 
 
-def _raise_if_too_many_are_evaluated(config: ExperimentConfig, available: float) -> None:
-    per_evaluated = scaling.BYTES_PER_EVALUATED_USER * (scaling.POLICIES_OF_THE_LEARNER + len(config.policies))
-    if config.num_evaluation_users * per_evaluated > available:
+def _raise_if_over(lead: str, name: str, number: int, bytes_each: float, available: float) -> None:
+    if number * bytes_each > available:
         raise validation.InvalidInputError(
-            f"what {config.num_evaluation_users} users bring needs "
-            f"{_gigabytes(config.num_evaluation_users * per_evaluated)} and {_gigabytes(available)} are available: "
-            f"experiment.num_evaluation_users may be at most {_rounded(available / per_evaluated)}"
+            f"{lead} {_gigabytes(number * bytes_each)} and {_gigabytes(available)} are available: {name} may be at "
+            f"most {int(available / bytes_each)}"
         )
 
 
@@ -209,75 +149,93 @@ def _refusal(
     config: ExperimentConfig, memory: Callable[[ExperimentConfig], dict[str, float]], limit: float, num_processes: int
 ) -> str:
     """Return the message that an experiment does not fit in memory, with the largest population that does."""
-    needed = sum(memory(config).values())
     each = f" in each of {num_processes} processes" if num_processes > 1 else ""
-    told = f"this experiment needs about {_gigabytes(needed)}{each} and {_gigabytes(limit)} are available: "
+    lead = (
+        f"this experiment needs about {_gigabytes(sum(memory(config).values()))}{each} and {_gigabytes(limit)} are "
+        "available: "
+    )
 
-    def fits(smaller: ExperimentConfig) -> bool:
-        return sum(memory(smaller).values()) <= limit
+    def largest(unit: int, **most: int) -> Optional[int]:
+        """Return the largest share of the populations `most` that fits, in units; None if one unit is too much."""
 
-    def trained_on(num: int) -> ExperimentConfig:
-        return dataclasses.replace(config, users_per_step=num * config.num_shards)
+        def fits(num: int) -> bool:
+            sizes: dict[str, Any] = {
+                name: min(size, num * (unit if name == "users_per_step" else 1)) for name, size in most.items()
+            }
+            return sum(memory(dataclasses.replace(config, **sizes)).values()) <= limit
 
-    def in_batches_of(num: int) -> ExperimentConfig:
-        return dataclasses.replace(config, evaluation_batch_size=num)
+        low, high = 0, max(most.values())
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low or None
 
-    least_training, least_evaluation = trained_on(1), in_batches_of(1)
-    if fits(least_training):
-        most = (
-            _largest(lambda num: fits(trained_on(num)), config.users_per_step // config.num_shards) * config.num_shards
-        )
-        return f"{told}experiment.users_per_step may be at most {most} here, got {config.users_per_step}"
-    if fits(least_evaluation):
-        most = _largest(lambda num: fits(in_batches_of(num)), config.evaluation_batch_size)
-        return f"{told}experiment.evaluation_batch_size may be at most {most} here, got {config.evaluation_batch_size}"
-    both = dataclasses.replace(least_training, evaluation_batch_size=1)
-    if fits(both):
-        most = _largest(
-            lambda num: fits(dataclasses.replace(trained_on(num), evaluation_batch_size=num)), config.users_per_step
-        )
+    users, batch = config.users_per_step, config.evaluation_batch_size
+    if (num := largest(config.num_shards, users_per_step=users)) is not None:
+        return f"{lead}experiment.users_per_step may be at most {num * config.num_shards} here, got {users}"
+    if (num := largest(1, evaluation_batch_size=batch)) is not None:
+        return f"{lead}experiment.evaluation_batch_size may be at most {num} here, got {batch}"
+    if (num := largest(config.num_shards, users_per_step=users, evaluation_batch_size=batch)) is not None:
         return (
-            f"{told}experiment.users_per_step may be at most {most * config.num_shards} and "
-            f"experiment.evaluation_batch_size {most} here"
+            f"{lead}experiment.users_per_step may be at most {min(users, num * config.num_shards)} and "
+            f"experiment.evaluation_batch_size {min(batch, num)} here"
         )
-    return f"{told}no population would fit"
+    return f"{lead}no population would fit"
 
 
-def _largest(fits: Callable[[int], bool], too_many: int) -> int:
-    """Return the largest number below `too_many` that fits; requires that 1 fits."""
-    low, high = 1, too_many
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+def _small_network(config: ExperimentConfig, world_seed: int, num_users: int) -> SimulationNetwork:
+    network: SimulationNetwork = config.network_ctor(num_users=num_users, corpus_seed=world_seed)
+    return network
 
 
-def _shapes(config: ExperimentConfig, world_seed: int) -> list[tuple[str, str, str]]:
-    """Return the shapes of the network's fields; a dimension that depends on the number of users is named U."""
-    two, three = (_small_network(config, world_seed, num) for num in (2, 3))
+def _shapes(two: SimulationNetwork, three: SimulationNetwork) -> list[tuple[str, str, str]]:
+    """Return the shapes of the fields of networks of two and three users; what differs is named U."""
     found = []
     for var, more in zip(two.variables, three.variables):
         for field, spec in var.spec.as_dict.items():
             shapes = [getattr(getattr(of, "space", None), "shape", None) for of in (spec, more.spec.as_dict[field])]
-            if None in shapes:
-                found.append((var.name, field, "not stated"))
-                continue
-            sizes = ["U" if here != there else str(int(here)) for here, there in zip(*shapes)]
-            found.append((var.name, field, f"({', '.join(sizes)})" if sizes else "()"))
+            sizes = [] if None in shapes else ["U" if one != other else str(int(one)) for one, other in zip(*shapes)]
+            found.append((var.name, field, "not stated" if None in shapes else f"({', '.join(sizes)})"))
     return found
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+def text(found: Estimate, config: ExperimentConfig, seconds: float) -> str:
+    """Format an estimate as text.
+
+    Args:
+      found: result of `estimate`.
+      config: configuration of the experiment.
+      seconds: time that the estimate took.
+    """
+    memory = ", ".join(f"{part} {_gigabytes(size)}" for part, size in found.memory_parts.items())
+    times = ", ".join(f"{part} {_duration(of)}" for part, of in found.seconds_parts.items() if of >= 0.5)
+    each = f" in each of {found.num_processes} processes" if found.num_processes > 1 else ""
+    widths = [max(len(row[column]) for row in found.shapes) for column in range(2)]
+    return "\n".join(
+        [
+            "Requirements of this experiment; nothing is written.",
+            "",
+            f"training    {config.num_training_steps} steps of {config.users_per_step} users in {config.num_shards} "
+            f"shards, {config.horizon} slates for each user",
+            f"evaluation  {config.num_evaluation_users} users in batches of {config.evaluation_batch_size}, "
+            f"{POLICIES_OF_THE_LEARNER + len(config.policies)} policies",
+            f"seeds       {', '.join(map(str, config.seeds))}",
+            "",
+            *(f"{name.ljust(widths[0])}  {field.ljust(widths[1])}  {shape}" for name, field, shape in found.shapes),
+            f"U: {config.users_per_step // config.num_shards} in a shard, {config.evaluation_batch_size} in evaluation",
+            "",
+            f"parameters  {found.num_parameters:,} that are trained",
+            f"memory      {_gigabytes(sum(found.memory_parts.values()))}{each} ({memory})",
+            f"time        {_duration(found.seconds)} (for a seed: {times})",
+            f"calibrated in {_duration(seconds)} on this machine, as busy as it is now",
+        ]
+    )
 
 
-def _rounded(number: float) -> int:
-    """Round down to two significant digits."""
-    if number < 10:
-        return int(number)
-    unit = 10 ** (int(math.log10(number)) - 1)
-    return int(number / unit) * unit
+def timed_text(config: ExperimentConfig) -> str:
+    """Estimate an experiment and format the result."""
+    started = time.perf_counter()
+    return text(estimate(config), config, time.perf_counter() - started)
 
 
 def _gigabytes(size: float) -> str:
@@ -285,6 +243,4 @@ def _gigabytes(size: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from typing import Union
 
 from recsys_po_rl.common import validation
+from recsys_po_rl.policies import planning
 from recsys_po_rl.policies.base import LeftOutError, PolicyContext, SearchCost
 from recsys_po_rl.policies.values import fitted, grid
 
@@ -67,9 +68,14 @@ class ReferenceValue:
         if self._fits_a_grid(context):
             num_slates = math.comb(context.config["num_docs"], context.config["slate_size"])
             num_points = self._grid_points ** context.config["num_topics"]
-            return SearchCost(0, self._grid_key, grid_slates=num_points * num_slates * context.horizon)
+            return SearchCost(
+                0,
+                self._grid_key,
+                relative_cost=planning.VALUE_COST,
+                grid_slates=num_points * num_slates * context.horizon,
+            )
         user_steps = self._num_iterations * self._users_per_iteration * context.horizon
-        return SearchCost(user_steps, self._fit_key, fit_user_steps=user_steps)
+        return SearchCost(user_steps, self._fit_key, relative_cost=planning.VALUE_COST)
 
     @property
     def _grid_key(self) -> Hashable:
