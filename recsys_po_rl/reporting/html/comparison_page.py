@@ -24,7 +24,7 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
 
     Args:
       comparison: result of `compare.compare`.
-      configs: bindings of the runs, by name, see `RunFiles.config`.
+      configs: bindings of the runs, by name, see `run_files.RunFiles.config`.
     """
     first, *others = comparison.names
     header = ["policy", *(cell for name in comparison.names for cell in (name, "95% interval"))]
@@ -198,7 +198,7 @@ def _cell(value: Optional[Estimate], sign: bool = False) -> Html:
 
 
 def _shown(value: Estimate) -> str:
-    return estimate(MeanInterval.of(value))
+    return estimate(MeanInterval.from_estimate(value))
 
 
 def _negated(value: Estimate) -> Estimate:
