@@ -138,6 +138,7 @@ def test_stateless_ops_and_unused_stateful_ones_are_allowed():
     assert int(trace()) == 1
 
 
+@pytest.mark.slow
 def test_a_slate_follows_from_the_seed_of_the_run_as_the_architecture_page_says():
     network = create_interest_evolution_simulation_network(num_users=3, num_topics=4, num_docs=7, corpus_seed=0)
     trajectory = SeededRuntime(network.variables, mode="eager").trajectory(
