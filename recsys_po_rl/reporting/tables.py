@@ -169,7 +169,7 @@ def price_lines(evaluation: Evaluation) -> str:
         shares = ("", "") if share is None or bounds is None else (percent(share), percent_interval(bounds))
         rows.append((priced.label, plain(priced.mean, ".2f"), interval(priced.interval95), *shares))
     lines = [
-        "The price of partial observability: what is lost because the recommender does not see the interest",
+        "The price of partial observability: reward lost because the recommender does not see the interest",
         f"(consumed time per user over {evaluation.horizon} slates; 95% intervals over {price.num_units} {price.unit},"
         " paired)",
         "",
