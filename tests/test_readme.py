@@ -15,7 +15,7 @@ def blocks(text, language):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "number"), [("README.md", 2), ("docs/model.md", 3)])
+@pytest.mark.parametrize(("page", "number"), [("README.md", 3), ("docs/model.md", 3)])
 def test_every_python_block_runs(root, fresh_python, tmp_path, page, number):
     code = blocks((root / page).read_text(encoding="utf-8"), "python")
     assert len(code) == number

@@ -22,7 +22,8 @@ def names() -> dict[str, Any]:
     from recsys_po_rl.distributions import top_k_plackett_luce
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment
-    from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, fixed_slate
+    from recsys_po_rl.interop.gymnasium import InterestEvolutionEnv, InterestEvolutionVectorEnv
+    from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, external, fixed_slate
     from recsys_po_rl.policies.values import attraction, fitted, grid
     from recsys_po_rl.run_folder import csv_tables, layout
     from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
@@ -30,6 +31,7 @@ def names() -> dict[str, Any]:
     from recsys_po_rl.scoring.self_attention import SelfAttentionModel
     from recsys_po_rl.simulation import seeding
     from recsys_po_rl.simulation.runtime import SeededRuntime
+    from recsys_po_rl.simulation.stepping import SteppedSimulation
     from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network as make_network
     from recsys_po_rl.training import advantages as advantages_lib
     from recsys_po_rl.training import algorithms, diagnostics, losses, schedules
@@ -68,6 +70,8 @@ def names() -> dict[str, Any]:
         "best_fixed_slate": best_fixed_slate, "attraction": attraction, "fitted": fitted,
         "grid": grid, "docs": state(), "layout": layout, "csv_tables": csv_tables,
         "experiment": experiment, "policies": policies, "validation": validation,
+        "VectorEnv": InterestEvolutionVectorEnv, "Env": InterestEvolutionEnv, "SteppedSimulation": SteppedSimulation,
+        "external": external, "sizes": external.ObservationSizes(U, S, D, H),
     }  # fmt: skip
 
 
@@ -293,6 +297,25 @@ FILES = [
     ("experiment(output_dir=3)", "output_dir must be a path, got 3"),
 ]
 
+DOORS = [
+    ("VectorEnv(0)", "num_envs must be an integer of at least 1, got 0"),
+    ("VectorEnv(2, autoreset_mode='LATER')", "autoreset_mode must be one of .*got 'LATER'"),
+    ("VectorEnv(2, stream='')", "stream must be a text, got ''"),
+    ("VectorEnv(2, render_mode='human')", "render_mode must be None, got 'human'"),
+    ("VectorEnv(2, gin_files='default.gin')", "gin_files must be a list of texts, got 'default.gin'"),
+    ("VectorEnv(2, gin_files=['no_such.gin'])", "no gin file 'no_such.gin'"),
+    ("Env(speed=2)", "options: each must be one of .*got 'speed'"),
+    ("external.places_of(ids, sizes, 'actions')", r"actions must be integers of shape \(4, 2\), got int32 of shape"),
+    ("external.places_of(np.ones((4, 2)), sizes, 'actions')", "actions must be integers of shape .*got float64"),
+    ("external.places_of(np.full((4, 2), 7), sizes, 'actions')", "actions must be indices .*from 0 to 6, got 7"),
+    ("external.places_of(None, sizes, 'actions')", "actions must be integers of shape .*got object"),
+    ("SteppedSimulation(network.variables, tf.Variable([[0]]), 'eager').step([[0]])", "call reset first"),
+    ("policies.ExternalPolicy()", "external_policy: act must be a function from observations to slates, got None"),
+    ("policies.ExternalPolicy(3)", "external_policy: act must be a function from observations to slates, or have"),
+    ("recsys_po_rl.evaluate_policy(print, num_users=1)", "num_users must be an integer of at least 2, got 1"),
+    ("recsys_po_rl.evaluate_policy(print, seed=-1)", "seed must be an integer of at least 0, got -1"),
+]
+
 GROUPS = {
     "Corpora": CORPORA,
     "Scorers": SCORERS,
@@ -302,4 +325,5 @@ GROUPS = {
     "Learning": LEARNING,
     "Evaluation and references": EVALUATION,
     "Files and the experiment": FILES,
+    "Doors": DOORS,
 }
