@@ -63,7 +63,7 @@ def coverage_over_users(
 
 
 def coverage_of_interquartile_mean(num_runs: int, simulations: int = SIMULATIONS, seed: int = 0) -> float:
-    """Share of intervals that hold 0, the interquartile mean of a standard normal law."""
+    """Share of intervals that hold 0, the interquartile mean of a standard normal distribution."""
     rng = np.random.default_rng(seed)
     covered = 0
     for simulation in range(simulations):

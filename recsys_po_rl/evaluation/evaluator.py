@@ -138,7 +138,7 @@ def summary(outcome: Outcome, learned: Outcome) -> PolicyResult:
         interval95=total.bounds,
         mean_upstream_count=float(outcome.upstream_total.mean()),
         num_users=total.num_units,
-        minus_learned=MeanInterval.of(statistics.paired_difference(outcome.total, learned.total)),
+        minus_learned=MeanInterval.from_estimate(statistics.paired_difference(outcome.total, learned.total)),
         **({} if outcome.behaviour is None else outcome.behaviour.summary()),
     )
 
@@ -164,7 +164,7 @@ def pooled(per_seed: Sequence[PolicyResult]) -> PolicyResult:
         mean_upstream_count=float(np.mean([result.mean_upstream_count for result in per_seed])),
         num_users=int(sum(result.num_users for result in per_seed)),
         num_seeds=mean.num_units,
-        minus_learned=MeanInterval.of(statistics.mean_interval(differences)),
+        minus_learned=MeanInterval.from_estimate(statistics.mean_interval(differences)),
         interquartile_mean=_across_runs("interquartile_mean", middle),
         probability_of_improvement=_across_runs("probability_of_improvement", improvement),
         **_pooled_quarters([result.quarters for result in per_seed if result.quarters is not None]),

@@ -102,6 +102,8 @@ def _compared(unit: str, values: Mapping[str, np.ndarray], upstream_means: Mappi
         unit=unit,
         num_units=max((len(of_units) for of_units in values.values()), default=0),
         policies=policies,
-        gap=None if gap is None else MeanInterval.of(statistics.paired_difference(values[CEILING], values[FLOOR])),
+        gap=None
+        if gap is None
+        else MeanInterval.from_estimate(statistics.paired_difference(values[CEILING], values[FLOOR])),
         differences=differences,
     )

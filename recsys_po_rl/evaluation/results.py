@@ -25,7 +25,7 @@ class MeanInterval(Record):
     interval95: Bounds
 
     @classmethod
-    def of(cls, estimate: "statistics.Estimate") -> "MeanInterval":
+    def from_estimate(cls, estimate: "statistics.Estimate") -> "MeanInterval":
         """Return the mean and interval of an estimate."""
         return cls(mean=estimate.mean, interval95=estimate.bounds)
 

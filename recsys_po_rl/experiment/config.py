@@ -155,9 +155,9 @@ def _checked_num_shards(given: Optional[int], users_per_step: int) -> int:
 
 
 def _checked_alarms(ctor: Any) -> Alarms:
-    made = validation.constructor("experiment.alarms_ctor", ctor)()
-    if not hasattr(made, "raised") or not hasattr(made, "stop"):
+    alarms = validation.constructor("experiment.alarms_ctor", ctor)()
+    if not hasattr(alarms, "raised") or not hasattr(alarms, "stop"):
         raise validation.InvalidTypeError(
-            f"experiment.alarms_ctor must make alarms (in gin: @recsys_po_rl.Alarms), got {type(made).__name__}"
+            f"experiment.alarms_ctor must make alarms (in gin: @recsys_po_rl.Alarms), got {type(alarms).__name__}"
         )
-    return made
+    return alarms

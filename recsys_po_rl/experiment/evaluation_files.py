@@ -107,8 +107,8 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, context: Policy
         entity = getattr(network, role)
         entity = getattr(entity, "unwrapped", entity)  # the observation does not change the users
         found[role] = type(entity).__name__
-        described = entity_parameters.parameters(entity, network.config)
-        found.update({f"{role}.{name}": value for name, value in described.items()})
+        by_name = entity_parameters.parameters(entity, network.config)
+        found.update({f"{role}.{name}": value for name, value in by_name.items()})
     found["horizon"] = context.horizon
     found["evaluation_batch_size"] = context.batch_size
     found["runtime_mode"] = runtime.mode

@@ -177,7 +177,9 @@ def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) 
         folders = _seed_folders(folder, seeds)
         for seed_folder in folders:  # created together: later, another folder might have taken the same name
             layout.make_subfolder(*os.path.split(seed_folder))
-        results = workers.run_seeds(config, [(seed, config.world_seed(seed), of) for seed, of in zip(seeds, folders)])
+        results = workers.run_seeds(
+            config, [(seed, config.world_seed(seed), path) for seed, path in zip(seeds, folders)]
+        )
     place.raise_if_moved()
     result = _merged(folder, results)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())

@@ -198,7 +198,7 @@ def run(
     timings = Timings()
     network = context.network()
     runtime = context.runtime(network)
-    with timings.of("training"):
+    with timings.measured("training"):
         selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
         trained = _train_into(config, context, prepared, selector, folder)
     compared = evaluate_policies(config, context, network, runtime, trained, timings, folder)
@@ -247,7 +247,7 @@ class Timings:
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def of(self, part: str) -> Iterator[None]:
+    def measured(self, part: str) -> Iterator[None]:
         """Add the block's time to a part."""
         started = time.perf_counter()
         try:
@@ -320,7 +320,7 @@ def evaluate_policies(
     place = layout.Place(folder)
 
     def evaluate(name: str, runtime: evaluator.Rollouts) -> None:
-        with timings.of(name):
+        with timings.measured(name):
             outcomes[name] = evaluator.evaluate(
                 runtime,
                 horizon=config.horizon,
@@ -347,7 +347,7 @@ def evaluate_policies(
         if not config.quiet:
             output.say(f"  {name}")
         try:
-            with timings.of(name):
+            with timings.measured(name):
                 built = policy.build(context)
         except LeftOutError as error:
             left_out[name] = gin_config.first_line(error)
@@ -363,7 +363,7 @@ def evaluate_policies(
     place.raise_if_moved()
     files.write(folder, outcomes)
     # The price of partial observability is not defined for a learner that observes the interest.
-    compared = {name: of for name, of in outcomes.items() if name != LEARNED or name not in full_information}
+    compared = {name: outcome for name, outcome in outcomes.items() if name != LEARNED or name not in full_information}
     return Evaluation(
         policies=policies,
         left_out=left_out,
@@ -378,9 +378,9 @@ def evaluate_policies(
 
 def _sees_interest(runtime: SeededRuntime) -> bool:
     """Return whether the slates or the recommender's state are computed from the observed interest."""
-    there = {variable.name for variable in runtime.variables}
+    names = {variable.name for variable in runtime.variables}
     return any(
         fields.OBSERVED_INTEREST in runtime.flow(name).reads.get(fields.USER_OBSERVATION, ())
         for name in (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
-        if name in there
+        if name in names
     )

@@ -48,7 +48,7 @@ def reward_caption(evaluation: Evaluation) -> str:
 def interval_note(evaluation: Evaluation) -> str:
     """Return the explanation of the intervals in a table of rewards."""
     unit = "users" if first(evaluation).num_seeds is None else "seeds"
-    return f"95% t intervals over {unit}; differences are paired, on the same {unit} with the same luck"
+    return f"95% t intervals over {unit}; differences are paired, on the same {unit} with the same random draws"
 
 
 def over(result: PolicyResult) -> str:
@@ -169,7 +169,7 @@ def price_lines(evaluation: Evaluation) -> str:
         shares = ("", "") if share is None or bounds is None else (percent(share), percent_interval(bounds))
         rows.append((priced.label, plain(priced.mean, ".2f"), interval(priced.interval95), *shares))
     lines = [
-        "The price of partial observability: what is lost because the recommender does not see the interest",
+        "The price of partial observability: reward lost because the recommender does not see the interest",
         f"(consumed time per user over {evaluation.horizon} slates; 95% intervals over {price.num_units} {price.unit},"
         " paired)",
         "",

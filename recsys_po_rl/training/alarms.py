@@ -129,12 +129,12 @@ class Alarms:
         ]
         if not lost[-1]:
             return None
-        of, norm = "gradient", history[-1].gradient_norm
+        owner, norm = "gradient", history[-1].gradient_norm
         if math.isfinite(norm):
-            of, norm = "critic's gradient", history[-1].critic_gradient_norm
+            owner, norm = "critic's gradient", history[-1].critic_gradient_norm
         so_far = "the first such step" if sum(lost) == 1 else f"{sum(lost)} such steps so far"
         return _Sign(
-            norm, math.inf, f"the {of} is not finite: what it would have updated was left as it was ({so_far})"
+            norm, math.inf, f"the {owner} is not finite: what it would have updated was left as it was ({so_far})"
         )
 
     def _gradient_norm_far_off(self, history: Sequence[TrainingRow]) -> Optional[_Sign]:

@@ -69,7 +69,7 @@ class LearnedValue(tf.Module):
         )
         validation.boolean(f"{owner}: sees_interest", sees_interest)
         make_optimizer = optimizer or (lambda: tf.keras.optimizers.Adam(LEARNING_RATE))
-        self.optimizer = optimizers.made(f"{owner}: optimizer", make_optimizer)
+        self.optimizer = optimizers.construct(f"{owner}: optimizer", make_optimizer)
         self._num_users = next(iter(runtime.flow(fields.SLATE_DOCS).field_specs.values())).shape[0]
         self.record = _actors_inputs(runtime)
         if sees_interest:
@@ -80,7 +80,9 @@ class LearnedValue(tf.Module):
             if self.record.get(fields.USER_OBSERVATION) == [fields.OBSERVED_INTEREST]:
                 del self.record[fields.USER_OBSERVATION]  # equal to the interest
             self.record[fields.USER_STATE] = [fields.INTEREST]
-        shapes = [runtime.flow(name).field_specs[field].shape[1:] for name, of in self.record.items() for field in of]
+        shapes = [
+            runtime.flow(name).field_specs[field].shape[1:] for name, names in self.record.items() for field in names
+        ]
         size = sum(shape.num_elements() for shape in shapes) + 1
         # float32 under any global precision policy, as the rewards are.
         self._hidden = tf.keras.layers.Dense(units, activation="tanh", dtype="float32", name="hidden")

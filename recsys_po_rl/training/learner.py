@@ -161,7 +161,7 @@ class PolicyGradientLearner:
                 f"{type(network.recommender).__name__} has no trainable variables: there is nothing to learn"
             )
         self.trainable_variables = network.trainable_variables
-        self.optimizer = optimizers.made(f"{owner}: optimizer", optimizer)
+        self.optimizer = optimizers.construct(f"{owner}: optimizer", optimizer)
         self.optimizer.build(self.trainable_variables)
         self._runtime = validation.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
         self._replay = SlateReplay(network.variables, self._runtime)
@@ -189,13 +189,13 @@ class PolicyGradientLearner:
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:
             return schedules.Constant()
-        made = validation.constructor(f"{type(self).__name__}: {name}", given)()
-        if not callable(made):
+        schedule = validation.constructor(f"{type(self).__name__}: {name}", given)()
+        if not callable(schedule):
             raise validation.InvalidTypeError(
                 f"{type(self).__name__}: {name} must make one of training.schedules (in gin: @recsys_po_rl.Linear), "
-                f"got {type(made).__name__}"
+                f"got {type(schedule).__name__}"
             )
-        return made
+        return schedule
 
     def _optimizers(self) -> list[tf.keras.optimizers.Optimizer]:
         return [self.optimizer] + ([self.critic.optimizer] if self.critic is not None else [])

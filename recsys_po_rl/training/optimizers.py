@@ -15,7 +15,7 @@ _ABOVE_0 = ("learning_rate", "clipnorm", "clipvalue", "global_clipnorm")
 _AT_LEAST_0 = ("epsilon", "weight_decay", "initial_accumulator_value")
 
 
-def made(name: str, ctor: Any) -> tf.keras.optimizers.Optimizer:
+def construct(name: str, ctor: Any) -> tf.keras.optimizers.Optimizer:
     """Construct an optimizer and validate its hyperparameters.
 
     Args:

@@ -189,7 +189,7 @@ def test_text_says_what_differs(tmp_path):
     text = comparison_page.text(comparison_lib.compare(runs), [run.config for run in runs])
     assert text.splitlines()[0] == (
         "Cumulative consumed time per user over 8 slates; 95% intervals over users; "
-        "differences are paired, on the same 200 users with the same luck."
+        "differences are paired, on the same 200 users with the same random draws."
     )
     learned = next(line for line in text.splitlines() if line.startswith("learned")).split()
     assert learned[:7] == ["learned", "60.00", "[59.00,", "61.00]", "57.50", "[56.50,", "58.50]"]

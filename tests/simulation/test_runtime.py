@@ -152,7 +152,7 @@ def test_continuing_from_a_value_keeps_its_state(runtimes):
 
 
 def world_of(trajectory):
-    """Values that no policy may change: the documents, who the users are, and the luck of the first choice."""
+    """Values that no policy may change: the documents, who the users are, and the random draws of the first choice."""
     values = flat(trajectory)
     return values["user state.interest.state"][0], values["available docs.doc_features"]
 

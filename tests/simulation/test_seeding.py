@@ -1,5 +1,7 @@
 """Seeds: equal keys, equal draws; hidden random state is refused."""
 
+import zlib
+
 import edward2 as ed
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import tensorflow_probability as tfp
 from recsim_ng.core.value import Value
 from recsim_ng.entities.state_models import static
 
-from recsys_po_rl.simulation import seeding
+from recsys_po_rl.simulation import random_ops, seeding
+from recsys_po_rl.simulation.runtime import SeededRuntime
+from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 tfd = tfp.distributions
 KEY = seeding.stateless_seed(3, "test")
@@ -132,3 +136,20 @@ def test_stateless_ops_and_unused_stateful_ones_are_allowed():
         return tf.constant(1)
 
     assert int(trace()) == 1
+
+
+@pytest.mark.slow
+def test_a_slate_follows_from_the_seed_of_the_run_as_the_architecture_page_says():
+    network = create_interest_evolution_simulation_network(num_users=3, num_topics=4, num_docs=7, corpus_seed=0)
+    trajectory = SeededRuntime(network.variables, mode="eager").trajectory(
+        3, keys=seeding.make_keys(5, "training", 17, batch=1)
+    )
+    key = tf.constant(seeding.stateless_seed(5, "policy", "training", 17, 1))  # batch 1 of training step 17
+    for step in range(3):
+        seed = random_ops.fold_in(random_ops.fold_in(key, step), zlib.crc32(b"slate docs/0") & 0x7FFFFFFF)
+        seed = tfp.random.sanitize_seed(seed, salt="TopKPlackettLuce")
+        state, docs = (
+            trajectory[name].map(lambda field, step=step: field[step]) for name in ("recommender state", "corpus state")
+        )
+        slate = network.recommender.slate_distribution(state, docs).of_numbers(random_ops.uniform((3, 2), seed))
+        np.testing.assert_array_equal(slate, trajectory["slate docs"].get("doc_ranks")[step])

@@ -24,7 +24,7 @@ def text(comparison: Comparison, configs: Sequence[Optional[Mapping[str, str]]])
 
     Args:
       comparison: result of `compare.compare`.
-      configs: bindings of the runs, by name, see `config_text.bindings`.
+      configs: bindings of the runs, by name, see `run_files.RunFiles.config`.
     """
     first, *others = comparison.names
     header = ["policy", *(cell for name in comparison.names for cell in (name, "95% interval"))]
@@ -105,7 +105,7 @@ def _about(comparison: Comparison) -> str:
     )
     unit = comparison.unit
     how = (
-        f"differences are paired, on the same {how_many} {unit} with the same luck"
+        f"differences are paired, on the same {how_many} {unit} with the same random draws"
         if comparison.paired
         else f"differences are those of independent samples (Welch), over {how_many} {unit}"
     )
@@ -198,7 +198,7 @@ def _cell(value: Optional[Estimate], sign: bool = False) -> Html:
 
 
 def _shown(value: Estimate) -> str:
-    return estimate(MeanInterval.of(value))
+    return estimate(MeanInterval.from_estimate(value))
 
 
 def _negated(value: Estimate) -> Estimate:

@@ -62,7 +62,7 @@ def _against_the_gap(evaluation: Evaluation) -> str:
     price = evaluation.price_of_partial_observability
     priced = None if price is None else price.policies.get(LEARNED)
     if priced is None or priced.share_of_gap is None:
-        return "How much of the possible it reaches is not known: the ends of the gap were not evaluated."
+        return "Its share of the gap is not known: the ends of the gap were not evaluated."
     text = (
         f"It closes {percent(priced.share_of_gap)} {percent_interval(priced.share_interval95)} of the gap between "
         "random slates and the reference that sees what users are interested in"
@@ -93,8 +93,8 @@ def _users(learned: PolicyResult) -> str:
     }
     known_turns = [f"{what} {how}" for what, how in turns.items() if how is not None]
     if not known_turns:
-        return "What happens to its users is not known: their behaviour was not recorded."
-    return f"What happens to its users, from the first quarter of the horizon to the last: {', '.join(known_turns)}."
+        return "The behaviour of its users is not known: it was not recorded."
+    return f"The behaviour of its users, from the first quarter of the horizon to the last: {', '.join(known_turns)}."
 
 
 def table(evaluation: Evaluation) -> list[Html]:
@@ -171,7 +171,7 @@ def price(evaluation: Evaluation) -> list[Html]:
         " (hatched) sees the interest.",
     ]
     explained = (
-        "What is lost because the recommender does not see what users are interested in: consumed time per user, with "
+        "Reward lost because the recommender does not see what users are interested in: consumed time per user, with "
         f"95% intervals over {content.num_units} {content.unit}."
     )
     sentences = [] if content.gap is None else [f"{tables.gap_sentence(content.gap, estimate)}."]

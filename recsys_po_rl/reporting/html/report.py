@@ -45,8 +45,8 @@ def page(run: RunFiles) -> str:
     add("Training", lambda: training.learning(run), evaluation is None or evaluation.changed is None, elsewhere)
     no_portrait = element("p", f"There is no {layout.PORTRAIT} yet: the evaluation writes it.")
     add("Users over the horizon", lambda: users.users(portraits), bool(portraits), no_portrait)
-    add("What the policy shows", lambda: users.shown(portraits, names), bool(portraits), no_portrait)
-    add("What was run", lambda: _what_was_run(run))
+    add("Slates that the policy shows", lambda: users.shown(portraits, names), bool(portraits), no_portrait)
+    add("Configuration of the run", lambda: _what_was_run(run))
     return markup.page(f"Report of {run.name}", _lead(run, of_seed), sections)
 
 

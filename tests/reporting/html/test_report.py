@@ -12,7 +12,7 @@ from tests.support.run_folder import HOSTILE, Page, evaluation, policy, portrait
 
 SECTIONS = [
     "In three sentences", "Policies", "The price of partial observability", "Training", "Users over the horizon",
-    "What the policy shows", "What was run",
+    "Slates that the policy shows", "Configuration of the run",
 ]  # fmt: skip
 
 
