@@ -96,7 +96,7 @@ def world_table(study: str) -> str:
 
 
 def best_blind(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The best policy that neither learned nor knows interests or dynamics, and its paired difference to the learned."""
+    """The best policy that neither learned nor knows interests or dynamics, and its difference to the learned."""
     seeing = {*evaluation["full_information"], REFERENCE, "belief_reference"}
     rivals = [name for name in evaluation["policies"] if name not in seeing and not name.startswith("learned")]
     best = max(rivals, key=lambda name: evaluation["policies"][name]["mean"])
