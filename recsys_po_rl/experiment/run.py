@@ -143,21 +143,31 @@ def experiment(
 
 def _run(config: ExperimentConfig) -> ExperimentResult:
     """Validate the run folder, and run a validated experiment in it."""
-    seeds = config.seeds
     if config.resume:
         _raise_if_not_resumable(config)
         if layout.is_finished(str(config.output_dir)):
             return _finished(config, str(config.output_dir))
     else:
         layout.free_path(config.output_dir)
-    first = single_seed.prepare(config, seeds[0], config.world_seed(seeds[0]))
+    seeds, world_seeds = config.seeds, [config.world_seed(seed) for seed in config.seeds]
+    first = single_seed.prepare(config, seeds[0], world_seeds[0])
     if config.resume:
         for of_run in (str(config.output_dir), *_seed_folders(str(config.output_dir), seeds)):
             resume_lib.raise_if_other_table(of_run, catalogue_corpus.content_hash(first.network.corpus))
     folder = layout.create(config.output_dir, may_hold_a_run=config.resume)
     try:
         with resume_lib.exclusive_lock(folder), layout.errors_of(folder):
-            result = _run_in(config, folder, first)
+            place = layout.Place(folder)
+            world = {"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}
+            single_seed.describe(config, folder, seeds, first.network.corpus, **world)
+            if len(seeds) == 1:
+                results = [single_seed.run(config, seeds[0], world_seeds[0], folder, first)]
+            else:
+                folders = _seed_folders(folder, seeds)
+                for seed_folder in folders:  # created together: later, another folder might have taken the same name
+                    layout.make_subfolder(*os.path.split(seed_folder))
+                results = workers.run_seeds(config, list(zip(seeds, world_seeds, folders)))
+            result = _complete(place, folder, results)
     except KeyboardInterrupt:
         if not config.quiet:
             output.complain(f"interrupted: --resume --output_dir {folder} goes on from the last checkpoint")
@@ -166,20 +176,8 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
     return result
 
 
-def _run_in(config: ExperimentConfig, folder: str, first: single_seed.Prepared) -> ExperimentResult:
-    """Run all seeds and write all files, the mark of a finished run in environment.json last."""
-    place, seeds = layout.Place(folder), config.seeds
-    world = {"corpus_seed": config.world_seed(seeds[0])} if len(seeds) == 1 else {}
-    single_seed.describe(config, folder, seeds, first.network.corpus, **world)
-    if len(seeds) == 1:
-        results = [single_seed.run(config, seeds[0], config.world_seed(seeds[0]), folder, first)]
-    else:
-        folders = _seed_folders(folder, seeds)
-        for seed_folder in folders:  # created together: later, another folder might have taken the same name
-            layout.make_subfolder(*os.path.split(seed_folder))
-        results = workers.run_seeds(
-            config, [(seed, config.world_seed(seed), path) for seed, path in zip(seeds, folders)]
-        )
+def _complete(place: layout.Place, folder: str, results: list[SeedResult]) -> ExperimentResult:
+    """Write the files over all seeds, the mark of a finished run in environment.json last."""
     place.raise_if_moved()
     result = _merged(folder, results)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())

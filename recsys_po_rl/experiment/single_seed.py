@@ -200,7 +200,8 @@ def run(
     runtime = context.runtime(network)
     with timings.measured("training"):
         selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
-        trained = _train_into(config, context, prepared, selector, folder)
+        with _recorded(config, seed, prepared, selector, folder) as (callbacks, start):
+            trained = train(config, seed, prepared, selector, callbacks, start=start)
     compared = evaluate_policies(config, context, network, runtime, trained, timings, folder)
     evaluation = dataclasses.replace(compared, corpus_seed=world_seed).to_json()
     place.raise_if_moved()
@@ -256,32 +257,30 @@ class Timings:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 
-def _train_into(
-    config: ExperimentConfig, context: PolicyContext, prepared: Prepared, selector: BestPolicySelector, folder: str
-) -> Trained:
-    """Train and write metrics, validations, checkpoints and events to the run folder."""
-    recorder = recorder_lib.Recorder(
-        config, context.seed, prepared.network.recommender, prepared.learner, selector, folder
-    )
+@contextlib.contextmanager
+def _recorded(
+    config: ExperimentConfig, seed: int, prepared: Prepared, selector: BestPolicySelector, folder: str
+) -> Iterator[tuple[list[Callback], recorder_lib.Start]]:
+    """Provide the callbacks that write metrics, checkpoints and events of the block's training to the run folder."""
+    recorder = recorder_lib.Recorder(config, seed, prepared.network.recommender, prepared.learner, selector, folder)
     start = recorder.start
     monitor = monitor_lib.TrainingMonitor(
-        console.TrainingProgress(config.num_training_steps, context.seed, config.quiet, start.step),
+        console.TrainingProgress(config.num_training_steps, seed, config.quiet, start.step),
         config.alarms,
-        context.seed,
+        seed,
         folder,
         start.history,
-        hyperparameters=monitor_lib.hyperparameters_of(config, context.seed, gin_config.bound_scalars()),
+        hyperparameters=monitor_lib.hyperparameters_of(config, seed, gin_config.bound_scalars()),
         learning_rate=lambda: monitor_lib.learning_rate_of(prepared.learner),
     )
     try:
         with signals.deferred():
             try:
-                trained = train(config, context.seed, prepared, selector, [recorder, monitor], start=start)
+                yield [recorder, monitor], start
             except StoppedByAlarmError:  # --resume continues after the step that raised the alarm
                 recorder.save_last_step()
                 raise
             recorder.save(config.num_training_steps)
-            return trained
     finally:
         monitor.close()
         recorder.close()
