@@ -136,8 +136,11 @@ def places_of(slates: Any, sizes: ObservationSizes, name: str) -> np.ndarray:
     Raises:
       InvalidInputError: one line, if the slates have another shape or type, or are out of range.
     """
-    given = np.asarray(slates)
     shape = (sizes.num_users, sizes.slate_size)
+    try:
+        given = np.asarray(slates)
+    except ValueError as error:  # rows of different lengths
+        raise validation.InvalidTypeError(f"{name} must be integers of shape {shape}: {error}") from error
     if given.dtype.kind not in "iu" or given.shape != shape:
         raise validation.InvalidTypeError(
             f"{name} must be integers of shape {shape}, got {given.dtype} of shape {given.shape}"

@@ -124,6 +124,7 @@ def test_empty_slots_count_neither_as_documents_nor_as_topics():
         ),
         (np.zeros((NUM_USERS, 2)), r"mine: slates at step 1 must be integers of shape \(6, 2\), got float64"),
         (None, "mine: slates at step 1 must be integers"),
+        ([[0, 1], [2]], r"mine: slates at step 1 must be integers of shape \(6, 2\): setting an array element"),
         (np.full((NUM_USERS, 2), NUM_DOCS), "mine: slates at step 1 must be indices of documents from 0 to 8, got 9"),
         (np.full((NUM_USERS, 2), -1), "must be indices of documents from 0 to 8, got -1"),
     ],
