@@ -80,7 +80,7 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         mode: str = "xla",
         render_mode: None = None,
     ) -> None:
-        """Build the world; compilation happens at the first steps.
+        """Build and trace the world; in XLA mode compilation happens at the first steps.
 
         Args:
           num_envs: U, number of users.

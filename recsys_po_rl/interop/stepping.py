@@ -35,7 +35,8 @@ def world_from_gin(
 ) -> World:
     """Build a stepped simulation of the world of an experiment's configuration.
 
-    The caller's gin configuration is empty while the files are read and the network is built, and unchanged after.
+    The caller's gin configuration is empty while the files are read and the network is built and traced, and unchanged
+    after. In eager mode an entity that calls a gin configurable in a step reads the caller's configuration.
 
     Args:
       gin_files: gin files, as of the command line; none: the default experiment.
@@ -61,12 +62,13 @@ def world_from_gin(
             recommender_ctor=ExternalRecommender,
             full_information=full_information,
         )
-    if network.config["num_users"] != num_users:
-        raise validation.InvalidInputError(
-            f"the network has {network.config['num_users']} users and {num_users} are needed: "
-            "experiment.network_ctor must take num_users"
-        )
-    simulation = SteppedSimulation(network.variables, network.recommender.places, mode, record)
+        if network.config["num_users"] != num_users:
+            raise validation.InvalidInputError(
+                f"the network has {network.config['num_users']} users and {num_users} are needed: "
+                "experiment.network_ctor must take num_users"
+            )
+        simulation = SteppedSimulation(network.variables, network.recommender.places, mode, record)
+        simulation.trace()  # entities may read gin when they are traced
     return World(simulation, network, horizon)
 
 

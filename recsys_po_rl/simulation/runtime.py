@@ -28,7 +28,7 @@ POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
 WORLD_VARIABLES = (fields.CORPUS_STATE, fields.AVAILABLE_DOCS)
 
 # Errors of an operation of a compiled program, which repeating the run op by op can locate.
-_ERRORS_OF_OPERATIONS = (
+ERRORS_OF_OPERATIONS = (
     tf.errors.FailedPreconditionError,
     tf.errors.InternalError,
     tf.errors.InvalidArgumentError,
@@ -319,7 +319,7 @@ class SeededRuntime(runtime.Runtime):
         try:
             yield
             return
-        except _ERRORS_OF_OPERATIONS as error:
+        except ERRORS_OF_OPERATIONS as error:
             failed = error
         if self._mode != "eager" and tf.executing_eagerly():
             for keys in batches:

@@ -6,9 +6,8 @@ a `SteppedSimulation` meets the users, and the random numbers, that it would mee
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, NoReturn, Optional
 
-import numpy as np
 import tensorflow as tf
 from recsim_ng.core import variable
 
@@ -17,7 +16,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.simulation import rollout
 from recsys_po_rl.simulation.dataflow import VariableFlow
 from recsys_po_rl.simulation.rollout import Record
-from recsys_po_rl.simulation.runtime import POLICY_VARIABLES, WORLD_VARIABLES, SeededRuntime
+from recsys_po_rl.simulation.runtime import ERRORS_OF_OPERATIONS, POLICY_VARIABLES, WORLD_VARIABLES, SeededRuntime
 from recsys_po_rl.simulation.seeding import Keys
 from recsys_po_rl.simulation.step import Fields, SeededNetwork, StepContext
 
@@ -76,6 +75,7 @@ class SteppedSimulation:
           InvalidInputError: if mode, variables or fields are unknown.
         """
         self._places = places
+        self._mode = mode
         self.runtime = SeededRuntime(variables, mode=mode)
         self.num_steps: Optional[int] = None
         self._record = self.runtime.known_record(record)
@@ -88,16 +88,16 @@ class SteppedSimulation:
             if var.name in self._after_slate
             for dependency in var.value.dependencies
         )
-        self._compiled_first = _compiled(self._first, mode)
-        slates = tf.TensorSpec(places.shape, tf.int32)
-        later = _compiled(functools.partial(self._step, False), mode, slates)
+        key, slates = tf.TensorSpec((2,), tf.int32), tf.TensorSpec(places.shape, tf.int32)
+        self._compiled_first = _Program(self._first, mode, Keys(*(key for _ in Keys._fields)))
+        later = _Program(functools.partial(self._step, False), mode, slates)
         # In RecSim NG's story the first slate and response are computed as all others are.
         by_themselves = any(
             _definition(var.initial_value) != _definition(var.value)
             for var in variables
             if var.name in self._after_slate
         )
-        first = _compiled(functools.partial(self._step, True), mode, slates) if by_themselves else later
+        first = _Program(functools.partial(self._step, True), mode, slates) if by_themselves else later
         self._compiled_step = {True: first, False: later}
 
     @property
@@ -105,6 +105,17 @@ class SteppedSimulation:
         """Shape (U, S) of the slates of a step."""
         num_users, slate_size = self._places.shape
         return int(num_users), int(slate_size)
+
+    def trace(self) -> None:
+        """Trace the programs now instead of at their first calls.
+
+        Whatever entities read while they are traced, gin parameters among it, is read here and not again. In eager mode
+        there are no programs: entities read it at every step.
+        """
+        if self._mode != "eager":
+            assert self._memory is not None  # as in `reset`
+            for program in (self._compiled_first, *self._compiled_step.values()):
+                assert program.traced is not None
 
     def reset(self, keys: Keys) -> Fields:
         """Draw a batch of users.
@@ -130,15 +141,26 @@ class SteppedSimulation:
 
         Raises:
           InvalidInputError: before `reset`.
-          FloatingPointError: if a reward is NaN.
+          FloatingPointError: if the reward, or a field that the following step reads, has a NaN; names the variable.
+          Exception: the error of an operation of the network, raised by the line of the entity that called it.
         """
         if self.num_steps is None:
             raise validation.InvalidInputError("step needs users: call reset first")
-        result: StepResult = self._compiled_step[self.num_steps == 0](tf.constant(slates, tf.int32, self.shape))
-        if np.isnan(result.reward).any():
-            raise FloatingPointError(f"NaN at step {self.num_steps} in the reward")
+        program, shown = self._compiled_step[self.num_steps == 0], tf.constant(slates, tf.int32, self.shape)
+        try:
+            result, has_nan = program(shown)
+        except ERRORS_OF_OPERATIONS:
+            program.function(shown)  # op by op the error comes from the line in Python
+            raise
+        if has_nan.numpy():
+            self._raise_nan(result)
         self.num_steps += 1
         return result
+
+    def _raise_nan(self, result: StepResult) -> NoReturn:
+        read = {**_read(self._memory.state), "reward": {"": result.reward}}
+        names = [name for name, of in read.items() if any(map(_any_nan, of.values()))]
+        raise FloatingPointError(f"NaN at step {self.num_steps} in {', '.join(names)}")
 
     @functools.cached_property
     def _flows(self) -> dict[str, VariableFlow]:
@@ -176,7 +198,7 @@ class SteppedSimulation:
         _assign(memory.state, state)
         return self._recorded(state)
 
-    def _step(self, is_first: bool, slates: tf.Tensor) -> StepResult:
+    def _step(self, is_first: bool, slates: tf.Tensor) -> tuple[StepResult, tf.Tensor]:
         memory = self._memory
         self._places.assign(slates)
         keys, step = Keys(*map(tf.convert_to_tensor, memory.keys)), tf.convert_to_tensor(memory.step)
@@ -190,7 +212,9 @@ class SteppedSimulation:
         _assign(memory.state, following)
         memory.step.assign(step + 1)
         reward = following[fields.METRICS_STATE][fields.REWARD]
-        return StepResult(self._recorded(response), self._recorded(following), reward)
+        carried = [following[name][field] for name, own in memory.state.items() for field in own]
+        has_nan = tf.reduce_any([_any_nan(value) for value in (*carried, reward)])
+        return StepResult(self._recorded(response), self._recorded(following), reward), has_nan
 
 
 def _variable(shape: Any, dtype: tf.DType) -> tf.Variable:
@@ -213,19 +237,43 @@ def _definition(definition: variable.ValueDef) -> tuple[Any, list[tuple[str, boo
     return definition.fn, reads
 
 
-def _compiled(function: Callable[..., Any], mode: str, *signature: tf.TensorSpec) -> Callable[..., Any]:
-    """Return the function compiled for a mode, at the first call.
+def _any_nan(tensor: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_any(tf.math.is_nan(tensor)) if tensor.dtype.is_floating else tf.constant(False)
 
-    With a signature its only program is called directly: TensorFlow's search for a program takes as long as a third of
-    a step of 1000 users.
+
+class _Program:
+    """Function compiled for a mode, with one signature.
+
+    Its only trace is called directly: TensorFlow's search for a trace takes as long as a third of a step of 1000 users.
+
+    Attributes:
+      function: the function, not compiled.
     """
-    if mode == "eager":
-        return function
-    # A partial avoids TensorFlow's warnings of many traces, see `SeededRuntime`.
-    compiled: Callable[..., Any] = tf.function(
-        functools.partial(function), autograph=False, jit_compile=True if mode == "xla" else None
-    )
-    if not signature:
-        return compiled
-    program = functools.cache(lambda: compiled.get_concrete_function(*signature))  # type: ignore[attr-defined]
-    return lambda *arguments: program()(*arguments)
+
+    def __init__(self, function: Callable[..., Any], mode: str, *signature: Any) -> None:
+        """Store the function, which is traced at the first call.
+
+        Args:
+          function: function of tensors.
+          mode: "graph", "xla" or "eager".
+          *signature: structure of `tf.TensorSpec` of each argument.
+        """
+        self.function = function
+        self._mode = mode
+        self._signature = signature
+
+    @functools.cached_property
+    def traced(self) -> Callable[..., Any]:
+        """The compiled function; in eager mode, the function itself."""
+        if self._mode == "eager":
+            return self.function
+        # A partial avoids TensorFlow's warnings of many traces, see `SeededRuntime`.
+        compiled: Any = tf.function(
+            functools.partial(self.function), autograph=False, jit_compile=True if self._mode == "xla" else None
+        )
+        concrete: Callable[..., Any] = compiled.get_concrete_function(*self._signature)
+        return concrete
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return the function's result."""
+        return self.traced(*arguments)

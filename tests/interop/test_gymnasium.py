@@ -15,6 +15,7 @@ from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.interop.gymnasium import InterestEvolutionEnv, InterestEvolutionVectorEnv
 from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
+from recsys_po_rl.user import InterestEvolutionUser
 from tests.support.vector_checker import check_vector_env
 
 ID = "recsys_po_rl/InterestEvolution-v0"
@@ -154,6 +155,29 @@ def test_the_callers_configuration_is_neither_read_nor_changed():
     assert gin.config_str() == before
 
 
+@gin.configurable(module="test_gymnasium")
+def bias_of_every_document(bias=0.0):
+    return bias
+
+
+@gin.configurable(module="test_gymnasium")
+class BiasedUser(InterestEvolutionUser):
+    """User who calls a gin configurable whenever a response is traced."""
+
+    def document_logits(self, interest, slate_docs):
+        return super().document_logits(interest, slate_docs) + bias_of_every_document()
+
+
+def test_entities_that_read_gin_within_a_step_read_the_environments_own():
+    own = [f"{NETWORK}.user_ctor = @test_gymnasium.BiasedUser", "test_gymnasium.bias_of_every_document.bias = -1e9"]
+    env = make(50, gin_bindings=[*SMALL, *own])
+    gin_config.parse([], ["test_gymnasium.bias_of_every_document.bias = 9.0"])
+    env.reset(seed=0)
+    for _ in range(HORIZON):
+        observation, *_ = env.step(np.tile([0, 1], (50, 1)))
+        assert (observation["clicked"] == SLATE_SIZE).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -203,6 +227,7 @@ def eight_users(**options):
         (np.zeros((3, 3), int), r"actions must be integers of shape \(3, 2\), got int64 of shape \(3, 3\)"),
         (np.zeros((2, 2), int), r"got int64 of shape \(2, 2\)"),
         (np.zeros((3, 2)), r"actions must be integers of shape \(3, 2\), got float64"),
+        ([[0, 1], [2], [3, 4]], r"actions must be integers of shape \(3, 2\): setting an array element"),
         ("slates", r"actions must be integers of shape \(3, 2\), got <U6"),
         (np.full((3, 2), 7), "actions must be indices of documents from 0 to 6, got 7"),
         (np.array([[0, 1], [0, -1], [2, 3]]), "actions must be indices of documents from 0 to 6, got -1"),

@@ -156,12 +156,34 @@ def test_a_step_before_reset_and_unknown_arguments_are_refused():
         simulation("eager", {"user": []})
 
 
-def test_a_reward_that_is_nan_is_named_with_its_step():
-    class Broken(InterestEvolutionUser):
-        def consumed_time(self, docs):
-            return super().consumed_time(docs) * np.nan
+class UserOfNaNTimes(InterestEvolutionUser):
+    def consumed_time(self, docs):
+        return super().consumed_time(docs) * np.nan
 
-    broken = simulation("xla", user_ctor=Broken)
+
+class UserOfNaNInterest(InterestEvolutionUser):
+    def next_state(self, previous_state, user_response, slate_docs):
+        return super().next_state(previous_state, user_response, slate_docs).map(lambda field: field * np.nan)
+
+
+@pytest.mark.parametrize(("user_ctor", "named"), [(UserOfNaNTimes, "reward"), (UserOfNaNInterest, "user state")])
+def test_a_nan_is_named_with_its_variable_and_step(user_ctor, named):
+    broken = simulation("xla", user_ctor=user_ctor)
     broken.reset(make_keys(0))
-    with pytest.raises(FloatingPointError, match="NaN at step 0 in the reward"):
+    with pytest.raises(FloatingPointError, match=f"NaN at step 0 in .*{named}"):
         broken.step([[0, 1]] * NUM_USERS)
+
+
+class UserWithAFailingOperation(InterestEvolutionUser):
+    def next_response(self, previous_state, slate_docs):
+        check = tf.debugging.assert_less(previous_state.get(fields.INTEREST), -9.0, message="too eager")
+        with tf.control_dependencies([] if check is None else [check]):
+            return super().next_response(previous_state, slate_docs)
+
+
+def test_a_failing_operation_is_located_in_the_entity():
+    failing = simulation("graph", user_ctor=UserWithAFailingOperation)
+    failing.reset(make_keys(0))
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        failing.step([[0, 1]] * NUM_USERS)
+    assert "next_response" in [entry.name for entry in caught.traceback]
