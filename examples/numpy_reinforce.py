@@ -73,6 +73,12 @@ def train(env, episodes, seed, learning_rate=0.05):
     return weights
 
 
+def policy_of(weights):
+    """Return the policy with these weights, a function from observations to slates."""
+    rng = np.random.default_rng(1)
+    return lambda observation: draw(features_of(observation, weights.shape[1]) @ weights, rng)
+
+
 def main():
     """Trains, evaluates and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -88,14 +94,10 @@ def main():
     )
     started = time.perf_counter()
     weights = train(env, flags.episodes, seed=flags.corpus_seed)
-    seconds, rng = time.perf_counter() - started, np.random.default_rng(1)
-
-    def act(observation):
-        return draw(features_of(observation, weights.shape[1]) @ weights, rng)
-
+    seconds = time.perf_counter() - started
     compared = [policies.UniformRandom, policies.PopularByClicks, policies.BestFixedSlate, policies.LinUCB]
     found = evaluate_policy(
-        act, gin_bindings=bindings, num_users=flags.num_users, seed=flags.corpus_seed, policies=compared
+        policy_of(weights), gin_bindings=bindings, num_users=flags.num_users, seed=flags.corpus_seed, policies=compared
     )
     print(f"REINFORCE in NumPy: {flags.episodes} episodes of {flags.num_envs} users in {seconds:.0f} s\n")
     print("| policy | reward | 95% interval | minus NumPy's |\n|---|---|---|---|")
