@@ -1,4 +1,4 @@
-"""Bases of recommenders: entities whose state is the consumption histories, and the number of slates shown."""
+"""Bases of recommenders: entities whose state is the consumption histories, their own slates, and the step."""
 
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -11,6 +11,7 @@ from recsim_ng.entities.state_models import dynamic, state
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import validation
+from recsys_po_rl.scoring.memory import SLATES, STEP
 
 
 class _HistoryModel(state.StateModel):
@@ -40,7 +41,8 @@ class _HistoryModel(state.StateModel):
 class HistoryRecommender(recommender.BaseRecommender):
     """Base of recommenders whose state is the documents each user consumed last, with consumed times.
 
-    Subclasses define the slate given the histories: `slate_ranks`. Reads num_users (U), num_docs (D), slate_size (S),
+    Subclasses define the slate given the histories: `slate_ranks`. A `memory`, set by the subclass, adds fields to the
+    state. Reads num_users (U), num_docs (D), slate_size (S),
     history_length (H) and, for specs only, num_topics (K) from the config.
 
     State fields, initially zero, newest last, unchanged on no click:
@@ -48,10 +50,20 @@ class HistoryRecommender(recommender.BaseRecommender):
       ctime_history.state: float32 [U, H], consumed times of these documents.
       doc_history.tbranch.state, ctime_history.tbranch.state: the previous history, kept on no click.
       doc_history.fbranch.state, ctime_history.fbranch.state: the history with the response appended (-1 on no click).
+    With "slates" in the memory, also:
+      slate_history: int32 [U, H, S], ids of the last H slates, newest last, 0 before the first.
+      clicked_history: int32 [U, H], their clicked slots; S for no click, and before the first.
+    With "step" in the memory, also:
+      step: int32 [U], slates shown before this one.
     Slate fields:
       doc_id, doc_topic: int32 [U, S]; doc_quality, doc_length: float32 [U, S]; doc_features: float32 [U, S, K].
       doc_ranks: int32 [U, S], indices of the slate's documents among the available documents, from 0.
+
+    Attributes:
+      memory: what is remembered beside the clicks, of `scoring.memory.MEMORIES`.
     """
+
+    memory: tuple[str, ...] = ()
 
     def __init__(
         self, config: Config, name: str = "Recommender", doc_fields: Sequence[str] = fields.DOC_FIELDS
@@ -91,10 +103,30 @@ class HistoryRecommender(recommender.BaseRecommender):
             self._doc_history.initial_state()
             .prefixed_with("doc_history")
             .union(self._ctime_history.initial_state().prefixed_with("ctime_history"))
+            .union(Value(**self._empty_memory()))
         )
 
+    def _empty_memory(self) -> dict[str, tf.Tensor]:
+        slates = (self._num_users, self._history_length)
+        memory = {}
+        if SLATES in self.memory:
+            memory[fields.SLATE_HISTORY] = tf.zeros((*slates, self._slate_size), tf.int32)
+            memory[fields.CLICKED_HISTORY] = tf.fill(slates, self._slate_size)
+        if STEP in self.memory:
+            memory[fields.STEP] = tf.zeros((self._num_users,), tf.int32)
+        return memory
+
+    def _next_memory(self, previous_state: Value, shown_ids: tf.Tensor, choice: tf.Tensor) -> dict[str, tf.Tensor]:
+        memory = {}
+        for name, newest in ((fields.SLATE_HISTORY, shown_ids), (fields.CLICKED_HISTORY, choice)):
+            if SLATES in self.memory:
+                memory[name] = tf.concat([previous_state.get(name)[:, 1:], newest[:, tf.newaxis]], axis=1)
+        if STEP in self.memory:
+            memory[fields.STEP] = previous_state.get(fields.STEP) + 1
+        return memory
+
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Append consumed documents and times to the histories.
+        """Append consumed documents and times to the histories, and the step to the memory.
 
         Args:
           previous_state: see the class.
@@ -102,7 +134,8 @@ class HistoryRecommender(recommender.BaseRecommender):
           slate_docs: doc_id int32 [U, S] is read.
         """
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
-        chosen = selectors.get_chosen(slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor), choice)
+        shown = slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor)
+        chosen = selectors.get_chosen(shown, choice)
         no_click = tf.equal(choice, self._slate_size)
         doc_history = self._doc_history.next_state(
             previous_state.get("doc_history"), Value(condition=no_click, input=chosen.get(fields.DOC_ID))
@@ -111,7 +144,11 @@ class HistoryRecommender(recommender.BaseRecommender):
             previous_state.get("ctime_history"),
             Value(condition=no_click, input=user_response.get(fields.CONSUMED_TIME)),
         )
-        return doc_history.prefixed_with("doc_history").union(ctime_history.prefixed_with("ctime_history"))
+        return (
+            doc_history.prefixed_with("doc_history")
+            .union(ctime_history.prefixed_with("ctime_history"))
+            .union(Value(**self._next_memory(previous_state, shown.get(fields.DOC_ID), choice)))
+        )
 
     def slate_ranks(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Any:
         """Return the slate as indices into the P available documents.
@@ -164,29 +201,19 @@ class HistoryRecommender(recommender.BaseRecommender):
             .prefixed_with("doc_history")
             .union(self._ctime_history.specs().prefixed_with("ctime_history"))
         )
-        return histories.prefixed_with("state").union(slate.prefixed_with("slate"))
+        highest = {
+            fields.SLATE_HISTORY: self._num_docs, fields.CLICKED_HISTORY: self._slate_size, fields.STEP: tf.int32.max
+        }  # fmt: skip
+        memory = ValueSpec(
+            **{
+                name: fields.tensor_spec(empty.shape, 0, highest[name], tf.int32)
+                for name, empty in self._empty_memory().items()
+            }
+        )
+        return histories.union(memory).prefixed_with("state").union(slate.prefixed_with("slate"))
 
 
 class StepCountingRecommender(HistoryRecommender):
-    """Base of recommenders whose state also holds the number of slates shown.
+    """Base of recommenders whose state also holds the number of slates shown, the field step; int32 [U]."""
 
-    State fields, in addition to those of `HistoryRecommender`:
-      step: int32 [U], slates shown before this one.
-    """
-
-    def initial_state(self) -> Value:
-        """Return empty histories at step 0."""
-        return super().initial_state().union(Value(**{fields.STEP: self._no_steps()}))
-
-    def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
-        """Append consumed documents and times to the histories; increment the step."""
-        histories = super().next_state(previous_state, user_response, slate_docs)
-        return histories.union(Value(**{fields.STEP: previous_state.get(fields.STEP) + 1}))
-
-    def specs(self) -> ValueSpec:
-        """Return specs of `state` and `slate`."""
-        step = ValueSpec(**{fields.STEP: fields.tensor_spec((self._num_users,), 0, tf.int32.max, tf.int32)})
-        return super().specs().union(step.prefixed_with("state"))
-
-    def _no_steps(self) -> tf.Tensor:
-        return tf.zeros((self._num_users,), tf.int32)
+    memory = (STEP,)

@@ -14,9 +14,10 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.distributions import top_k_plackett_luce as top_k_plackett_luce_lib
 from recsys_po_rl.history_recommender import HistoryRecommender, StepCountingRecommender
 from recsys_po_rl.scoring import calling
-from recsys_po_rl.scoring.base import HistoryScorer, StatefulScorer
+from recsys_po_rl.scoring.base import HistoryScorer
 from recsys_po_rl.scoring.collab_filtering import CollabFilteringModel
 from recsys_po_rl.scoring.interest import InterestModel
+from recsys_po_rl.scoring.stateful import StatefulScorer
 
 __all__ = [
     "CollabFilteringModel",
@@ -39,7 +40,9 @@ class CollabFilteringRecommender(HistoryRecommender):
 
     Fields as in `HistoryRecommender`; `doc_ranks` is random. Scores are looked up by document id, so the pool may
     contain any S or more documents with ids in 1..D, in any order. With a stateful scorer (see `scoring.HistoryScorer`)
-    the recommender's state also contains the scorer's state, under the prefix `scorer`.
+    the recommender's state also contains the scorer's state, under the prefix `scorer`. The recommender remembers its
+    own slates and the step if the scorer does, for instance `AveragedHistoryModel` with
+    `memory = ("slates", "step")`; a scorer without the argument `memory` remembers clicks only.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class CollabFilteringRecommender(HistoryRecommender):
         self._model = calling.scorer(type(self).__name__, model)
         shape = (self._num_users, self._history_length)
         calling.scores(self._model, tf.zeros(shape, tf.int32), tf.zeros(shape, tf.float32))
+        scorer = self._stateful_scorer
+        self.memory = () if scorer is None else scorer.memory
 
     @property
     def _stateful_scorer(self) -> Optional[StatefulScorer]:
@@ -94,13 +99,13 @@ class CollabFilteringRecommender(HistoryRecommender):
         if scorer is None:
             return histories
         choice = tf.convert_to_tensor(user_response.get(fields.CHOICE))
-        consumed = selectors.get_chosen(slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor), choice)
-        state = scorer.next_state(
-            previous_state.get(fields.SCORER_STATE).as_dict,
-            consumed.get(fields.DOC_ID),
-            tf.convert_to_tensor(user_response.get(fields.CONSUMED_TIME)),
-            tf.not_equal(choice, self._slate_size),
-        )
+        shown = slate_docs.at(fields.DOC_ID).map(tf.convert_to_tensor)
+        clicked, times = choice < self._slate_size, tf.convert_to_tensor(user_response.get(fields.CONSUMED_TIME))
+        consumed = selectors.get_chosen(shown, choice).get(fields.DOC_ID)
+        state = scorer.next_state(previous_state.get(fields.SCORER_STATE).as_dict, consumed, times, clicked)
+        if scorer.memory:
+            times = tf.where(clicked, times, tf.zeros_like(times))
+            state = scorer.read_step(state, shown.get(fields.DOC_ID), choice, times)
         return histories.union(Value(**state).prefixed_with(fields.SCORER_STATE))
 
     def specs(self) -> ValueSpec:
@@ -191,6 +196,7 @@ class FullInformationRecommender(StepCountingRecommender):
         name: str = "Recommender",
         doc_embed_dim: int = DOC_EMBED_DIM,
         greedy: bool = False,
+        observes_step: bool = True,
     ) -> None:
         """Create the entity and its scorer.
 
@@ -201,18 +207,20 @@ class FullInformationRecommender(StepCountingRecommender):
           name: name of the entity.
           doc_embed_dim: E.
           greedy: whether to show the S best-scored documents, best first, instead of sampling.
+          observes_step: whether the scorer receives the step; otherwise it receives 0 at every step.
 
         Raises:
           InvalidInputError: if an argument is out of bounds, or the scorer is a Keras 3 model.
         """
         super().__init__(config, name=name)
         self.greedy = validation.boolean(f"{type(self).__name__}: greedy", greedy)
+        self._observes_step = validation.boolean(f"{type(self).__name__}: observes_step", observes_step)
         num_topics = validation.config_value(config, "num_topics", 1, type(self).__name__)
         embed_dim = validation.integer(f"{type(self).__name__}: doc_embed_dim", doc_embed_dim, 1)
         validation.constructor(f"{type(self).__name__}: model_ctor", model_ctor)
         model = model_ctor(num_topics, self._num_docs, embed_dim)
         self._model = calling.scorer(type(self).__name__, model)
-        calling.scores(self._model, tf.zeros((self._num_users, num_topics)), self._no_steps())
+        calling.scores(self._model, tf.zeros((self._num_users, num_topics)), tf.zeros((self._num_users,), tf.int32))
 
     @property
     def model(self) -> Any:
@@ -229,7 +237,9 @@ class FullInformationRecommender(StepCountingRecommender):
             raise validation.InvalidInputError(
                 f"{type(self).__name__} needs a network with full_information = True: users hide their interest"
             )
-        scores = calling.scores(self._model, user_obs.get(fields.OBSERVED_INTEREST), previous_state.get(fields.STEP))
+        step = tf.convert_to_tensor(previous_state.get(fields.STEP))
+        step = step if self._observes_step else tf.zeros_like(step)
+        scores = calling.scores(self._model, user_obs.get(fields.OBSERVED_INTEREST), step)
         columns = tf.convert_to_tensor(available_docs.get(fields.DOC_ID)) - 1
         if self.greedy:
             return top_k_plackett_luce_lib.TopKPlackettLuce(scores, self._slate_size, columns=columns).mode()

@@ -120,3 +120,4 @@ class Price(Record):
     policies: Mapping[str, PricedPolicy]
     gap: Optional[MeanInterval]  # full_information_reference minus uniform_random; None if one is missing
     differences: list[Difference]
+    learned_position: Optional[str] = None  # policy that observes as much as `learned`, see `price.POSITIONS`

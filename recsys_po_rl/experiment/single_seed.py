@@ -37,6 +37,7 @@ from recsys_po_rl.training.rows import TrainingRow, row_from_text
 LEARNED = "learned"
 LEARNED_LAST = "learned_last"
 LEARNED_GREEDY = "learned_greedy"
+TRAINING = "training"  # stream of the learned policy's training users
 
 
 class SeedResult(NamedTuple):
@@ -83,7 +84,9 @@ class _Trainer:
         kind = "full information" if full_information else "another recommender"
         monitor = monitor_lib.TrainingMonitor(progress, config.alarms, seed, training=f" of the training with {kind}")
         try:
-            trained = train(config, seed, prepared, selector, [monitor], path=kind)
+            # Without the interest, the users of each step are those of the learned policy's training.
+            path = kind if full_information else TRAINING
+            trained = train(config, seed, prepared, selector, [monitor], path=path)
         except StoppedByAlarmError as error:  # the run continues without this policy
             raise LeftOutError(f"its training {error}") from error
         finally:
@@ -143,7 +146,7 @@ def train(
     prepared: Prepared,
     selector: BestPolicySelector,
     callbacks: Sequence[Callback],
-    path: str = "training",
+    path: str = TRAINING,
     start: recorder_lib.Start = recorder_lib.Start(),  # noqa: B008  (a constant)
 ) -> Trained:
     """Train, and keep the weights of the best validation.
@@ -362,12 +365,14 @@ def evaluate_policies(
     place.raise_if_moved()
     files.write(folder, outcomes)
     # The price of partial observability is not defined for a learner that observes the interest.
-    compared = {name: outcome for name, outcome in outcomes.items() if name != LEARNED or name not in full_information}
+    compared, position = dict(outcomes), price.position_of(network.recommender)
+    if LEARNED in full_information:
+        del compared[LEARNED]
     return Evaluation(
         policies=policies,
         left_out=left_out,
         full_information=full_information,
-        price_of_partial_observability=price.price_of_partial_observability(compared),
+        price_of_partial_observability=price.price_of_partial_observability(compared, position),
         selection=Selection(best_step=trained.best_step, num_validation_users=config.num_validation_users),
         seed=context.seed,
         horizon=config.horizon,

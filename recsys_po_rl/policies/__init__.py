@@ -10,7 +10,14 @@ from recsys_po_rl.policies.full_information import (
     MyopicFullInformation,
     TunedFullInformation,
 )
-from recsys_po_rl.policies.learned_full_information import LearnedFullInformation
+from recsys_po_rl.policies.learned_variants import (
+    LearnedClicks,
+    LearnedFullInformation,
+    LearnedInterest,
+    LearnedSlates,
+    LearnedSlatesAndStep,
+    LearnedStep,
+)
 from recsys_po_rl.policies.lin_ucb import LinUCB
 from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
 from recsys_po_rl.policies.uniform_random import UniformRandom
@@ -22,7 +29,12 @@ __all__ = [
     "BuiltPolicy",
     "ExternalPolicy",
     "FullInformationReference",
+    "LearnedClicks",
     "LearnedFullInformation",
+    "LearnedInterest",
+    "LearnedSlates",
+    "LearnedSlatesAndStep",
+    "LearnedStep",
     "LeftOutError",
     "LinUCB",
     "MyopicFullInformation",

@@ -26,7 +26,31 @@ class _Sentence(NamedTuple):
 
 
 _SENTENCES: Mapping[tuple[str, str], _Sentence] = {
-    ("learned_full_information", LEARNED): _Sentence("Seeing the interest and the step is worth {} to the learner."),
+    ("learned_slates", "learned_clicks"): _Sentence(
+        "Beside the clicks, remembering its own slates is worth {} to the learner."
+    ),
+    ("learned_step", "learned_clicks"): _Sentence("Beside the clicks, knowing the step is worth {} to the learner."),
+    ("learned_slates_and_step", "learned_clicks"): _Sentence(
+        "Beside the clicks, its own slates and the step together are worth {} to the learner."
+    ),
+    ("learned_interest", "learned_clicks"): _Sentence(
+        "Seeing the interest, without the step, is worth {} to the learner that remembers clicks."
+    ),
+    ("learned_full_information", "learned_interest"): _Sentence(
+        "Knowing the step is worth {} to the learner that sees the interest."
+    ),
+    ("learned_full_information", "learned_slates_and_step"): _Sentence(
+        "Seeing the interest is worth {} to the learner that remembers clicks, slates and the step."
+    ),
+    ("learned_full_information", "learned_slates"): _Sentence(
+        "Seeing the interest and the step is worth {} to the learner that remembers clicks and slates."
+    ),
+    ("learned_full_information", "learned_step"): _Sentence(
+        "Seeing the interest is worth {} to the learner that remembers clicks and the step."
+    ),
+    ("learned_full_information", "learned_clicks"): _Sentence(
+        "Seeing the interest and the step is worth {} to the learner."
+    ),
     (price_lib.CEILING, "belief_reference"): _Sentence("Seeing the interest is worth {} to the reference."),
     ("belief_reference", LEARNED): _Sentence(
         "Without seeing the interest, the belief reference {verb} {} more than the learner.",
@@ -89,7 +113,8 @@ def difference_sentences(
     """
     texts = []
     for difference in price.differences:
-        sentence = _SENTENCES.get((difference.of, difference.minus))
+        of, minus = (_position(price, name) for name in (difference.of, difference.minus))
+        sentence = _SENTENCES.get((of, minus)) or _SENTENCES.get((difference.of, difference.minus))
         if sentence is None or (on_terminal and not sentence.on_terminal):
             continue
         text, shown = sentence.text, difference.estimate
@@ -97,6 +122,11 @@ def difference_sentences(
             text, shown = sentence.reversed, difference.estimate.negated()
         texts.append(text.format(show(shown), verb=verb))
     return texts
+
+
+def _position(price: Price, name: str) -> str:
+    """Return the position of the dial that a policy has; that of `learned` in files without it: clicks."""
+    return (price.learned_position or "learned_clicks") if name == LEARNED else name
 
 
 def has_reference(price: Price) -> bool:

@@ -255,65 +255,6 @@ class HistoryScorer(keras_surface.KerasModel):
         return cls(**config)
 
 
-class StatefulScorer(HistoryScorer):
-    """Base of scorers that remember more than the last H documents.
-
-    The recommender carries the scorer's state, tensors [B, ...] by name, from step to step. A subclass defines
-    `initial_state`, `read_click` and `score_state` besides the methods of `HistoryScorer`. For up to H clicks, scores
-    from the state must equal scores from the histories.
-    """
-
-    carries_state = True
-
-    def initial_state(self, num_rows: int) -> dict[str, tf.Tensor]:
-        """Return the state before any click: tensors [num_rows, ...] by name."""
-        raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
-
-    def read_click(self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the state after each row has consumed a document.
-
-        Args:
-          state: as `initial_state` returns it.
-          doc_ids: integer [B], between 0 and D.
-          times: compute dtype [B].
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not define read_click")
-
-    def score_state(self, state: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Return the scores of all documents from the state, compute dtype [B, D]."""
-        raise NotImplementedError(f"{type(self).__name__} does not define score_state")
-
-    def next_state(
-        self, state: Mapping[str, tf.Tensor], doc_ids: tf.Tensor, times: tf.Tensor, clicked: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """Return the state after a response.
-
-        Args:
-          state: as `initial_state` returns it.
-          doc_ids: integer [B], consumed documents, 1 to D; arbitrary in rows without a click.
-          times: float [B], consumed times; arbitrary in rows without a click.
-          clicked: bool [B], whether a document was consumed; other rows stay unchanged.
-
-        Raises:
-          tf.errors.InvalidArgumentError: if an id is outside 1..D (under XLA the row's state becomes NaN).
-        """
-        known = (doc_ids >= 1) & (doc_ids <= self.num_docs)
-        assertion = tf.debugging.Assert(
-            tf.reduce_all(known | ~clicked),
-            [f"{self.name}: doc_ids must be between 1 and {self.num_docs}, got", doc_ids],
-        )
-        with tf.control_dependencies([assertion] if assertion is not None else []):
-            doc_ids = tf.where(clicked & known, doc_ids, tf.zeros_like(doc_ids))
-        nan = tf.cast(float("nan"), self.compute_dtype)
-        consumed = tf.where(clicked, tf.cast(times, self.compute_dtype), tf.cast(0.0, self.compute_dtype))
-        read = self.read_click(state, doc_ids, tf.where(known | ~clicked, consumed, nan))
-
-        def chosen(after: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
-            return tf.where(tf.reshape(clicked, [-1] + [1] * (len(after.shape) - 1)), after, before)
-
-        return {key: chosen(read[key], before) for key, before in state.items()}
-
-
 def proposal_rows(table: tf.keras.layers.Embedding, num_docs: int) -> tf.Tensor:
     """Return the rows of documents 1 to `num_docs` of a built table [D+1, E]; constant within a loop."""
     return hoisting.loop_invariant((id(table), "proposals"), lambda: table(tf.range(1, num_docs + 1)))

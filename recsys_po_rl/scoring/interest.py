@@ -10,9 +10,9 @@ from recsys_po_rl.scoring.base import proposal_rows
 from recsys_po_rl.scoring.collab_filtering import LEAKY_RELU_SLOPE
 from recsys_po_rl.scoring.dot_product import PROPOSAL_STDDEV, DocumentBias
 from recsys_po_rl.scoring.keras_surface import Embedding, build_tables
+from recsys_po_rl.scoring.memory import TIME_SCALE
 
 HIDDEN_UNITS = 64
-TIME_SCALE = 100.0  # steps; scales the time to the order of 1
 
 
 @gin_config.configurable

@@ -101,6 +101,13 @@ def few(value: Any, where: str, given: Given) -> Any:
     return value if 1 <= integer(value, where, given) <= 200 else refuse(where, "an integer from 1 to 200", value)
 
 
+def names(value: Any, where: str, given: Given) -> Any:
+    """Return a list of names."""
+    if not isinstance(value, list):
+        return refuse(where, "a list of names", value)
+    return [name(item, where, given) for item in bounded(value, where)]
+
+
 def integers(value: Any, where: str, given: Given) -> Any:
     """Return an integer, a list of integers, or None."""
     if value is None:

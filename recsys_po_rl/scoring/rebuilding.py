@@ -34,6 +34,7 @@ _SIZES: dict[str, Reader] = {
 }
 _NAMED: dict[str, Reader] = {"name": parts.name, "trainable": parts.boolean, "dtype": parts.dtype}
 _SCORER = {**_SIZES, **_NAMED, "proposal_stddev": parts.number}
+_MEMORY = {**_SCORER, "memory": parts.names}
 _INTEREST: dict[str, Reader] = {
     **_NAMED,
     "num_topics": parts.integer,
@@ -45,8 +46,8 @@ _INTEREST: dict[str, Reader] = {
 _ATTENTION: dict[str, Reader] = {"num_blocks": parts.few, "num_heads": parts.integer, "dropout": parts.number}
 OWN: dict[str, tuple[Any, dict[str, Reader]]] = {
     "recsys_po_rl>CollabFilteringModel": (CollabFilteringModel, {**_SCORER, "mask_null_documents": parts.boolean}),
-    "recsys_po_rl>AveragedHistoryModel": (AveragedHistoryModel, {**_SCORER, "decays": parts.numbers}),
-    "recsys_po_rl>GRUModel": (GRUModel, {**_SCORER, "units": parts.integer}),
+    "recsys_po_rl>AveragedHistoryModel": (AveragedHistoryModel, {**_MEMORY, "decays": parts.numbers}),
+    "recsys_po_rl>GRUModel": (GRUModel, {**_MEMORY, "units": parts.integer}),
     "recsys_po_rl>SelfAttentionModel": (SelfAttentionModel, {**_SCORER, **_ATTENTION}),
     "recsys_po_rl>InterestModel": (InterestModel, _INTEREST),
     "recsys_po_rl>DocumentBias": (DocumentBias, {**keras_layers.COMMON, "num_docs": parts.integer}),

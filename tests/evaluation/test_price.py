@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from recsys_po_rl.evaluation import price, statistics
+from recsys_po_rl.evaluation import price, results, statistics
 from recsys_po_rl.evaluation.evaluator import Outcome
 
 # Five users. What they share is much more than what sets policies apart.
@@ -130,3 +130,68 @@ def test_one_seed_has_no_intervals():
     assert found["policies"]["learned"]["interval95"] == [None, None]
     assert found["policies"]["learned"]["share_interval95"] == [None, None]
     json.dumps(found, allow_nan=False)
+
+
+DIAL = {
+    "learned_slates": [14.0, 23.0, 35.0, 42.0, 56.0],  # 1, 1, 2, 0, 1 more than learned: 1
+    "learned_interest": [15.0, 25.0, 34.0, 46.0, 55.0],  # 2, 3, 1, 4, 0 more than learned: 2
+}
+
+
+def differences_of(found):
+    return {(difference.of, difference.minus): difference.mean for difference in found.differences}
+
+
+def test_the_learned_policy_stands_for_its_position_of_the_dial():
+    found = price.price_of_partial_observability(outcomes(**DIAL), "learned_clicks")
+    assert found.learned_position == "learned_clicks"
+    assert found.policies["learned"].label == found_label("learned_clicks")
+    assert differences_of(found) == pytest.approx(
+        {
+            ("learned_slates", "learned"): 1.0,
+            ("learned_interest", "learned"): 2.0,
+            ("learned_full_information", "learned_interest"): 1.0,
+            ("learned_full_information", "learned"): 3.0,
+            ("full_information_reference", "belief_reference"): 1.0,
+            ("belief_reference", "learned"): 1.0,
+            ("full_information_reference", "learned_full_information"): -1.0,
+        }
+    )
+    pooled = price.pooled([found, found])
+    assert (pooled.learned_position, differences_of(pooled)) == ("learned_clicks", differences_of(found))
+    assert results.Price.from_json(found.to_json(), "price.") == found
+
+
+def found_label(name):
+    return price.price_of_partial_observability(outcomes(**{name: TOTALS["learned"]})).policies[name].label
+
+
+def test_a_position_that_is_evaluated_itself_is_not_replaced():
+    both = outcomes(**DIAL, learned_clicks=[12.0, 22.0, 33.0, 42.0, 55.0])
+    found = differences_of(price.price_of_partial_observability(both, "learned_clicks"))
+    assert found["learned_slates", "learned_clicks"] == pytest.approx(1.2)
+    assert ("learned_slates", "learned") not in found
+
+
+@pytest.mark.parametrize(
+    ("memory", "position"),
+    [
+        ((), "learned_clicks"),
+        (("slates",), "learned_slates"),
+        (("step",), "learned_step"),
+        (("step", "slates"), "learned_slates_and_step"),
+        (("weather",), None),
+    ],
+)
+def test_a_position_is_that_of_the_memory(memory, position):
+    class Recommender:
+        pass
+
+    entity = Recommender()
+    entity.memory = memory
+    assert price.position_of(entity) == position
+    assert price.position_of(object()) == "learned_clicks"
+    if position is None:  # such a learner stands for itself
+        found = price.price_of_partial_observability(outcomes(**DIAL), position)
+        assert ("learned_slates", "learned") not in differences_of(found)
+        assert found.policies["learned"].label == "learned"

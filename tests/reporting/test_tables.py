@@ -19,7 +19,7 @@ MEANS = {
 }
 
 
-def evaluation_of(means, seed=0, shift=0.0, **more):
+def evaluation_of(means, seed=0, shift=0.0, learned_position=None, **more):
     rng = np.random.default_rng(seed)
     everyone = rng.gamma(7.5, 1.0, 400)
     outcomes = {}
@@ -29,7 +29,7 @@ def evaluation_of(means, seed=0, shift=0.0, **more):
         outcomes[name] = evaluator.Outcome(total, total - 0.5)
     return Evaluation(
         policies={name: evaluator.summary(of, outcomes["learned"]) for name, of in outcomes.items()},
-        price_of_partial_observability=price.price_of_partial_observability(outcomes),
+        price_of_partial_observability=price.price_of_partial_observability(outcomes, learned_position),
         horizon=100,
         **more,
     )
@@ -86,8 +86,8 @@ def test_the_price_in_plain_lines():
     lines = text.splitlines()
     assert lines[0].startswith("The price of partial observability")
     assert "over 100 slates; 95% intervals over 400 users, paired" in lines[1]
-    shares = {"random slates": "0%", "learned from histories": "60%", "belief reference, from histories": "80%",
-              "learned, sees the interest": "90%", "reference, sees the interest": "100%"}  # fmt: skip
+    shares = {"random slates": "0%", "learned": "60%", "belief reference": "80%",
+              "learned, sees interest and step": "90%", "reference, sees interest and step": "100%"}  # fmt: skip
     for line, (label, share) in zip(lines[4:9], shares.items(), strict=True):
         assert line.startswith(label)
         assert f" {share} " in line
@@ -98,6 +98,28 @@ def test_the_price_in_plain_lines():
     assert "A reference is the value of a policy: the optimum is at least that, and a share can exceed 100%." in text
     assert len(lines) <= 15
     assert max(map(len, lines)) <= 120
+
+
+def test_every_step_of_the_dial_is_a_plain_sentence():
+    means = {**MEANS, "learned_slates": 63.0, "learned_step": 62.5, "learned_slates_and_step": 64.0,
+             "learned_interest": 67.0}  # fmt: skip
+    text = tables.price_lines(evaluation_of(means, learned_position="learned_clicks"))
+    for sentence in (
+        "Beside the clicks, remembering its own slates is worth 1.00 [",
+        "Beside the clicks, knowing the step is worth 0.50 [",
+        "Beside the clicks, its own slates and the step together are worth 2.00 [",
+        "Seeing the interest, without the step, is worth 5.00 [",
+        "Knowing the step is worth 1.00 [",
+        "Seeing the interest is worth 4.00 [",
+    ):
+        assert sentence in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_learner_that_knows_the_step_gains_the_interest_alone():
+    text = tables.price_lines(evaluation_of(MEANS, learned_position="learned_slates_and_step"))
+    assert "Seeing the interest is worth 6.00 [" in text
+    assert "Seeing the interest and the step" not in text
 
 
 def test_a_share_above_one_is_shown():

@@ -24,6 +24,8 @@ SCORERS = [
 ]
 NULL_SLOTS_COUNT = (scoring.CollabFilteringModel,)  # upstream's numbers: masked by an option
 STATEFUL = [scorer for scorer in SCORERS if scorer.carries_state]
+MEMORIES = [(), ("slates",), ("step",), ("slates", "step")]
+WITH_MEMORY = [(scorer, memory) for scorer in STATEFUL for memory in MEMORIES[1:]]
 
 
 def build(scorer, **options):
@@ -37,9 +39,14 @@ def build(scorer, **options):
     return model
 
 
-@pytest.fixture(scope="module", params=SCORERS, ids=lambda scorer: scorer.__name__)
+@pytest.fixture(
+    scope="module",
+    params=[*((scorer, ()) for scorer in SCORERS), *((scorer, MEMORIES[-1]) for scorer in STATEFUL)],
+    ids=lambda param: f"{param[0].__name__}{'-memory' if param[1] else ''}",
+)
 def model(request):
-    return build(request.param)
+    scorer, memory = request.param
+    return build(scorer, memory=memory) if memory else build(scorer)
 
 
 def test_scores_of_all_documents_for_any_number_of_rows(model):
@@ -153,10 +160,23 @@ def test_config_and_weights_round_trip(model, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scorer", STATEFUL, ids=lambda scorer: scorer.__name__)
+@pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_scores_step_by_step_are_those_of_the_whole_history(scorer, compiled):
-    model = build(scorer)
-    step = tf.function(model.next_state, jit_compile=True) if compiled else model.next_state
+def test_scores_step_by_step_are_those_of_the_whole_history(scorer, memory, compiled):
+    model = build(scorer, memory=memory)
+
+    def step(state, ids, times, clicked):
+        after = model.next_state(state, ids, times, clicked)
+        if not memory:
+            return after
+        # In the histories every click is a step, whose slate had the clicked document alone.
+        read = model.read_step(after, tf.maximum(ids, 0)[:, tf.newaxis], tf.where(clicked, 0, 1), times)
+        return {
+            key: tf.where(tf.reshape(clicked, [-1] + [1] * (len(value.shape) - 1)), value, after[key])
+            for key, value in read.items()
+        }
+
+    step = tf.function(step, jit_compile=True) if compiled else step
     state = model.initial_state(B)
     np.testing.assert_allclose(
         model.score_state(state), model(np.zeros_like(IDS), np.zeros_like(TIMES)), rtol=1e-5, atol=1e-6
@@ -192,6 +212,13 @@ def test_a_state_never_reads_a_document_that_does_not_exist(scorer):
         (scoring.AveragedHistoryModel, {"decays": [0.5, 1.0]}, "decays must be below 1"),
         (scoring.AveragedHistoryModel, {"decays": [-0.1]}, "decays: each must be a finite number of at least 0"),
         (scoring.AveragedHistoryModel, {"proposal_stddev": 0.0}, "proposal_stddev must be a finite number above 0"),
+        (scoring.AveragedHistoryModel, {"memory": "step"}, "memory must be a list of 'slates' and 'step'"),
+        (
+            scoring.GRUModel,
+            {"memory": ["clock"]},
+            "GRUModel: memory must be a list of 'slates' and 'step', each at most",
+        ),
+        (scoring.GRUModel, {"memory": ["step", "step"]}, "each at most once; got"),
         (scoring.GRUModel, {"units": 0}, "units must be an integer of at least 1"),
         (scoring.GRUModel, {"proposal_stddev": -1.0}, "proposal_stddev must be a finite number above 0"),
         (scoring.SelfAttentionModel, {"num_blocks": 0}, "num_blocks must be an integer of at least 1"),
@@ -240,6 +267,58 @@ def test_averages_follow_their_definition():
             expected[row] = decay * expected[row] + (1 - decay) * np.append(table[doc], time - 1.0)
     np.testing.assert_allclose(state["averages"][0], expected, rtol=1e-5)
     assert state["clicks"].numpy().tolist() == [3.0]
+
+
+def test_memory_follows_its_definition():
+    """Documents 3 and 7 shown and 7 clicked, 2 and 3 shown in vain, one empty slot beside 4, which is clicked."""
+    model = build(scoring.AveragedHistoryModel, decays=(0.5, 0.9), memory=("step", "slates"))
+    assert model.memory == ("slates", "step")
+    table = model.get_layer("doc_embedding").get_weights()[0].astype(np.float64)
+    state = model.initial_state(1)
+    expected = np.zeros((2, E))
+    in_vain = [table[3] / 2, (table[2] + table[3]) / 2, np.zeros(E)]
+    for shown, clicked, mean in zip([[3, 7], [2, 3], [4, 0]], [1, 2, 0], in_vain):
+        state = model.read_step(state, tf.constant([shown]), tf.constant([clicked]), tf.constant([0.5]))
+        for row, decay in enumerate((0.5, 0.9)):
+            expected[row] = decay * expected[row] + (1 - decay) * mean
+        if clicked == 2:
+            assert state["steps_since_click"].numpy().tolist() == [1.0]
+    np.testing.assert_allclose(state["in_vain"][0], expected, rtol=1e-5)
+    assert state["steps"].numpy().tolist() == [3.0]
+    assert state["steps_since_click"].numpy().tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("scorer", "memory"), WITH_MEMORY)
+def test_what_is_remembered_changes_scores_and_gradients_reach_every_weight(scorer, memory):
+    model = build(scorer, memory=memory)
+    ids, slates = tf.constant([1, 2, 3]), tf.constant([[1, 5], [2, 6], [7, 8]])
+    clicked, times = tf.constant([0, 0, 2]), tf.constant([0.5, 0.7, 0.0])
+
+    def scores(shown, steps=1):
+        state = model.initial_state(3)
+        for _ in range(steps):
+            state = model.next_state(state, ids, times, clicked < 2)
+            state = model.read_step(state, shown, clicked, times)
+        return model.score_state(state)
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(scores(slates, steps=2) ** 2)
+    for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights)):
+        assert gradient is not None, weight.name
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0.0, weight.name
+    others = tf.constant([[1, 6], [2, 5], [8, 9]])
+    assert (np.abs(scores(others) - scores(slates)).max() > 1e-4) == ("slates" in memory)
+    assert np.abs(scores(slates, steps=3) - scores(slates)).max() > 1e-4
+
+
+@pytest.mark.parametrize("scorer", STATEFUL, ids=lambda scorer: scorer.__name__)
+def test_a_slate_with_a_document_that_does_not_exist_makes_its_row_nan(scorer):
+    model = build(scorer, memory=["slates"])
+    slates = tf.constant([[1, 2], [3, D + 1], [4, 0]])
+    state = model.read_step(model.initial_state(3), slates, tf.constant([2, 2, 2]), tf.zeros(3))
+    scores = model.score_state(state).numpy()
+    assert np.isnan(scores[1]).all()
+    assert np.isfinite(scores[[0, 2]]).all()
 
 
 def test_attention_is_causal_and_counts_positions_from_the_newest():

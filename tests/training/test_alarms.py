@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from recsys_po_rl import corpus
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, experiment, monitor
-from recsys_po_rl.policies.learned_full_information import LearnedFullInformation
+from recsys_po_rl.policies.learned_variants import LearnedFullInformation
 from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms

@@ -18,6 +18,16 @@ U, D, K, S, H, E, T = 4, 7, 3, 2, 3, 5, 6
 RECOMMENDERS = {
     "flat": (recommender.CollabFilteringRecommender, scoring.CollabFilteringModel, False),
     "gru": (recommender.CollabFilteringRecommender, scoring.GRUModel, False),
+    "gru with memory": (
+        recommender.CollabFilteringRecommender,
+        functools.partial(scoring.GRUModel, memory=["slates", "step"]),
+        False,
+    ),
+    "averaged with memory": (
+        recommender.CollabFilteringRecommender,
+        functools.partial(scoring.AveragedHistoryModel, memory=["slates", "step"]),
+        False,
+    ),
     "full_information": (recommender.FullInformationRecommender, None, True),
 }
 
