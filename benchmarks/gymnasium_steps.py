@@ -56,6 +56,19 @@ def ours(num_envs: int) -> float:
     return statistics.median(benchmark_vector_step(env, SECONDS, seed=0) for _ in range(REPETITIONS))
 
 
+def peers(python: str) -> list[str]:
+    """Return rows of the peers that are installed in a Python."""
+    source = PEERS.replace("REPETITIONS", str(REPETITIONS)).replace("SECONDS", str(SECONDS))
+    ran = subprocess.run([python, "-c", source], capture_output=True, text=True, check=False)
+    rows = []
+    for line in ran.stdout.splitlines():
+        if line.startswith("PEER "):
+            peer = json.loads(line.removeprefix("PEER "))
+            speed = f"{peer['steps_per_second']:,.0f}" if "steps_per_second" in peer else peer["error"]
+            rows.append(f"| {peer['name']} {peer.get('version', '')}, one user | {speed} |")
+    return rows
+
+
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -64,13 +77,7 @@ def main() -> None:
     flags = parser.parse_args()
     load = os.getloadavg()[0]
     rows = [f"| ours, {num_envs} users | {ours(num_envs):,.0f} |" for num_envs in SIZES]
-    source = PEERS.replace("REPETITIONS", str(REPETITIONS)).replace("SECONDS", str(SECONDS))
-    ran = subprocess.run([flags.peers_python, "-c", source], capture_output=True, text=True, check=False)
-    for line in ran.stdout.splitlines():
-        if line.startswith("PEER "):
-            peer = json.loads(line.removeprefix("PEER "))
-            speed = f"{peer['steps_per_second']:,.0f}" if "steps_per_second" in peer else peer["error"]
-            rows.append(f"| {peer['name']} {peer.get('version', '')}, one user | {speed} |")
+    rows += peers(flags.peers_python)
     lines = [
         "# Steps of environments",
         "",

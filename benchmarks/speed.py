@@ -24,9 +24,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPEATS = 7
 TABLE = [(1000, 100, 100), (1000, 1000, 100), (200, 10000, 50)]  # users, documents, steps
 BARS = {  # of the issue this benchmark answers: train, rollout, first step (s), peak (GB)
-    (1000, 100, 100): (5, 5, 5, 1.0),
-    (1000, 1000, 100): (4, 4, 6, 1.0),
-    (200, 10000, 50): (3, None, None, 1.5),
+    (1000, 100, 100): (4.5, 5, 7, 1.4),
+    (1000, 1000, 100): (4, 4, 7, 1.4),
+    (200, 10000, 50): (3, None, 7, 1.4),
 }
 BASE = {"U": 500, "D": 100, "T": 50, "S": 2, "K": 2, "H": 15}
 SCALES = {
@@ -285,6 +285,13 @@ def job_import(module: str) -> dict[str, float]:
     return {"seconds": seconds(load)}
 
 
+def job_environment(num_envs: int) -> dict[str, float]:
+    """User-steps per second of the Gymnasium environment."""
+    import gymnasium_steps
+
+    return {"user_steps": gymnasium_steps.ours(num_envs)}
+
+
 JOBS = {name[4:]: job for name, job in globals().items() if name.startswith("job_")}
 
 
@@ -311,7 +318,7 @@ def run(job: str, *arguments: Any, cores: str = "") -> dict[str, Any]:
     return FINISHED[key]
 
 
-def report(quick: bool) -> str:
+def report(quick: bool, peers_python: str) -> str:
     """Runs everything; the text of RESULTS.md."""
     import importlib.metadata
 
@@ -405,6 +412,20 @@ def report(quick: bool) -> str:
         f"`import recsys_po_rl`: {imports[1]:.1f} s; TensorFlow and TFP alone: {imports[0]:.1f} s. "
         f"`recsys-po-rl --help`: {help_seconds:.2f} s.",
     ]
+    import gymnasium_steps
+
+    lines += [
+        "",
+        "## Steps of environments",
+        "",
+        "World of the default experiment; actions are sampled in the loop. More sizes and what peers are like:",
+        "[GYMNASIUM.md](results/GYMNASIUM.md).",
+        "",
+        "| environment | user-steps per second |",
+        "|---|---|",
+        f"| ours, 1000 users (bar 500,000) | {run('environment', 1000)['user_steps']:,.0f} |",
+        *gymnasium_steps.peers(peers_python),
+    ]
     if not quick:
         lines += scaling()
         million = run("million", 1_000_000, 1000, 100)
@@ -458,6 +479,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="without scaling and the large population")
     parser.add_argument("--finished", type=pathlib.Path, help="file of finished jobs, to go on after an interruption")
+    parser.add_argument("--peers_python", default=sys.executable, help="Python that has sardine-rec")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
@@ -468,7 +490,7 @@ def main() -> None:
         FINISHED_FILE.append(arguments.finished)
         if arguments.finished.exists():
             FINISHED.update(json.loads(arguments.finished.read_text(encoding="utf-8")))
-    text = report(arguments.quick)
+    text = report(arguments.quick, arguments.peers_python)
     notes = HERE / "NOTES.md"
     if notes.exists():
         text += "\n" + notes.read_text(encoding="utf-8")
