@@ -79,6 +79,22 @@ def test_an_environment_that_resets_itself_is_refused():
 
 
 @pytest.mark.slow
+def test_the_example_of_the_page_runs(root, capsys):
+    page = (root / "docs" / "doors.md").read_text(encoding="utf-8")
+    code = page.split("\n## Stable-Baselines3\n")[1].split("```\n")[1]
+    for long, short in (
+        ("num_envs=250", f"num_envs={NUM_ENVS}, mode='graph', gin_bindings={SMALL}"),
+        ("n_steps=100", f"n_steps={HORIZON}"),
+        ("2_000_000", "24"),
+        ("evaluate_policy(act)", f"evaluate_policy(act, num_users=6, gin_bindings={SMALL})"),
+    ):
+        assert code.count(long) == 1
+        code = code.replace(long, short)
+    exec(compile(code, "doors.md", "exec"), {})
+    assert "external_policy Estimate(" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_the_example_runs(root, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(root))
     flags = [f"--gin_bindings={binding}" for binding in SMALL]
