@@ -34,6 +34,12 @@ UNTRAINED = FEW.replace(
     ", @recsys_po_rl.popular_by_clicks, @recsys_po_rl.popular_by_time, @recsys_po_rl.best_fixed_topic, "
     "@recsys_po_rl.myopic_full_information, @recsys_po_rl.tuned_full_information]",
 )
+TOPICS = "recsys_po_rl.create_interest_evolution_simulation_network.num_topics = {}"
+DIAL = FEW.replace(
+    "]",
+    ", @recsys_po_rl.learned_slates, @recsys_po_rl.learned_step, @recsys_po_rl.learned_slates_and_step, "
+    "@recsys_po_rl.learned_interest, @recsys_po_rl.learned_full_information]",
+)
 HALF = f"{ENTRY}.num_training_steps = 150"
 LAMBDA = "recsys_po_rl.PolicyGradientLearner.trace_decay = 0.95"
 ENTROPY = "recsys_po_rl.PolicyGradientLearner.entropy_bonus = 0.005"
@@ -55,6 +61,12 @@ STUDIES = {
     "headline": Study("headline.gin", (THREE, GAP)),
     "k2": Study("k2.gin", (THREE, BELIEF)),
     "k20": Study("k20.gin", (f"{ENTRY}.seeds = [0, 1]", GAP)),
+    # The dial of observability; training seeds on one corpus tell its steps from the luck of a training.
+    "dial": Study("dial.gin", (THREE,)),
+    "dial_k2": Study("dial.gin", (THREE, TOPICS.format(2))),
+    "dial_k20": Study("dial.gin", (f"{ENTRY}.seeds = [0, 1]", TOPICS.format(20))),
+    "dial_unseen": Study("dial.gin", (f"{ENTRY}.seeds = [100, 101, 102, 103, 104]", DIAL)),
+    "dial_training_seeds": Study("dial.gin", (THREE, f"{ENTRY}.corpus_seed = 0", DIAL)),
     # What needs no training, on the users of the studies above.
     **{
         f"{world}_baselines": Study(f"{world}.gin", (seeds, UNTRAINED, f"{ENTRY}.num_training_steps = 0"))
