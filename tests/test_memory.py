@@ -8,6 +8,7 @@ import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import corpus, fields, scoring
+from recsys_po_rl.common import validation
 from recsys_po_rl.policies import learned_variants
 from recsys_po_rl.recommender import CollabFilteringRecommender, FullInformationRecommender
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -108,5 +109,7 @@ def test_a_position_of_the_dial_remembers_what_it_says(policy):
 
 def test_a_scorer_that_remembers_clicks_only_is_refused():
     policy = learned_variants.LearnedSlates(model_ctor=scoring.CollabFilteringModel)
-    with pytest.raises(TypeError, match="memory"):
+    with pytest.raises(
+        validation.InvalidInputError, match="memory must be empty, as this scorer remembers clicks only"
+    ):
         policy.validate(network)

@@ -47,10 +47,11 @@ class HistoryScorer(keras_surface.KerasModel):
           doc_embed_dim: E.
           history_length: H.
           name: name of the model; default: the class name, with a number from the second instance on.
-          **kwargs: passed to `tf.keras.Model`, for instance dtype.
+          **kwargs: passed to `tf.keras.Model`, for instance dtype; an empty `memory` is allowed.
 
         Raises:
-          InvalidInputError: if a size is not an integer of at least 1.
+          InvalidInputError: if a size is not an integer of at least 1, or a memory is given to a scorer that remembers
+            clicks only.
         """
         owner = type(self).__name__
         sizes = {
@@ -59,6 +60,11 @@ class HistoryScorer(keras_surface.KerasModel):
             "doc_embed_dim": doc_embed_dim,
             "history_length": history_length,
         }
+        memory = kwargs.pop("memory", ())
+        if memory:
+            raise validation.InvalidInputError(
+                f"{owner}: memory must be empty, as this scorer remembers clicks only; got {validation.shown(memory)}"
+            )
         checked = {key: validation.integer(f"{owner}: {key}", size, 1) for key, size in sizes.items()}
         super().__init__(name=name or keras_surface.unique_name(owner), **kwargs)
         for key, size in checked.items():

@@ -64,6 +64,7 @@ def per_user(least: str = "") -> Kind:
 ANY_NUMBER = Kind("must be a finite number, got ", ("'x'", "1e999", "[1.0]"))
 BOOLEAN = Kind("must be True or False, got ", ("'yes'", "1"))
 CONSTRUCTOR = Kind("must be a constructor", ("'x'", "3"))
+MEMORY = Kind("memory must be a list of 'slates' and 'step', each at most once; got ", ("'step'", "['x']", "3"))
 
 # What has to be bound, too, so that a configurable takes part in a run.
 WITH = {
@@ -81,6 +82,7 @@ WITH = {
             "best_fixed_topic",
             "full_information_reference",
             "learned_full_information",
+            "learned_slates_and_step",
             "lin_ucb",
             "popular_by_clicks",
             "popular_by_time",
@@ -163,13 +165,29 @@ NUMBERS: dict[str, dict[str, Kind]] = {
         "feature_stddev": above(0),
     },
     "CollabFilteringRecommender": {"doc_embed_dim": integer(1), "greedy": BOOLEAN, "model_ctor": CONSTRUCTOR},
-    "FullInformationRecommender": {"doc_embed_dim": integer(1), "greedy": BOOLEAN, "model_ctor": CONSTRUCTOR},
+    "FullInformationRecommender": {
+        "doc_embed_dim": integer(1),
+        "greedy": BOOLEAN,
+        "observes_step": BOOLEAN,
+        "model_ctor": CONSTRUCTOR,
+    },
     "AveragedHistoryModel": {
         "decays": Kind("decays", ("'x'", "[1.0]", "[-0.1]", "[1e999]", "0.5")),
         "proposal_stddev": above(0),
+        "memory": MEMORY,
     },
     "CollabFilteringModel": {"proposal_stddev": above(0), "mask_null_documents": BOOLEAN},
-    "GRUModel": {"units": integer(1), "proposal_stddev": above(0)},
+    "GRUModel": {"units": integer(1), "proposal_stddev": above(0), "memory": MEMORY},
+    "learned_slates_and_step": {
+        "model_ctor": Kind(
+            "must be a constructor|memory must be empty, as this scorer remembers clicks only",
+            (
+                "'x'",
+                "3",
+                "@recsys_po_rl.CollabFilteringModel",
+            ),
+        ),
+    },
     "SelfAttentionModel": {
         "num_blocks": integer(1),
         "num_heads": integer(1),
