@@ -42,8 +42,8 @@ class HistoryRecommender(recommender.BaseRecommender):
     """Base of recommenders whose state is the documents each user consumed last, with consumed times.
 
     Subclasses define the slate given the histories: `slate_ranks`. A `memory`, set by the subclass, adds fields to the
-    state. Reads num_users (U), num_docs (D), slate_size (S),
-    history_length (H) and, for specs only, num_topics (K) from the config.
+    state. Reads num_users (U), num_docs (D), slate_size (S), history_length (H) and, for specs only, num_topics (K)
+    from the config.
 
     State fields, initially zero, newest last, unchanged on no click:
       doc_history.state: int32 [U, H], ids of consumed documents, 0 for empty slots.
