@@ -83,4 +83,5 @@ class StatefulScorer(HistoryScorer):
         def chosen(after: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
             return tf.where(tf.reshape(clicked, [-1] + [1] * (len(after.shape) - 1)), after, before)
 
-        return {key: chosen(read[key], before) for key, before in state.items()}
+        # What a click does not change needs no choice, whose gradient would take time.
+        return {key: before if read[key] is before else chosen(read[key], before) for key, before in state.items()}
