@@ -242,7 +242,11 @@ def _one_line(error: Exception) -> str:
     if unknown:
         known = [f"{module}.{name}" for name, module in _MODULE_OF.items()]
         wanted = unknown.group(1)
-        message += validation.nearest(wanted, known) or f" (known: {', '.join(sorted(known))})"
+        module, _, name = wanted.rpartition(".")
+        advice = f" (known: {', '.join(sorted(known))})"
+        if module and module not in _MODULE_OF.values():
+            advice = f" (is 'import {module}' missing, or gin.configurable above {name}?)"
+        message += validation.nearest(wanted, known) or advice
     parameter = re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message)
     if parameter:
         known = parameters_of(parameter.group(1))

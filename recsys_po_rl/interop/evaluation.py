@@ -41,6 +41,8 @@ def evaluate_policy(
 
     The users and their random draws are those of an experiment with the same seed: the numbers of `learned` in a run's
     evaluation.json, for the same configuration, are of the same users. The caller's gin configuration is not read.
+    Users are simulated in batches of `experiment.evaluation_batch_size`, so the callable may be asked for more slates
+    than `num_users`; surplus users do not count.
 
     Example:
         def always_the_first_two(observation):
@@ -64,15 +66,15 @@ def evaluate_policy(
       InvalidInputError: one line that names an invalid argument, or the step and the fault of invalid slates.
     """
     validation.integer("seed", seed, 0)
-    external = ExternalPolicy(act, full_information=full_information)
+    external = _external_policy(act, full_information)
     outcomes: dict[str, evaluator.Outcome] = {}
     with gin_state.isolated():
-        given = parse_world(gin_files, gin_bindings)
+        parse_world(gin_files, gin_bindings)
         config = config_lib.validated(**{**config_lib.bound(run_lib.experiment), "policies": []})
         if num_users is None:
             num_users = config.num_evaluation_users
         validation.integer("num_users", num_users, 2)
-        batch_size = min(given["evaluation_batch_size"], num_users)
+        batch_size = config.evaluation_batch_size
         network_ctor = functools.partial(config.network_ctor, corpus_seed=config.world_seed(seed))
         context = PolicyContext(
             network_ctor, config.runtime_ctor, _sizes(network_ctor, batch_size), seed, config.horizon, batch_size
@@ -93,6 +95,13 @@ def evaluate_policy(
         )
         for name, outcome in outcomes.items()
     }
+
+
+def _external_policy(act: Any, full_information: bool) -> ExternalPolicy:
+    try:
+        return ExternalPolicy(act, full_information=full_information)
+    except validation.InvalidInputError as error:  # gin adds lines
+        raise validation.InvalidInputError(gin_config.first_line(error)) from None
 
 
 @gin_config.wrong_calls_in_one_line

@@ -198,7 +198,7 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         result = self._simulation.step(places)
         observation = self._observation(result.state, result.response)
         info = self._info(result.state, observation, places)
-        rewards = result.reward.numpy().astype(np.float64)
+        rewards = result.reward.numpy().astype(np.float64) + 0.0  # no -0.0, which eager mode computes
         self._ended = self._simulation.num_steps == self.horizon
         ended = np.full(self.num_envs, self._ended)
         if self._ended and self._autoreset is AutoresetMode.SAME_STEP:
@@ -293,7 +293,12 @@ class InterestEvolutionEnv(gymnasium.Env[Observation, np.ndarray]):
 
     def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
         """Show a slate, int [S], to the user; see `InterestEvolutionVectorEnv.step`."""
-        observation, rewards, terminated, truncated, info = self._users.step(np.asarray(action)[np.newaxis])
+        action, shape = np.asarray(action), self.action_space.shape
+        if action.shape != shape:
+            raise validation.InvalidTypeError(
+                f"action must be integers of shape {shape}, got {action.dtype} of shape {action.shape}"
+            )
+        observation, rewards, terminated, truncated, info = self._users.step(action[np.newaxis])
         return _of_one(observation), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _of_one(info)
 
     def close(self) -> None:

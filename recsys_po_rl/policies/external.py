@@ -321,6 +321,8 @@ class ExternalRuntime:
         except Exception as error:  # any error of the callable, which is raised again with its place
             place = EvaluationPlace(self._label, getattr(act, "__qualname__", type(act).__qualname__), step)
             vars(error).setdefault(EVALUATION_PLACE, place)
+            if hasattr(error, "add_note"):  # from Python 3.11 on
+                error.add_note(f"{self._label}: at step {step}")
             raise
         return places_of(slates, self._sizes, f"{self._label}: slates at step {step}")
 

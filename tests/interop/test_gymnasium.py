@@ -178,6 +178,16 @@ def test_entities_that_read_gin_within_a_step_read_the_environments_own():
         assert (observation["clicked"] == SLATE_SIZE).all()
 
 
+@pytest.mark.parametrize("action", [3, [[0, 1]], [0, 1, 2]])
+def test_an_action_of_one_user_is_named_by_its_own_shape(action):
+    env = InterestEvolutionEnv(gin_bindings=SMALL, mode="eager")
+    env.reset(seed=0)
+    with pytest.raises(
+        validation.InvalidTypeError, match=r"action must be integers of shape \(2,\), got int64 of shape"
+    ):
+        env.step(action)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

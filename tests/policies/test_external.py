@@ -148,6 +148,8 @@ def test_an_error_of_the_callable_has_its_place():
     place = getattr(caught.value, EVALUATION_PLACE)
     assert (place.variable, place.step) == ("mine", 1)
     assert place.entity.endswith("act")
+    if hasattr(caught.value, "add_note"):  # from Python 3.11 on
+        assert caught.value.__notes__ == ["mine: at step 1"]
 
 
 def test_repeated_documents_leave_their_later_slots_empty():
@@ -213,13 +215,34 @@ def test_evaluate_policy_pairs_a_callable_with_others():
         assert other.reward.low <= other.reward.mean <= other.reward.high
 
 
+@pytest.mark.slow
+def test_few_users_are_the_first_of_a_batch_of_the_experiment():
+    small = [
+        *SMALL_WORLD,
+        "recsys_po_rl.SeededRuntime.mode = 'eager'",
+        "recsys_po_rl.experiment.evaluation_batch_size = 9",
+    ]
+    asked_for = []
+
+    def act(observation):
+        asked_for.append(len(observation["step"]))
+        return np.zeros((9, 2), int)
+
+    found = [
+        recsys_po_rl.evaluate_policy(act, gin_bindings=small, num_users=number, policies=[])["external_policy"].reward
+        for number in (4, 9)
+    ]
+    assert set(asked_for) == {9}
+    assert [reward.num_units for reward in found] == [4, 9]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num_users": 1}, "num_users must be"),
         ({"seed": -1}, "seed must be"),
         ({"policies": ["random"]}, "policies: each must"),
-        ({"act": None}, "act must be a function"),
+        ({"act": None}, "act must be a function[^\n]*, got None$"),
         ({"gin_files": "default.gin"}, "gin_files must be a list of texts"),
     ],
 )

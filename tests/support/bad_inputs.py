@@ -305,6 +305,10 @@ BINDINGS = [
     binding("x", "expected ':' or '='"),
     binding("= 3", "Unexpected token"),
     binding("horizon = 3", r"'horizon' is a macro that nothing refers to"),
+    binding(
+        f"{EXPERIMENT}.policies = [@my_policies.mine]",
+        "is 'import my_policies' missing, or gin.configurable above mine",
+    ),
     binding(f"{EXPERIMENT} = 3", "No configurable matching 'recsys_po_rl'"),
     binding(f"{EXPERIMENT}.horizon", "expected ':' or '='"),
     binding(f"{EXPERIMENT}.horizon == 3", "expected ':' or '='"),
