@@ -116,7 +116,7 @@ DIAL = {
 
 
 def dial_lines() -> list[str]:
-    """What each thing that a recommender may observe is worth, world by world; empty before the studies were run."""
+    """Return the tables of the dial of observability, world by world; none before the studies were run."""
     if not any(seeds_of(study) for study in DIALS):
         return []
     lines = ["", "## The dial of observability", ""]

@@ -243,10 +243,11 @@ def _one_line(error: Exception) -> str:
         known = [f"{module}.{name}" for name, module in _MODULE_OF.items()]
         wanted = unknown.group(1)
         module, _, name = wanted.rpartition(".")
-        advice = f" (known: {', '.join(sorted(known))})"
-        if module and module not in _MODULE_OF.values():
-            advice = f" (is 'import {module}' missing, or gin.configurable above {name}?)"
-        message += validation.nearest(wanted, known) or advice
+        modules = set(_MODULE_OF.values())
+        if module and module not in modules and not validation.nearest(module, modules):
+            message += f" (is 'import {module}' missing, or gin.configurable above {name}?)"
+        else:
+            message += validation.nearest(wanted, known) or f" (known: {', '.join(sorted(known))})"
     parameter = re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message)
     if parameter:
         known = parameters_of(parameter.group(1))

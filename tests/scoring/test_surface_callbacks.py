@@ -182,11 +182,16 @@ TWO_REPLICAS = """
     clicked = random.randint(0, D, N)
     x = (ids, times)
 
+    # Adam divides a gradient by its size: without a large epsilon the rounding of two replicas' sums moves weights
+    # whose gradient is next to nothing.
+    OPTIMIZERS = {"SGD": {}, "Adam": {"epsilon": 1e-3}}
+
     def made(reduction="sum", optimizer="SGD"):
         model = CollabFilteringModel(U, D, E, H)
         model.build((None, H))
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-        model.compile(getattr(tf.keras.optimizers, optimizer)(0.05), loss, metrics=["accuracy"])
+        compiled = getattr(tf.keras.optimizers, optimizer)(0.05, **OPTIMIZERS[optimizer])
+        model.compile(compiled, loss, metrics=["accuracy"])
         return model
 
     one = made()
