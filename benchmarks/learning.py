@@ -27,7 +27,9 @@ GAP = (
     f"{ENTRY}.policies = [@recsys_po_rl.uniform_random, @recsys_po_rl.best_fixed_slate, "
     "@recsys_po_rl.full_information_reference]"
 )
+SEEING = FEW.replace("]", ", @recsys_po_rl.learned_full_information]")
 BELIEF = GAP.replace("]", ", @recsys_po_rl.belief_reference]")
+TWO = f"{ENTRY}.seeds = [0, 1]"
 THREE = f"{ENTRY}.seeds = [0, 1, 2]"
 UNTRAINED = FEW.replace(
     "]",
@@ -62,11 +64,13 @@ STUDIES = {
     "k2": Study("k2.gin", (THREE, BELIEF)),
     "k20": Study("k20.gin", (f"{ENTRY}.seeds = [0, 1]", GAP)),
     # The dial of observability; training seeds on one corpus tell its steps from the luck of a training.
-    "dial": Study("dial.gin", (THREE,)),
-    "dial_k2": Study("dial.gin", (THREE, TOPICS.format(2))),
-    "dial_k20": Study("dial.gin", (f"{ENTRY}.seeds = [0, 1]", TOPICS.format(20))),
+    "dial": Study("dial.gin", (TWO,)),
+    "dial_k2": Study("dial.gin", (TWO, TOPICS.format(2))),
+    "dial_k20": Study("dial.gin", (TWO, TOPICS.format(20))),
     "dial_unseen": Study("dial.gin", (f"{ENTRY}.seeds = [100, 101, 102, 103, 104]", DIAL)),
     "dial_training_seeds": Study("dial.gin", (THREE, f"{ENTRY}.corpus_seed = 0", DIAL)),
+    # Optimisation apart from information: the same trainings from a policy that imitates the planner.
+    "warm_start": Study("warm_start.gin", (TWO, SEEING)),
     # What needs no training, on the users of the studies above.
     **{
         f"{world}_baselines": Study(f"{world}.gin", (seeds, UNTRAINED, f"{ENTRY}.num_training_steps = 0"))
@@ -122,6 +126,9 @@ UPSTREAM_CODE = "upstream_code"  # the one study that is not an experiment of ou
 UPSTREAM_SEEDS, UPSTREAM_STEPS, UPSTREAM_USERS, UPSTREAM_RATE, HORIZON = (0, 1, 2), 100, 1000, 1e-4, 100
 
 
+PAIRED_WITH = {"warm_start": "dial"}  # studies whose policies are compared user by user; the latter is run before
+
+
 def run_study(name: str) -> None:
     """Runs a study and keeps its results."""
     study = STUDIES[name]
@@ -130,6 +137,24 @@ def run_study(name: str) -> None:
         command += ["--gin_bindings", binding]
     subprocess.run([*command, "--output_dir", str(RUNS / name)], cwd=ROOT, check=True)
     keep(name, RUNS / name)
+    if name in PAIRED_WITH:
+        differences = json.dumps(paired(RUNS / name, RUNS / PAIRED_WITH[name]), indent=2)
+        (KEPT / name / "paired.json").write_text(differences + "\n")
+
+
+def paired(run: pathlib.Path, other: pathlib.Path) -> dict[str, dict[str, dict]]:
+    """Returns by seed and policy the mean difference of a run's users to those of another run, with its interval."""
+    from recsys_po_rl.evaluation import statistics
+    from recsys_po_rl.run_folder import per_user
+
+    found: dict[str, dict[str, dict]] = {}
+    for folder in sorted(run.glob("seed_*")):
+        ours, theirs = per_user.load(str(folder)), per_user.load(str(other / folder.name))
+        found[folder.name] = {}
+        for policy in sorted(set(ours) & set(theirs)):
+            difference = statistics.paired_difference(ours[policy], theirs[policy])
+            found[folder.name][policy] = {"mean": difference.mean, "interval95": difference.bounds}
+    return found
 
 
 def run_on_fresh_users(name: str) -> None:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import resume
-from recsys_po_rl.policies import adapters
-from recsys_po_rl.policies.base import Policy
+from recsys_po_rl.policies import adapters, warm_start
+from recsys_po_rl.policies.base import Policy, WarmStart
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training.alarms import Alarms
@@ -42,6 +42,7 @@ class ExperimentConfig:
     learner_ctor: Callable[..., Any]
     runtime_ctor: Callable[..., SeededRuntime]
     alarms: Alarms
+    warm_start: Optional[WarmStart]
     output_dir: Optional[str]
     quiet: bool
     resume: bool
@@ -94,6 +95,7 @@ def validated(**given: Any) -> ExperimentConfig:
         learner_ctor=validation.constructor("experiment.learner_ctor", given["learner_ctor"]),
         runtime_ctor=validation.constructor("experiment.runtime_ctor", given["runtime_ctor"]),
         alarms=_checked_alarms(given["alarms_ctor"]),
+        warm_start=warm_start.validated("experiment.warm_start_ctor", given["warm_start_ctor"]),
         quiet=validation.boolean("experiment.quiet", given["quiet"]),
         resume=validation.boolean("experiment.resume", given["resume"]),
         checkpoint_every_minutes=None
@@ -110,6 +112,8 @@ def validated(**given: Any) -> ExperimentConfig:
     for policy in values["policies"]:
         policy.validate(values["network_ctor"])
     deciding = {name: value for name, value in values.items() if name not in ("resume", "quiet")}
+    if values["warm_start"] is None:  # as fingerprints of 0.1.0
+        del deciding["warm_start"]
     if gin_state.scope():
         deciding["gin_scope"] = "/".join(gin_state.scope())
     return ExperimentConfig(

@@ -13,7 +13,7 @@ from recsys_po_rl.experiment import recorder, signals, single_seed, workers
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.single_seed import SeedResult
-from recsys_po_rl.policies.base import Policy
+from recsys_po_rl.policies.base import Policy, WarmStart
 from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
 from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.reporting import figures, tables
@@ -60,6 +60,7 @@ def experiment(
     quiet: bool = False,
     resume: bool = False,
     checkpoint_every_minutes: Optional[float] = None,
+    warm_start_ctor: Optional[Callable[[], WarmStart]] = None,
 ) -> ExperimentResult:
     """Train a recommender, compare it with other policies on fresh users, and write a run folder.
 
@@ -99,6 +100,8 @@ def experiment(
       resume: whether to resume the run in output_dir from its last checkpoint, or from the start if no checkpoint
         exists; the arguments must be those of the original run. The results equal those of an uninterrupted run.
       checkpoint_every_minutes: longest time between checkpoints in minutes, above 0; None: no limit.
+      warm_start_ctor: constructor of a method that sets the weights before the training, see `policies.warm_start`;
+        None: weights are those of the initialisation.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
@@ -137,6 +140,7 @@ def experiment(
                 quiet=quiet,
                 resume=resume,
                 checkpoint_every_minutes=checkpoint_every_minutes,
+                warm_start_ctor=warm_start_ctor,
             )
         )
 

@@ -24,7 +24,7 @@ from recsys_po_rl.experiment import monitor as monitor_lib
 from recsys_po_rl.experiment import recorder as recorder_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.selection import BestPolicy, BestPolicySelector, Weights, weights_of, with_weights
-from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, PolicyContext
+from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, PolicyContext, WarmStart
 from recsys_po_rl.run_folder import csv_tables, layout, policy_file
 from recsys_po_rl.run_folder.schema import Evaluation, Selection
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -68,16 +68,20 @@ class Trained(NamedTuple):
 class _Trainer:
     """Trainer of further policies as the learned one is trained, see `policies.base.Trainer`."""
 
-    def __init__(self, config: ExperimentConfig, seed: int, world_seed: int) -> None:
+    def __init__(self, config: ExperimentConfig, seed: int, world_seed: int, context: PolicyContext) -> None:
         self._config = config
         self._seed = seed
         self._world_seed = world_seed
+        self._context = context
 
-    def train(self, recommender_ctor: Callable[..., Any], full_information: bool) -> BuiltPolicy:
+    def train(
+        self, recommender_ctor: Callable[..., Any], full_information: bool, warm_start: Optional[WarmStart] = None
+    ) -> BuiltPolicy:
         """Train a recommender and return a network with its best weights; see `policies.base.Trainer`."""
         config, seed = self._config, self._seed
         options = {"recommender_ctor": recommender_ctor, "full_information": full_information}
         prepared = prepare(config, seed, self._world_seed, **options)
+        details = started_warm(config, warm_start, prepared.network, self._context)
         network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=self._world_seed, **options)
         selector = BestPolicySelector(config, seed, prepared.network, network, config.runtime_ctor(network.variables))
         progress = console.TrainingProgress(config.num_training_steps, seed, config.quiet)
@@ -91,7 +95,8 @@ class _Trainer:
             raise LeftOutError(f"its training {error}") from error
         finally:
             monitor.close()
-        details = {"alarms": [alarm._asdict() for alarm in monitor.raised]} if monitor.raised else {}
+        if monitor.raised:
+            details = {**details, "alarms": [alarm._asdict() for alarm in monitor.raised]}
         return BuiltPolicy(with_weights(network, trained.best), details)
 
 
@@ -106,15 +111,52 @@ def policy_context(
       world_seed: seed of the corpus.
       network_config: configuration of the network.
     """
-    return PolicyContext(
+    context = PolicyContext(
         functools.partial(config.network_ctor, corpus_seed=world_seed),
         config.runtime_ctor,
         network_config,
         seed,
         config.horizon,
         config.evaluation_batch_size,
-        trainer=_Trainer(config, seed, world_seed),
     )
+    context.trainer = _Trainer(config, seed, world_seed, context)
+    return context
+
+
+def started_warm(
+    config: ExperimentConfig, warm_start: Optional[WarmStart], student: SimulationNetwork, context: PolicyContext
+) -> Mapping[str, Any]:
+    """Set the weights of a network before its training.
+
+    Args:
+      config: configuration of the experiment.
+      warm_start: sets the weights; None: they stay as they are.
+      student: the network that is trained next.
+      context: the world.
+
+    Returns:
+      Entries of the policy's `details` in evaluation.json.
+
+    Raises:
+      LeftOutError: if the warm start is impossible in this world.
+    """
+    if warm_start is None:
+        return {}
+    if not config.quiet:
+        output.say(f"seed {context.seed}: warm start")
+    details = warm_start(student, context, config.num_shards)
+    if not config.quiet and "cross_entropies" in details:
+        first, last = details["cross_entropies"][0], details["cross_entropies"][-1]
+        output.say(f"seed {context.seed}: cross-entropy to the teacher's slates {first:.2f} to {last:.2f} nats")
+    return details
+
+
+def _start_warm(config: ExperimentConfig, student: SimulationNetwork, context: PolicyContext) -> None:
+    """Set the weights of the learned policy before its training."""
+    try:
+        started_warm(config, config.warm_start, student, context)
+    except LeftOutError as error:
+        raise validation_lib.InvalidInputError(f"experiment.warm_start_ctor: {gin_config.first_line(error)}") from error
 
 
 @gin_config.wrong_calls_in_one_line
@@ -204,6 +246,8 @@ def run(
     with timings.measured("training"):
         selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
         with _recorded(config, seed, prepared, selector, folder) as (callbacks, start):
+            if not start.step:
+                _start_warm(config, prepared.network, context)
             trained = train(config, seed, prepared, selector, callbacks, start=start)
     compared = evaluate_policies(config, context, network, runtime, trained, timings, folder)
     evaluation = dataclasses.replace(compared, corpus_seed=world_seed).to_json()

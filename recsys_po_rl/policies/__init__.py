@@ -46,4 +46,5 @@ __all__ = [
     "Trainer",
     "TunedFullInformation",
     "UniformRandom",
+    "WarmStart",
 ]

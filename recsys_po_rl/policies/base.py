@@ -117,15 +117,42 @@ class Policy(abc.ABC):
         return SearchCost()
 
 
+class WarmStart(Protocol):
+    """Method that sets a recommender's weights before its training, such as `warm_start.Distillation`."""
+
+    def __call__(self, student: SimulationNetwork, context: "PolicyContext", num_batches: int) -> Mapping[str, Any]:
+        """Set the weights of the student.
+
+        Args:
+          student: network whose recommender is trained.
+          context: the world.
+          num_batches: batches of users of the student's size in a training step.
+
+        Returns:
+          Entries of the policy's `details` in evaluation.json.
+        """
+        ...
+
+    def search_cost(self, context: "PolicyContext") -> SearchCost:
+        """Return the work of a call, without simulating anything."""
+        ...
+
+
 class Trainer(Protocol):
     """Trainer of further policies with the learned policy's learner, users and number of steps."""
 
-    def train(self, recommender_ctor: Callable[..., Any], full_information: bool) -> BuiltPolicy:
+    def train(
+        self,
+        recommender_ctor: Callable[..., Any],
+        full_information: bool,
+        warm_start: Optional["WarmStart"] = None,
+    ) -> BuiltPolicy:
         """Train a recommender and return a network with its best weights.
 
         Args:
           recommender_ctor: constructor of the recommender, called with the config.
           full_information: whether users reveal their interest.
+          warm_start: sets the weights before the training.
 
         Raises:
           LeftOutError: if the training was stopped.
@@ -183,6 +210,18 @@ class PolicyContext:
         self.batch_size = batch_size
         self.trainer = trainer
         self._memo: dict[Hashable, Any] = {}
+
+    def resized(self, batch_size: int) -> "PolicyContext":
+        """Return the same world with networks of another number of users; memoised results are shared.
+
+        Args:
+          batch_size: number of users of the networks.
+        """
+        context = PolicyContext(
+            self._network_ctor, self._runtime_ctor, self.config, self.seed, self.horizon, batch_size, self.trainer
+        )
+        context._memo = self._memo
+        return context
 
     def network(self, **options: Any) -> SimulationNetwork:
         """Return a network of `batch_size` users in this world; options as of the network's constructor."""

@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, Policy, PolicyContext, SearchCost
+from recsys_po_rl.policies import warm_start
+from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, Policy, PolicyContext, SearchCost, WarmStart
 from recsys_po_rl.recommender import CollabFilteringRecommender, FullInformationRecommender
 from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
 from recsys_po_rl.scoring.memory import SLATES, STEP
@@ -23,6 +24,18 @@ class _LearnedVariant(Policy):
     full_information = False
     recommender_ctor: Callable[..., Any]
 
+    def __init__(self, warm_start_ctor: Optional[Callable[[], WarmStart]] = None) -> None:
+        """Validate the arguments.
+
+        Args:
+          warm_start_ctor: as in `experiment`, of this policy's training.
+
+        Raises:
+          InvalidInputError: if the warm start or an argument of it is invalid.
+        """
+        self.warm_start_ctor = warm_start_ctor
+        self._warm_start = warm_start.validated(f"{self.name}: warm_start_ctor", warm_start_ctor)
+
     def validate(self, network_ctor: Callable[..., SimulationNetwork]) -> None:
         """Build a small network, which validates the recommender's arguments; see `Policy.validate`."""
         network_ctor(
@@ -36,12 +49,12 @@ class _LearnedVariant(Policy):
         """Train the recommender; left out if the context trains no policies. See `Policy.build`."""
         if context.trainer is None:
             raise LeftOutError("no further policy can be trained here")
-        return context.trainer.train(self.recommender_ctor, full_information=self.full_information)
+        return context.trainer.train(self.recommender_ctor, self.full_information, self._warm_start)
 
     def search_cost(self, context: PolicyContext) -> SearchCost:
         """Return the work of one training; see `Policy.search_cost`."""
-        del context
-        return SearchCost(num_trainings=1)
+        of_warm_start = SearchCost() if self._warm_start is None else self._warm_start.search_cost(context)
+        return of_warm_start._replace(num_trainings=1)
 
 
 @gin_config.configurable(name="learned_full_information")
@@ -50,15 +63,21 @@ class LearnedFullInformation(_LearnedVariant):
 
     full_information = True
 
-    def __init__(self, recommender_ctor: Callable[..., Any] = FullInformationRecommender) -> None:
+    def __init__(
+        self,
+        recommender_ctor: Callable[..., Any] = FullInformationRecommender,
+        warm_start_ctor: Optional[Callable[[], WarmStart]] = None,
+    ) -> None:
         """Validate the arguments.
 
         Args:
           recommender_ctor: constructor of the recommender that is trained, called with the config.
+          warm_start_ctor: as in `experiment`, of this policy's training.
 
         Raises:
-          InvalidInputError: if the argument is not callable.
+          InvalidInputError: if `recommender_ctor` is not callable, or the warm start is invalid.
         """
+        super().__init__(warm_start_ctor)
         self.recommender_ctor = validation.constructor(f"{self.name}: recommender_ctor", recommender_ctor)
 
 
@@ -68,8 +87,9 @@ class LearnedInterest(_LearnedVariant):
 
     full_information = True
 
-    def __init__(self) -> None:
-        """Create the policy of a `FullInformationRecommender`."""
+    def __init__(self, warm_start_ctor: Optional[Callable[[], WarmStart]] = None) -> None:
+        """Create the policy of a `FullInformationRecommender`; arguments as in `LearnedFullInformation`."""
+        super().__init__(warm_start_ctor)
         self.recommender_ctor = functools.partial(FullInformationRecommender, observes_step=False)
 
 
@@ -78,15 +98,22 @@ class _LearnedWithMemory(_LearnedVariant):
 
     memory: tuple[str, ...] = ()
 
-    def __init__(self, model_ctor: Callable[..., Any] = AveragedHistoryModel) -> None:
+    def __init__(
+        self,
+        model_ctor: Callable[..., Any] = AveragedHistoryModel,
+        warm_start_ctor: Optional[Callable[[], WarmStart]] = None,
+    ) -> None:
         """Validate the arguments.
 
         Args:
           model_ctor: constructor of the scorer, called with the sizes and `memory`.
+          warm_start_ctor: as in `experiment`, of this policy's training.
 
         Raises:
-          InvalidInputError: if the argument is not callable.
+          InvalidInputError: if `model_ctor` is not callable, or the warm start is invalid.
         """
+        super().__init__(warm_start_ctor)
+        self.model_ctor = model_ctor
         validation.constructor(f"{self.name}: model_ctor", model_ctor)
         self.recommender_ctor = functools.partial(
             CollabFilteringRecommender, model_ctor=functools.partial(model_ctor, memory=self.memory)

@@ -42,6 +42,10 @@ class SlateReplay:
 
     A recommender's state that depends on weights (as of a recurrent scorer) is not taken from the recording: it is
     computed again from the first step on, from recorded responses and slates, and gradients flow through it.
+
+    Attributes:
+      random_fields: names of the slate's random fields, in the order in which they are drawn.
+      carries_state: whether the recommender's state depends on weights.
     """
 
     def __init__(self, variables: Sequence[variable.Variable], runtime: SeededRuntime) -> None:
@@ -71,7 +75,7 @@ class SlateReplay:
             )
         if any(not dependency.on_current_value for dependency in self._slate.value.dependencies):
             raise validation.InvalidInputError(f"{fields.SLATE_DOCS!r} must depend on current values only")
-        self._random_fields = [name for name in flow.random_fields if name is not None]
+        self.random_fields = [name for name in flow.random_fields if name is not None]
         self._dependencies = [dependency.variable_name for dependency in self._slate.value.dependencies]
         self._reads = {name: list(flow.draw_reads.get(name, ())) for name in self._dependencies}
         self._transition_dependencies: list[str] = []
@@ -101,7 +105,7 @@ class SlateReplay:
     @property
     def record(self) -> dict[str, list[str]]:
         """Fields that a rollout must record, by variable."""
-        needed: dict[str, set[str]] = {fields.SLATE_DOCS: set(self._random_fields)}
+        needed: dict[str, set[str]] = {fields.SLATE_DOCS: set(self.random_fields)}
         for reads in (self._reads, self._transition_reads):
             for name, names in reads.items():
                 needed.setdefault(name, set()).update(names)
@@ -113,7 +117,7 @@ class SlateReplay:
         def fields_of(reads: Mapping[str, list[str]], names: Sequence[str]) -> tuple[dict[str, tf.Tensor], ...]:
             return tuple({field: stacked[name][field] for field in reads.get(name, ())} for name in names)
 
-        drawn = tuple(stacked[fields.SLATE_DOCS][field] for field in self._random_fields)
+        drawn = tuple(stacked[fields.SLATE_DOCS][field] for field in self.random_fields)
         return Recording(
             fields_of(self._reads, self._dependencies),
             drawn,

@@ -130,6 +130,34 @@ def seed_run_plan():
 # Equality
 
 
+class WarmStart:
+    """Weights that a training starts from; counts how often it was asked for."""
+
+    calls = 0
+
+    def __call__(self, student, context, num_batches):
+        WarmStart.calls += 1
+        student.recommender.weights.assign([0.5, -1.0, 2.0])
+        return {}
+
+    def search_cost(self, context):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("step", "calls"), [(1, 2), (5, 1)])
+def test_a_warm_start_is_repeated_only_where_nothing_was_saved(step, calls, tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(WarmStart, "calls", 0)
+    whole_run(tmp_path / "cold")
+    whole_run(tmp_path / "warm", warm_start_ctor=WarmStart)
+    assert untimed(tmp_path / "cold" / layout.METRICS) != untimed(tmp_path / "warm" / layout.METRICS)
+    assert WarmStart.calls == 1
+    killed_in_step(folder, step, monkeypatch, warm_start_ctor=WarmStart)
+    resume(folder, warm_start_ctor=WarmStart)
+    assert WarmStart.calls == 1 + calls
+    assert contents(folder) == contents(tmp_path / "warm")
+    refused(folder, "warm_start")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(step, whole, folder, monkeypatch):

@@ -309,6 +309,11 @@ BINDINGS = [
         f"{EXPERIMENT}.policies = [@my_policies.mine]",
         "is 'import my_policies' missing, or gin.configurable above mine",
     ),
+    binding(f"{EXPERIMENT}.warm_start_ctor = 3", "warm_start_ctor must be"),
+    binding(
+        f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation\n{P}.Distillation.num_rounds = 0",
+        "num_rounds must be an integer of at least 1, got 0",
+    ),
     binding(f"{EXPERIMENT} = 3", "No configurable matching 'recsys_po_rl'"),
     binding(f"{EXPERIMENT}.horizon", "expected ':' or '='"),
     binding(f"{EXPERIMENT}.horizon == 3", "expected ':' or '='"),

@@ -77,6 +77,9 @@ def estimate(config: ExperimentConfig) -> Estimate:
     if sum(memory(config).values()) > limit:
         raise validation.InvalidInputError(_refusal(config, memory, limit, at_once))
     seconds_parts = _seconds_parts(config, training, learned, searches)
+    if config.warm_start is not None:
+        cost = config.warm_start.search_cost(full)
+        seconds_parts["warm start"] = learned.seconds_per_user_step * cost.user_steps
     slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0
     return Estimate(
         shapes=_shapes(network, _small_network(config, world_seed, 3)),
