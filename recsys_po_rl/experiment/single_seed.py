@@ -378,6 +378,7 @@ def evaluate_policies(
         if isinstance(runtime, SeededRuntime) and _sees_interest(runtime):
             full_information.append(name)
 
+    context.learned_weights = trained.best
     with_weights(network, trained.best)
     evaluate(LEARNED, runtime)
     with_weights(network, trained.last)

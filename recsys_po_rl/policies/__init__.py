@@ -20,13 +20,16 @@ from recsys_po_rl.policies.learned_variants import (
 )
 from recsys_po_rl.policies.lin_ucb import LinUCB
 from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
+from recsys_po_rl.policies.rollout_reference import RolloutReference
 from recsys_po_rl.policies.uniform_random import UniformRandom
+from recsys_po_rl.policies.warm_start import Distillation
 
 __all__ = [
     "BeliefReference",
     "BestFixedSlate",
     "BestFixedTopic",
     "BuiltPolicy",
+    "Distillation",
     "ExternalPolicy",
     "FullInformationReference",
     "LearnedClicks",
@@ -42,9 +45,9 @@ __all__ = [
     "PolicyContext",
     "PopularByClicks",
     "PopularByTime",
+    "RolloutReference",
     "SearchCost",
     "Trainer",
     "TunedFullInformation",
     "UniformRandom",
-    "WarmStart",
 ]

@@ -3,7 +3,7 @@
 import abc
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Protocol, TypeVar
 
 import numpy as np
@@ -178,7 +178,10 @@ class PolicyContext:
       horizon: T.
       batch_size: number of users of the context's networks.
       trainer: trains further policies; None: policies that need training are left out.
+      learned_weights: variables of the learned policy's recommender, in their order; None: not known here.
     """
+
+    learned_weights: Optional[Sequence[np.ndarray]] = None
 
     def __init__(
         self,
@@ -220,12 +223,26 @@ class PolicyContext:
         context = PolicyContext(
             self._network_ctor, self._runtime_ctor, self.config, self.seed, self.horizon, batch_size, self.trainer
         )
+        context.learned_weights = self.learned_weights
         context._memo = self._memo
         return context
 
     def network(self, **options: Any) -> SimulationNetwork:
         """Return a network of `batch_size` users in this world; options as of the network's constructor."""
         return self._network_ctor(**{"num_users": self.batch_size, **options})
+
+    def learned_network(self) -> SimulationNetwork:
+        """Return a network with the learned policy.
+
+        Raises:
+          LeftOutError: if no policy was learned here.
+        """
+        if self.learned_weights is None:
+            raise LeftOutError("no policy was learned here")
+        network = self.network()
+        for variable, weight in zip(network.recommender.variables, self.learned_weights, strict=True):
+            variable.assign(weight)
+        return network
 
     def runtime(self, network: SimulationNetwork) -> SeededRuntime:
         """Return a runtime of a network."""

@@ -292,18 +292,24 @@ class BeliefReference(Policy):
         self.num_particles = validation.integer(f"{self.name}: num_particles", num_particles, 1)
         self.shrinkage = validation.number(f"{self.name}: shrinkage", shrinkage, 0.0, 1.0)
 
+    def belief_arguments(self, context: PolicyContext) -> dict[str, Any]:
+        """Compute the value, and return the arguments of a `BeliefRecommender` beside the config.
+
+        Raises:
+          LeftOutError: if the user entity does not define its dynamics.
+        """
+        computed = self._value.compute(context)
+        return {
+            "user": context.modelled_user(),
+            "horizon": context.horizon,
+            "value": computed.solution.value if isinstance(computed, grid.RefinedSolution) else computed.value,
+            "num_particles": self.num_particles,
+            "shrinkage": self.shrinkage,
+        }
+
     def build(self, context: PolicyContext) -> BuiltPolicy:
         """Compute the value; left out if the user entity does not define its dynamics. See `Policy.build`."""
-        computed = self._value.compute(context)
-        value = computed.solution.value if isinstance(computed, grid.RefinedSolution) else computed.value
-        ctor = functools.partial(
-            BeliefRecommender,
-            user=context.modelled_user(),
-            horizon=context.horizon,
-            value=value,
-            num_particles=self.num_particles,
-            shrinkage=self.shrinkage,
-        )
+        ctor = functools.partial(BeliefRecommender, **self.belief_arguments(context))
         return BuiltPolicy(context.network(recommender_ctor=ctor), {"num_particles": self.num_particles})
 
     def search_cost(self, context: PolicyContext) -> SearchCost:
