@@ -111,6 +111,8 @@ def validated(**given: Any) -> ExperimentConfig:
         validation.integer("experiment.num_processes", given["num_processes"], 1)
     for policy in values["policies"]:
         policy.validate(values["network_ctor"])
+    if values["warm_start"] is not None:
+        values["warm_start"].validate(values["network_ctor"])
     deciding = {name: value for name, value in values.items() if name not in ("resume", "quiet")}
     if values["warm_start"] is None:  # as fingerprints of 0.1.0
         del deciding["warm_start"]

@@ -17,6 +17,7 @@ class Start(NamedTuple):
 
     step: int = 0  # steps that are done
     history: Sequence[TrainingRow] = ()  # rows of these steps
+    restored: bool = False  # whether weights come from a checkpoint
 
 
 def tables(config: Any) -> dict[str, Callable[[int], bool]]:
@@ -81,7 +82,7 @@ class Recorder(Callback):
         weights = self._saved.restore(found)
         rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))[: found.step]
         self._selector.restore(found.state, weights)
-        return Start(found.step, [row_from_text(row) for row in rows])
+        return Start(found.step, [row_from_text(row) for row in rows], restored=True)
 
     def on_update(self, row: TrainingRow) -> None:
         """Write a row of metrics.csv."""

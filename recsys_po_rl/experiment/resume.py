@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl import gin_config, gin_text
 from recsys_po_rl.common import regular_files, validation
-from recsys_po_rl.policies.base import Policy
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers
 from recsys_po_rl.training import rows as rows_lib
 
@@ -249,8 +248,9 @@ def _unequal(theirs: Mapping[str, Any], ours: Mapping[str, Any], skip: Any = ())
 
 
 def _text_of(value: Any) -> str:
-    if isinstance(value, Policy):
-        return value.fingerprint(_text_of)
+    if hasattr(value, "fingerprint") and not isinstance(value, type):  # policies and warm starts
+        text: str = value.fingerprint(_text_of)
+        return text
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_text_of, value)) + "]"
     if isinstance(value, functools.partial):

@@ -81,7 +81,10 @@ class _Trainer:
         config, seed = self._config, self._seed
         options = {"recommender_ctor": recommender_ctor, "full_information": full_information}
         prepared = prepare(config, seed, self._world_seed, **options)
-        details = started_warm(config, warm_start, prepared.network, self._context)
+        try:
+            details = imitate(config, warm_start, prepared.network, self._context)
+        except validation_lib.InvalidInputError as error:  # the run continues without this policy
+            raise LeftOutError(gin_config.first_line(error)) from error
         network = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=self._world_seed, **options)
         selector = BestPolicySelector(config, seed, prepared.network, network, config.runtime_ctor(network.variables))
         progress = console.TrainingProgress(config.num_training_steps, seed, config.quiet)
@@ -123,10 +126,10 @@ def policy_context(
     return context
 
 
-def started_warm(
+def imitate(
     config: ExperimentConfig, warm_start: Optional[WarmStart], student: SimulationNetwork, context: PolicyContext
 ) -> Mapping[str, Any]:
-    """Set the weights of a network before its training.
+    """Set the weights of a network by a warm start, before its training.
 
     Args:
       config: configuration of the experiment.
@@ -138,7 +141,8 @@ def started_warm(
       Entries of the policy's `details` in evaluation.json.
 
     Raises:
-      LeftOutError: if the warm start is impossible in this world.
+      LeftOutError: if the teacher cannot be built in this world.
+      InvalidInputError: if teacher or student are unsuitable.
     """
     if warm_start is None:
         return {}
@@ -151,12 +155,13 @@ def started_warm(
     return details
 
 
-def _start_warm(config: ExperimentConfig, student: SimulationNetwork, context: PolicyContext) -> None:
-    """Set the weights of the learned policy before its training."""
+def _start_warm(config: ExperimentConfig, student: SimulationNetwork, context: PolicyContext, folder: str) -> None:
+    """Set the weights of the learned policy before its training, and write the details to the run folder."""
     try:
-        started_warm(config, config.warm_start, student, context)
-    except LeftOutError as error:
+        details = imitate(config, config.warm_start, student, context)
+    except (LeftOutError, validation_lib.InvalidInputError) as error:
         raise validation_lib.InvalidInputError(f"experiment.warm_start_ctor: {gin_config.first_line(error)}") from error
+    layout.write_json(folder, layout.WARM_START, dict(details))
 
 
 @gin_config.wrong_calls_in_one_line
@@ -245,9 +250,7 @@ def run(
     runtime = context.runtime(network)
     with timings.measured("training"):
         selector = BestPolicySelector(config, seed, prepared.network, network, runtime)
-        with _recorded(config, seed, prepared, selector, folder) as (callbacks, start):
-            if not start.step:
-                _start_warm(config, prepared.network, context)
+        with _recorded(config, context, prepared, selector, folder) as (callbacks, start):
             trained = train(config, seed, prepared, selector, callbacks, start=start)
     compared = evaluate_policies(config, context, network, runtime, trained, timings, folder)
     evaluation = dataclasses.replace(compared, corpus_seed=world_seed).to_json()
@@ -306,9 +309,13 @@ class Timings:
 
 @contextlib.contextmanager
 def _recorded(
-    config: ExperimentConfig, seed: int, prepared: Prepared, selector: BestPolicySelector, folder: str
+    config: ExperimentConfig, context: PolicyContext, prepared: Prepared, selector: BestPolicySelector, folder: str
 ) -> Iterator[tuple[list[Callback], recorder_lib.Start]]:
-    """Provide the callbacks that write metrics, checkpoints and events of the block's training to the run folder."""
+    """Provide the callbacks that write metrics, checkpoints and events of the block's training to the run folder.
+
+    A warm start comes first, unless the run is resumed from a checkpoint; its weights are saved as those of step 0.
+    """
+    seed = context.seed
     recorder = recorder_lib.Recorder(config, seed, prepared.network.recommender, prepared.learner, selector, folder)
     start = recorder.start
     monitor = monitor_lib.TrainingMonitor(
@@ -321,6 +328,9 @@ def _recorded(
         learning_rate=lambda: monitor_lib.learning_rate_of(prepared.learner),
     )
     try:
+        if config.warm_start is not None and not start.restored:
+            _start_warm(config, prepared.network, context, folder)
+            recorder.save(0)
         with signals.deferred():
             try:
                 yield [recorder, monitor], start
@@ -361,7 +371,8 @@ def evaluate_policies(
     outcomes: dict[str, evaluator.Outcome] = {}
     left_out: dict[str, str] = {}
     full_information: list[str] = []
-    details: dict[str, Any] = {}
+    of_learned = layout.read_json(folder, layout.WARM_START)
+    details: dict[str, Any] = {LEARNED: of_learned} if of_learned else {}
     files = evaluation_files.EvaluationFiles(context, network.corpus)
     place = layout.Place(folder)
 

@@ -28,7 +28,15 @@ from recsys_po_rl.run_folder.schema import Change, Evaluation, LearnedWhereTrain
 
 EVALUATIONS = "evaluations"  # subfolder of the run folder that holds time-stamped folders
 # Parts of names of bindings that do not affect an evaluation.
-_ELSEWHERE = ("learner_ctor", "num_training_steps", "users_per_step", "num_shards", "checkpoint_every", "validat")
+_ELSEWHERE = (
+    "learner_ctor",
+    "num_training_steps",
+    "users_per_step",
+    "num_shards",
+    "checkpoint_every",
+    "validat",
+    "warm_start",
+)
 _TABLE = "corpus.table"  # entry of a world, see `TableCorpus.world_parameters`
 
 

@@ -52,7 +52,12 @@ class Policy(abc.ABC):
 
     A subclass registered with `gin_config.configurable(name="...")` can be listed in `experiment.policies`. Its
     constructor validates the arguments, before training starts, and stores each under its parameter's name.
+
+    Attributes:
+      needs_training: whether `build` trains a policy.
     """
+
+    needs_training = False
 
     def __init__(self) -> None:  # noqa: B027  (not abstract)
         """Take no arguments; a subclass that has arguments validates and stores them."""
@@ -119,6 +124,14 @@ class Policy(abc.ABC):
 
 class WarmStart(Protocol):
     """Method that sets a recommender's weights before its training, such as `warm_start.Distillation`."""
+
+    def validate(self, network_ctor: Callable[..., SimulationNetwork]) -> None:
+        """Validate arguments for which a network is needed; see `Policy.validate`."""
+        ...
+
+    def fingerprint(self, describe: Callable[[Any], str]) -> str:
+        """Return a text that is equal in every process for equal warm starts; see `Policy.fingerprint`."""
+        ...
 
     def __call__(self, student: SimulationNetwork, context: "PolicyContext", num_batches: int) -> Mapping[str, Any]:
         """Set the weights of the student.

@@ -21,6 +21,7 @@ class _LearnedVariant(Policy):
       full_information: whether users reveal their interest to the recommender.
     """
 
+    needs_training = True
     full_information = False
     recommender_ctor: Callable[..., Any]
 
@@ -44,6 +45,8 @@ class _LearnedVariant(Policy):
             recommender_ctor=self.recommender_ctor,
             full_information=self.full_information,
         )
+        if self._warm_start is not None:
+            self._warm_start.validate(network_ctor)
 
     def build(self, context: PolicyContext) -> BuiltPolicy:
         """Train the recommender; left out if the context trains no policies. See `Policy.build`."""

@@ -1,6 +1,7 @@
-"""One-step rollout of the learned policy under a particle belief: how far the policy is from what can be known."""
+"""One-step rollout of the learned policy under a particle belief: what can still be gained from the same histories."""
 
 import functools
+import math
 from typing import Any
 
 import edward2 as ed
@@ -13,6 +14,7 @@ from recsys_po_rl.distributions.top_k_plackett_luce import TopKPlackettLuce
 from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, Policy, PolicyContext, SearchCost
 from recsys_po_rl.policies.belief_reference import BeliefRecommender, BeliefReference
 from recsys_po_rl.simulation import seeding
+from recsys_po_rl.user import NO_CLICK_TIME
 
 BASE_STATE = "base"  # prefix of the base policy's state
 
@@ -59,15 +61,17 @@ def future_rewards(
         clicked = choice < num_slots
         slot = tf.minimum(choice, num_slots - 1)
         consumed = slate.map(lambda field: tf.gather(field, slot, batch_dims=2))
-        time = tf.where(clicked, user.consumed_time(consumed), 0.0)
+        time = user.consumed_time(consumed)
         moved = tf.where(
             clicked[..., tf.newaxis], user.next_interest(interest, consumed), user.next_interest(interest, None)
         )
-        response = Value(**{fields.CHOICE: flat(choice), fields.CONSUMED_TIME: flat(time)})
+        response = Value(
+            **{fields.CHOICE: flat(choice), fields.CONSUMED_TIME: flat(tf.where(clicked, time, NO_CLICK_TIME))}
+        )
         with seeding.deterministic_draws_only(fields.RECOMMENDER_STATE):
             following = base.next_state(Value(**state), response, slate.map(flat)).map(tf.convert_to_tensor)
         shown = base.slate_distribution(following, docs).mode()
-        return step + 1, moved, following.as_dict, tf.reshape(shown, ranks.shape), total + time
+        return step + 1, moved, following.as_dict, tf.reshape(shown, ranks.shape), total + tf.where(clicked, time, 0.0)
 
     ranks = tf.repeat(slates[:, tf.newaxis], shape[1], axis=1)
     loop = (tf.constant(0), interest, state, ranks, tf.zeros(shape))
@@ -122,7 +126,8 @@ class RolloutRecommender(BeliefRecommender):
           config: as in `HistoryRecommender`.
           base: recommender of U users with `slate_distribution`.
           future_base: the same for U * num_futures users.
-          num_candidates: C, at least 2; one for each document exchanged, as long as there are others.
+          num_candidates: C, at least 2: the base's slate, the belief's, and up to C - 2 exchanges, as long as there are
+            other documents.
           num_futures: F, simulated for each candidate, at least 2.
           min_standard_errors: see `improved`, at least 0.
           name: name of the entity.
@@ -208,10 +213,12 @@ class RolloutRecommender(BeliefRecommender):
 
 @gin_config.configurable(name="rollout_reference")
 class RolloutReference(Policy):
-    """Policy that improves on `learned` by one-step rollouts under a particle belief, see `RolloutRecommender`.
+    """Policy that improves on `learned_greedy` by one-step rollouts under a particle belief.
+
+    See `RolloutRecommender`; its base shows the best-scored documents of the learned policy, as `learned_greedy` does.
 
     The belief and the value for its slates are those of `BeliefReference`, gin's bindings included. The policy knows
-    the users' dynamics and shows how far `learned` is from what can be known from the same histories. Each evaluated
+    the users' dynamics and shows what can still be gained from the same histories. Each evaluated
     user-step costs num_candidates * num_futures simulated users for the rest of the horizon: with 16 of each, 500 users
     and 100 steps that is 6.5e8 user-steps.
     """
@@ -227,7 +234,7 @@ class RolloutReference(Policy):
         Args:
           num_candidates: slates compared at each step, at least 2.
           num_futures: futures simulated for each of them, at least 2.
-          min_standard_errors: how clearly a slate must be better than that of `learned`, at least 0, see `improved`.
+          min_standard_errors: how clearly a slate must be better than the base's, at least 0, see `improved`.
 
         Raises:
           InvalidInputError: if a number is out of bounds.
@@ -240,15 +247,17 @@ class RolloutReference(Policy):
     def build(self, context: PolicyContext) -> BuiltPolicy:
         """Compute the value for the belief's slates; see `Policy.build`.
 
-        Left out if the user entity does not define its dynamics, or the slates of `learned` have no distribution.
+        Left out if no policy was learned here, its slates have no distribution, the user entity does not define its
+        dynamics or has parameters of its own for each of a batch's users, or the corpus is not static.
         """
+        context.documents()
         base = context.learned_network().recommender
         if not hasattr(base, "slate_distribution"):
             raise LeftOutError(f"{type(base).__name__} has no slate_distribution: its slates cannot be simulated")
         ctor = functools.partial(
             RolloutRecommender,
             base=base,
-            future_base=context.resized(context.batch_size * self.num_futures).learned_network().recommender,
+            future_base=self._future_base(context),
             num_candidates=self.num_candidates,
             num_futures=self.num_futures,
             min_standard_errors=self.min_standard_errors,
@@ -259,5 +268,13 @@ class RolloutReference(Policy):
 
     def search_cost(self, context: PolicyContext) -> SearchCost:
         """Return the work of computing the value and of an evaluated user-step; see `Policy.search_cost`."""
+        of_belief = self._belief.search_cost(context)
         simulated = self.num_candidates * self.num_futures * context.horizon / 2.0
-        return self._belief.search_cost(context)._replace(relative_cost=simulated)
+        user_steps = math.ceil(of_belief.user_steps * of_belief.relative_cost / simulated)
+        return of_belief._replace(user_steps=user_steps, relative_cost=simulated)
+
+    def _future_base(self, context: PolicyContext) -> Any:
+        try:
+            return context.resized(context.batch_size * self.num_futures).learned_network().recommender
+        except validation.InvalidInputError as error:
+            raise LeftOutError(gin_config.first_line(error)) from error

@@ -14,10 +14,19 @@ from recsys_po_rl.policies.full_information import FullInformationReference
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import distillation
 
+# For `search_cost`, in user-steps of the learned policy: a user-step that is rolled out with labels, and one that is
+# updated with, from the default experiment on two cores with the planner as teacher.
+_ROLLOUT_COST = 10.0
+_UPDATE_COST = 3.0
+_USERS_OF_UPDATE = 250  # two batches of the default experiment
+
 
 @gin_config.configurable
 class Distillation:
     """Warm start by imitation of a teacher (DAgger), see `training.distillation`.
+
+    Any recommender whose slate is the random variable `doc_ranks` can be the student. The teacher is a policy that
+    needs no training and is the recommender of a network.
 
     Details: `warm_start` (the teacher's name) and `cross_entropies` (of each round, nats per slate).
     """
@@ -44,6 +53,11 @@ class Distillation:
           InvalidInputError: if an argument is out of bounds.
         """
         owner = type(self).__name__
+        if getattr(teacher, "needs_training", False):
+            raise validation.InvalidInputError(
+                f"{owner}.teacher must be a policy that needs no training, such as @recsys_po_rl.full_information_"
+                f"reference, got {getattr(teacher, '__name__', type(teacher).__name__)}"
+            )
         self.teacher = adapters.policies_from([teacher], f"{owner}.teacher")[0]
         self.num_rounds = validation.integer(f"{owner}: num_rounds", num_rounds, 1)
         self.updates_per_round = validation.integer(f"{owner}: updates_per_round", updates_per_round, 1)
@@ -52,6 +66,16 @@ class Distillation:
             self.users_per_round = validation.integer(f"{owner}: users_per_round", users_per_round, 1)
         self.optimizer = validation.constructor(f"{owner}: optimizer", optimizer)
 
+    def validate(self, network_ctor: Callable[..., SimulationNetwork]) -> None:
+        """Validate the teacher; see `policies.base.WarmStart`."""
+        self.teacher.validate(network_ctor)
+
+    def fingerprint(self, describe: Callable[[Any], str]) -> str:
+        """Return the arguments as text; see `policies.base.WarmStart`."""
+        names = ("teacher", "num_rounds", "updates_per_round", "users_per_round", "optimizer")
+        arguments = ", ".join(f"{name}={describe(getattr(self, name))}" for name in names)
+        return f"{type(self).__name__}({arguments})"
+
     def __call__(self, student: SimulationNetwork, context: PolicyContext, num_batches: int) -> Mapping[str, Any]:
         """Train the student to show the teacher's slates; see `policies.base.WarmStart`.
 
@@ -59,10 +83,11 @@ class Distillation:
           LeftOutError: if the teacher cannot be built in this world.
           InvalidInputError: if the teacher is not the recommender of one network, or the student cannot learn.
         """
+        distillation.raise_if_no_student(student.recommender)
         num_users = student.config["num_users"]
         if self.users_per_round is not None:
             num_batches = -(-self.users_per_round // num_users)
-        self.teacher.build(context)  # searches at the batch size of evaluation, whose results the table shares
+        self.teacher.build(context)  # what the context memoises is computed in the batches of the evaluation
         resized = context.resized(num_users)
         built = self.teacher.build(resized)
         if built.runtime is not None:
@@ -85,9 +110,10 @@ class Distillation:
         """Return the work of the teacher's search and of all rounds; see `policies.base.WarmStart`."""
         of_teacher = self.teacher.search_cost(context)
         users = self.users_per_round or context.batch_size
-        # A rollout with labels costs about as much as ten without; an update of its users as much as two.
-        user_steps = self.num_rounds * (10 + 2 * self.updates_per_round) * users * context.horizon
-        return of_teacher._replace(user_steps=of_teacher.user_steps + user_steps, value_key=None, relative_cost=1.0)
+        of_update = min(users, _USERS_OF_UPDATE)
+        of_round = _ROLLOUT_COST * users + _UPDATE_COST * self.updates_per_round * of_update
+        user_steps = of_teacher.relative_cost * of_teacher.user_steps + self.num_rounds * of_round * context.horizon
+        return of_teacher._replace(user_steps=int(user_steps), value_key=None, relative_cost=1.0)
 
 
 def validated(name: str, ctor: Optional[Callable[[], WarmStart]]) -> Optional[WarmStart]:

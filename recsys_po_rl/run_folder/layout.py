@@ -23,6 +23,7 @@ from recsys_po_rl.version import __version__
 METRICS = "metrics.csv"
 VALIDATION = "validation.csv"
 ALARMS = "alarms.csv"
+WARM_START = "warm_start.json"
 GRADIENT_VARIANCE = "gradient_variance.csv"
 TIMINGS = "timings.json"
 PRICE_FIGURE = "price_of_partial_observability.png"

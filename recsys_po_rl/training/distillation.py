@@ -30,6 +30,19 @@ PATH = "distillation"  # stream of the users
 BATCHES_OF_UPDATE = 2  # side by side on two cores
 
 
+def raise_if_no_student(student: Any) -> None:
+    """Raise an error for a recommender that cannot be trained on a teacher's slates.
+
+    Raises:
+      InvalidInputError: if its slates do not have the field `doc_ranks`.
+    """
+    if fields.DOC_RANKS not in student.specs().get("slate").as_dict:
+        raise validation.InvalidInputError(
+            f"distillation needs a student whose slate has the field {fields.DOC_RANKS!r}, "
+            f"that of {type(student).__name__} has none"
+        )
+
+
 class LabellingRecommender(recommender.BaseRecommender):
     """Recommender that shows the student's slates and computes those that a teacher would show in its place.
 
@@ -64,10 +77,9 @@ class LabellingRecommender(recommender.BaseRecommender):
 
     def next_state(self, previous_state: Value, user_response: Value, slate_docs: Value) -> Value:
         """Update both states by the responses to the student's slates."""
-        following = self._teacher.next_state(previous_state.get(TEACHER_STATE), user_response, slate_docs)
-        return self._student.next_state(previous_state, user_response, slate_docs).union(
-            following.prefixed_with(TEACHER_STATE)
-        )
+        acted = self._student.next_state(previous_state, user_response, slate_docs)
+        taught = self._teacher.next_state(previous_state.get(TEACHER_STATE), user_response, slate_docs)
+        return acted.union(taught.prefixed_with(TEACHER_STATE))
 
     def slate_docs(self, previous_state: Value, user_obs: Value, available_docs: Value) -> Value:
         """Return the student's slates and the teacher's documents; see the class for the fields."""
@@ -160,14 +172,18 @@ class Distiller:
     def _update(self, recordings: list[Recording]) -> tf.Tensor:
         summed = self._gradient(recordings, [[self._weights] for _ in recordings])
         scale = 1.0 / len(recordings)  # the loss of each batch is a mean over its users
-        self._optimizer.apply_gradients(
-            zip([gradient * scale for gradient in summed.gradients], self._variables, strict=True)
-        )
+        gradients = [gradient * scale for gradient in summed.gradients]
+        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        tf.cond(finite, functools.partial(self._apply, gradients), lambda: False)
         return summed.statistics[0] * scale
+
+    def _apply(self, gradients: Sequence[tf.Tensor]) -> bool:
+        self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
+        return True
 
 
 def distill(distiller: Distiller, seed: int, num_rounds: int, updates_per_round: int, num_batches: int) -> list[float]:
-    """Train the student for several rounds.
+    """Train the student for several rounds; an update that is not finite is omitted.
 
     In each round the student shows slates to fresh users. The first update uses the first batches of this round, each
     further update batches drawn at random from all rounds so far, all of which are kept in memory.
@@ -184,14 +200,14 @@ def distill(distiller: Distiller, seed: int, num_rounds: int, updates_per_round:
     """
     known: list[Recording] = []
     cross_entropies = []
-    random = np.random.default_rng([seed, num_rounds])
+    generator = np.random.default_rng(seed)
     of_update = min(BATCHES_OF_UPDATE, num_batches)
     for number in range(1, num_rounds + 1):
         newest = distiller.demonstrations(keys_of_step(seed, number, num_batches, PATH))
         known += newest
         cross_entropies.append(distiller.update(newest[:of_update]))
         for _ in range(updates_per_round - 1):
-            drawn = random.choice(len(known), of_update, replace=False)
+            drawn = generator.choice(len(known), of_update, replace=False)
             distiller.update([known[place] for place in drawn])
     return cross_entropies
 

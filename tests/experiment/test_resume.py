@@ -135,27 +135,49 @@ class WarmStart:
 
     calls = 0
 
+    def __init__(self, level=0.5):
+        self.level = level
+
     def __call__(self, student, context, num_batches):
         WarmStart.calls += 1
-        student.recommender.weights.assign([0.5, -1.0, 2.0])
-        return {}
+        student.recommender.weights.assign_add([self.level, -1.0, 2.0])  # a second call would be seen
+        return {"level": self.level}
+
+    def validate(self, network_ctor):
+        assert network_ctor is TOY["network_ctor"]
+
+    def fingerprint(self, describe):
+        return f"WarmStart({describe(self.level)})"
 
     def search_cost(self, context):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize(("step", "calls"), [(1, 2), (5, 1)])
-def test_a_warm_start_is_repeated_only_where_nothing_was_saved(step, calls, tmp_path, folder, monkeypatch):
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_warm_start_is_not_repeated(step, tmp_path, folder, monkeypatch):
     monkeypatch.setattr(WarmStart, "calls", 0)
     whole_run(tmp_path / "cold")
     whole_run(tmp_path / "warm", warm_start_ctor=WarmStart)
     assert untimed(tmp_path / "cold" / layout.METRICS) != untimed(tmp_path / "warm" / layout.METRICS)
     assert WarmStart.calls == 1
     killed_in_step(folder, step, monkeypatch, warm_start_ctor=WarmStart)
-    resume(folder, warm_start_ctor=WarmStart)
-    assert WarmStart.calls == 1 + calls
-    assert contents(folder) == contents(tmp_path / "warm")
     refused(folder, "warm_start")
+    refused(folder, "warm_start", warm_start_ctor=functools.partial(WarmStart, level=0.6))
+    resume(folder, warm_start_ctor=WarmStart)
+    assert WarmStart.calls == 2
+    assert contents(folder) == contents(tmp_path / "warm")
+    assert json.loads((folder / layout.WARM_START).read_text()) == {"level": 0.5}
+
+
+def test_a_warm_start_without_training_is_not_repeated(tmp_path, folder, monkeypatch):
+    options = {"warm_start_ctor": WarmStart, "num_training_steps": 0}
+    whole_run(tmp_path / "whole", **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(single_seed, "evaluate_policies", lambda *args: die())
+        with pytest.raises(Killed):
+            whole_run(folder, num_processes=1, **options)
+    resume(folder, **options)
+    assert contents(folder) == contents(tmp_path / "whole")
 
 
 @pytest.mark.slow

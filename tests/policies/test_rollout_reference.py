@@ -9,7 +9,7 @@ from recsim_ng.core.value import Value
 
 from recsys_po_rl import corpus, fields, recommender, scoring, user
 from recsys_po_rl.common import validation
-from recsys_po_rl.policies import rollout_reference
+from recsys_po_rl.policies import belief_reference, rollout_reference
 from recsys_po_rl.policies.base import LeftOutError, PolicyContext
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -147,7 +147,22 @@ def test_what_it_cannot_improve_is_left_out():
         rollout_reference.RolloutReference(num_futures=1)
 
 
+def test_users_with_parameters_of_their_own_and_moving_corpora_are_left_out():
+    own = functools.partial(user.InterestEvolutionUser, no_click_mass=[1.0, 2.0, 3.0, 4.0])
+    for options, message in (
+        ({"user_ctor": own}, "no_click_mass"),
+        ({"corpus_ctor": corpus.CorpusWithTopicAndQuality, "freeze_corpus": False}, "is not static"),
+    ):
+        context = context_of(**options)
+        context.learned_weights = [variable.numpy() for variable in network().recommender.variables]
+        with pytest.raises(LeftOutError, match=message):
+            rollout_reference.RolloutReference().build(context)
+
+
 def test_its_cost_is_that_of_all_futures():
     cost = rollout_reference.RolloutReference(num_candidates=8, num_futures=4).search_cost(context_of())
+    of_belief = belief_reference.BeliefReference().search_cost(context_of())
     assert cost.relative_cost == 8 * 4 * T / 2
+    found = cost.relative_cost * cost.user_steps  # the search is that of the belief reference
+    assert found == pytest.approx(of_belief.relative_cost * of_belief.user_steps, rel=0.01, abs=cost.relative_cost)
     assert cost.value_key is not None  # shared with the belief reference

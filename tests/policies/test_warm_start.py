@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from recsys_po_rl import corpus, recommender, scoring
 from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import config, experiment, single_seed
+from recsys_po_rl.experiment import config, experiment, resume, single_seed
 from recsys_po_rl.policies import external, learned_variants, uniform_random, warm_start
 from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, Policy, PolicyContext, SearchCost
 from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
@@ -82,9 +82,10 @@ def test_a_student_is_trained_in_batches_of_its_own_and_searches_are_shared(cont
 
 def test_the_cost_is_that_of_the_teacher_and_of_all_rounds(context):
     distil = warm_start.Distillation(Fixed, num_rounds=3, updates_per_round=5, users_per_round=8)
-    assert distil.search_cost(context) == SearchCost(user_steps=1000 + 3 * (10 + 2 * 5) * 8 * T)
+    user_steps = 7 * 1000 + 3 * (10 * 8 + 3 * 5 * 8) * T
+    assert distil.search_cost(context) == SearchCost(user_steps=user_steps)
     policy = learned_variants.LearnedClicks(warm_start_ctor=lambda: distil)
-    assert policy.search_cost(context) == SearchCost(user_steps=1000 + 3 * 20 * 8 * T, num_trainings=1)
+    assert policy.search_cost(context) == SearchCost(user_steps=user_steps, num_trainings=1)
     assert learned_variants.LearnedClicks().search_cost(context) == SearchCost(num_trainings=1)
 
 
@@ -94,7 +95,7 @@ def test_a_teacher_that_is_no_recommender_is_refused(context):
         warm_start.Distillation(stranger)(network(), context, 1)
 
 
-def test_a_teacher_that_cannot_be_built_is_one_line(context):
+def test_a_teacher_that_cannot_be_built_is_one_line(context, tmp_path):
     plan = config.validated(
         **{
             **config.bound(experiment),
@@ -104,14 +105,29 @@ def test_a_teacher_that_cannot_be_built_is_one_line(context):
         }
     )
     with pytest.raises(validation.InvalidInputError, match=r"experiment\.warm_start_ctor: it is not known here"):
-        single_seed._start_warm(plan, network(), context)
+        single_seed._start_warm(plan, network(), context, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_warm_start_is_refused():
     with pytest.raises(validation.InvalidTypeError, match="learned_slates: warm_start_ctor must make a warm start"):
         learned_variants.LearnedSlates(warm_start_ctor=uniform_random.UniformRandom)
+    with pytest.raises(validation.InvalidInputError, match=r"must be a policy that needs no training.*got LearnedStep"):
+        warm_start.Distillation(learned_variants.LearnedStep)
+    with pytest.raises(validation.InvalidInputError, match=r"must be a policy that needs no training.*got LearnedStep"):
+        warm_start.Distillation(learned_variants.LearnedStep())
     with pytest.raises(validation.InvalidInputError, match="Distillation: num_rounds must be an integer of at least 1"):
         warm_start.Distillation(num_rounds=0)
+
+
+def test_distillations_are_told_apart_by_their_arguments():
+    def text(**options):
+        return resume.fingerprint({"": warm_start.Distillation(Fixed, **options)})[""]
+
+    assert text() == text()
+    different = {text(), text(num_rounds=3), text(users_per_round=4), text(optimizer=tf.keras.optimizers.SGD)}
+    assert len(different) == 4
+    assert resume.fingerprint({"": warm_start.Distillation(Nowhere)})[""] not in different
 
 
 def test_a_resized_context_differs_in_its_batches_alone(context):

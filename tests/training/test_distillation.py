@@ -141,6 +141,8 @@ def test_a_student_of_other_draws_and_a_teacher_with_empty_slots_are_refused():
     other = network(functools.partial(Named, doc_embed_dim=E))
     with pytest.raises(validation.InvalidInputError, match="needs a student that draws 'doc_ranks' alone, Named draws"):
         distillation.Distiller(other, student, T, eager)
+    with pytest.raises(validation.InvalidInputError, match="has the field 'doc_ranks', that of Named has none"):
+        distillation.raise_if_no_student(other.recommender)
 
     class Sparing(FixedSlateRecommender):
         def specs(self):
