@@ -58,7 +58,7 @@ DEV_REQUIRES = [
 setup(
     name="recsys-po-rl",
     version=VERSION["__version__"],
-    description="A RecSim NG application: recommenders that learn by policy gradient from consumption histories alone",
+    description="A RecSim NG application: recommenders that learn by policy gradient from histories and slates",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -95,7 +95,7 @@ def world_table(study: str) -> str:
     return table(["policy", *(f"corpus {one['corpus_seed']}" for one in of_seeds), "mean", "of the gap"], rows)
 
 
-# Studies of the dial of observability: title, and whether the unit of pooled intervals is the corpus.
+# Studies of the dial of observability.
 DIALS = {
     "dial_k2": "Two topics",
     "dial": "Ten topics",
@@ -104,7 +104,7 @@ DIALS = {
     "dial_training_seeds": "Ten topics, corpus 0 with three training seeds",
 }
 DIAL = {
-    "learned": "clicks",
+    "learned_clicks": "clicks",
     "learned_slates": "clicks and own slates",
     "learned_step": "clicks and step",
     "learned_slates_and_step": "clicks, own slates and step",
@@ -112,6 +112,16 @@ DIAL = {
     "learned_full_information": "interest and step",
     "belief_reference": "belief reference: dynamics, clicks, own slates and step",
     REFERENCE: "full-information reference: dynamics, interest and step",
+}
+# Steps of the dial, as in `price`: (better informed, other).
+STEPS = {
+    ("learned_slates", "learned_clicks"): "own slates, beside the clicks",
+    ("learned_step", "learned_clicks"): "the step, beside the clicks",
+    ("learned_slates_and_step", "learned_clicks"): "own slates and step, beside the clicks",
+    ("learned_interest", "learned_clicks"): "the interest, beside the clicks",
+    ("learned_full_information", "learned_interest"): "the step, beside the interest",
+    ("learned_full_information", "learned_slates_and_step"): "the interest, beside clicks, slates and step",
+    (REFERENCE, "belief_reference"): "the interest, to who knows the dynamics",
 }
 
 
@@ -121,32 +131,61 @@ def dial_lines() -> list[str]:
         return []
     lines = ["", "## The dial of observability", ""]
     lines.append(
-        "Same learner, schedule and users; the recommender observes more from row to row. Rewards of the first 99 "
-        "responses, with half-widths of 95% intervals over users; in the last column the paired difference to clicks "
-        "alone, with an interval over the columns."
+        "Same learner, schedule and users; the recommender observes more from row to row (`experiments/dial.gin`). "
+        "First what users consume in 99 responses, with half-widths of 95% intervals over users; then what each step "
+        "of the dial is worth in 100 responses: paired differences, with 95% intervals over users. These hold for the "
+        "two trainings that are compared; another training seed moves a mean by up to a unit (see *Training seeds*)."
     )
     for study, title in DIALS.items():
         of_seeds = seeds_of(study)
         if not of_seeds:
             continue
-        pooled = evaluation_of(study) or {}
-        names = [name for name in DIAL if all(name in one["policies"] for one in of_seeds)]
-        rows = []
-        for name in names:
-            cells = [f"{upstream_mean(one, name):.1f} ±{half_width(one['policies'][name]):.1f}" for one in of_seeds]
-            mean = np.mean([upstream_mean(one, name) for one in of_seeds])
-            rows.append([DIAL[name], *cells, f"{mean:.1f}", "" if name == "learned" else worth(pooled, name)])
-        columns = [f"corpus {one['corpus_seed']}, seed {one['seed']}" for one in of_seeds]
-        lines += ["", f"**{title}**", "", table(["observes", *columns, "mean", "minus clicks"], rows)]
+        columns = [f"corpus {one['corpus_seed']}" for one in of_seeds]
+        if len(set(columns)) < len(columns):
+            columns = [f"training seed {one['seed']}" for one in of_seeds]
+        lines += ["", f"**{title}**", "", table(["observes", *columns, "mean"], dial_rows(of_seeds))]
+        lines += ["", table(["worth of", *columns, "mean"], worth_rows(of_seeds))]
     return lines
 
 
-def worth(evaluation: Mapping[str, Any], policy: str) -> str:
-    """A policy's paired difference to the learned one, with its interval."""
-    difference = evaluation["policies"][policy]["minus_learned"]
-    low, high = difference["interval95"]
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{difference['mean']:+.2f}{interval}"
+def dial_rows(of_seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Means of the positions of the dial, by seed; `learned` stands for its position."""
+    rows = []
+    for position, label in DIAL.items():
+        standing = [policy_at(one, position) for one in of_seeds]
+        if any(name is None for name in standing):
+            continue
+        means = [upstream_mean(one, str(name)) for one, name in zip(of_seeds, standing)]
+        widths = [half_width(one["policies"][name]) for one, name in zip(of_seeds, standing)]
+        cells = [f"{mean:.1f} ±{width:.1f}" for mean, width in zip(means, widths)]
+        rows.append([label, *cells, f"{np.mean(means):.1f}"])
+    return rows
+
+
+def policy_at(evaluation: Mapping[str, Any], position: str) -> Optional[str]:
+    """The policy at a position of the dial; None without one."""
+    if position in evaluation["policies"]:
+        return position
+    stands = evaluation["price_of_partial_observability"].get("learned_position") == position
+    return "learned" if stands else None
+
+
+def worth_rows(of_seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Paired differences between positions of the dial, by seed."""
+    rows = []
+    for (better, other), label in STEPS.items():
+        found = []
+        for one in of_seeds:
+            names = policy_at(one, better), policy_at(one, other)
+            found += [
+                difference
+                for difference in one["price_of_partial_observability"]["differences"]
+                if (difference["of"], difference["minus"]) == names
+            ]
+        if len(found) == len(of_seeds):
+            cells = [f"{one['mean']:+.2f} [{one['interval95'][0]:.2f}, {one['interval95'][1]:.2f}]" for one in found]
+            rows.append([label, *cells, f"{np.mean([one['mean'] for one in found]):+.2f}"])
+    return rows
 
 
 def best_blind(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -166,7 +205,7 @@ def minus(difference: Mapping[str, Any]) -> str:
 def fresh_users_lines() -> list[str]:
     """The default's and the headline's policies on users of a seed with which nothing was chosen."""
     rows = []
-    for study, schedule in (("default_fresh_users", "default"), ("headline_fresh_users", "headline")):
+    for study, schedule in (("v0_1_fresh_users", "default of 0.1.0"), ("headline_fresh_users", "headline of 0.1.0")):
         of_seeds = seeds_of(study)
         for one in of_seeds:
             name, difference = best_blind(one)
@@ -200,8 +239,9 @@ def worlds() -> list[str]:
     """The tables of the three worlds, and what the paired intervals say."""
     titles = {
         "default": "## Ten topics, the default experiment",
-        "k2": "## Two topics",
-        "k20": "## Twenty topics",
+        "v0_1": "## Ten topics, clicks only (`experiments/v0_1.gin`)",
+        "k2": "## Two topics, clicks only",
+        "k20": "## Twenty topics, clicks only",
     }
     lines: list[str] = []
     for study, title in titles.items():
@@ -359,7 +399,7 @@ def ablation_lines() -> list[str]:
 def tried_lines() -> list[str]:
     """Single runs beside the default's on the same corpus."""
     names = sorted(folder.name for folder in KEPT.glob("tried_*"))
-    default = [one for one in seeds_of("default") if one["seed"] == 1]
+    default = [one for one in seeds_of("v0_1") if one["seed"] == 1]
     if not names or not default:
         return []
     rows = [["the default", f"{upstream_mean(default[0]):.1f}"]]
@@ -389,7 +429,8 @@ def behaviour_lines() -> list[str]:
         "",
         "## What the policies do to users",
         "",
-        "Ten topics, mean of corpora 0 to 2, one number for each quarter of the horizon.",
+        f"Ten topics, mean of corpora {', '.join(str(one['corpus_seed']) for one in of_seeds)}, one number for each "
+        "quarter of the horizon.",
         "",
         table(["policy", *MEASURES.values()], rows),
         "",

@@ -8,6 +8,7 @@ import pytest
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.experiment import experiment
+from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 
 CONFIGS = gin_config.configs_dir()
 
@@ -61,6 +62,17 @@ def test_the_default_includes_the_files_that_are_not_run_apart():
     included = (pathlib.Path(CONFIGS) / "experiments" / "default.gin").read_text()
     for path in EXECUTED_BY_EXPERIMENTS - {"overlays/tiny.gin", EAGER}:
         assert f"include '{path}'" in included
+
+
+@pytest.mark.parametrize(
+    ("experiment_file", "memory"),
+    [("experiments/default.gin", ("slates", "step")), ("experiments/k2.gin", ("slates", "step")),
+     ("experiments/v0_1.gin", ())],
+)  # fmt: skip
+def test_what_the_recommender_of_an_experiment_remembers(experiment_file, memory):
+    gin_config.parse([experiment_file], [])
+    network = create_interest_evolution_simulation_network(num_users=2, corpus_seed=0)
+    assert network.recommender.memory == memory
 
 
 def test_all_folders_of_configs_are_shipped(root):
