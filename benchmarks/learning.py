@@ -67,13 +67,13 @@ STUDIES = {
     "k2": Study("k2.gin", (THREE, BELIEF, CLICKS)),
     "k20": Study("k20.gin", (TWO, GAP, CLICKS)),
     # The dial of observability; training seeds on one corpus tell its steps from the luck of a training.
-    "dial": Study("dial.gin", (TWO,)),
+    "dial": Study("dial.gin", ()),
     "dial_k2": Study("dial.gin", (TWO, TOPICS.format(2))),
     "dial_k20": Study("dial.gin", (TWO, TOPICS.format(20))),
     "dial_unseen": Study("dial.gin", (f"{ENTRY}.seeds = [100, 101, 102, 103, 104]", DIAL)),
     "dial_training_seeds": Study("dial.gin", (THREE, f"{ENTRY}.corpus_seed = 0", DIAL)),
     # Optimisation apart from information: the same trainings from a policy that imitates the planner.
-    "warm_start": Study("warm_start.gin", (TWO, SEEING)),
+    "warm_start": Study("warm_start.gin", (SEEING,)),
     # What needs no training, on the users of the studies above.
     **{
         f"{world}_baselines": Study(f"{world}.gin", (seeds, UNTRAINED, f"{ENTRY}.num_training_steps = 0"))
@@ -153,12 +153,16 @@ def paired(run: pathlib.Path, other: pathlib.Path) -> dict[str, dict[str, dict]]
     from recsys_po_rl.run_folder import per_user
 
     found: dict[str, dict[str, dict]] = {}
-    for folder in sorted(run.glob("seed_*")):
-        ours, theirs = per_user.load(str(folder)), per_user.load(str(other / folder.name))
-        found[folder.name] = {}
+    for folder in sorted(run.glob("seed_*")) or [run]:
+        same = other / folder.name if folder != run else other
+        seed, *seeds = (json.loads((one / "evaluation.json").read_text())["seed"] for one in (folder, same))
+        if seeds != [seed]:
+            raise ValueError(f"{folder} and {same} have different users")
+        ours, theirs = per_user.load(str(folder)), per_user.load(str(same))
+        found[f"seed_{seed}"] = {}
         for policy in sorted(set(ours) & set(theirs)):
             difference = statistics.paired_difference(ours[policy], theirs[policy])
-            found[folder.name][policy] = {"mean": difference.mean, "interval95": difference.bounds}
+            found[f"seed_{seed}"][policy] = {"mean": difference.mean, "interval95": difference.bounds}
     return found
 
 

@@ -91,7 +91,7 @@ def test_tables_of_results_are_those_of_the_committed_run(readme, root):
     from recsys_po_rl.run_folder.schema import Evaluation
 
     evaluation = json.loads((root / "benchmarks" / "results" / "learning" / "default" / "evaluation.json").read_text())
-    of_seed = Evaluation.from_json(evaluation["per_seed"][0], "")
+    of_seed = Evaluation.from_json(evaluation, "")
     table, price = (next(text for text in blocks(readme, "text") if sign in text) for sign in ("minus learned", "gap"))
     assert table.strip() == tables.policy_table(of_seed)
     assert price.strip() == tables.price_lines(of_seed)
