@@ -311,8 +311,14 @@ BINDINGS = [
     ),
     binding(f"{EXPERIMENT}.warm_start_ctor = 3", "warm_start_ctor must be"),
     binding(
-        f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation\n{P}.Distillation.num_rounds = 0",
+        f"{P}.Distillation.num_rounds = 0",
         "num_rounds must be an integer of at least 1, got 0",
+        f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation",
+    ),
+    binding(
+        f"{P}.Distillation.teacher = @{P}.learned_step",
+        "teacher must be a policy that needs no training",
+        f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation",
     ),
     binding(f"{EXPERIMENT} = 3", "No configurable matching 'recsys_po_rl'"),
     binding(f"{EXPERIMENT}.horizon", "expected ':' or '='"),
