@@ -129,7 +129,7 @@ UPSTREAM_CODE = "upstream_code"  # the one study that is not an experiment of ou
 UPSTREAM_SEEDS, UPSTREAM_STEPS, UPSTREAM_USERS, UPSTREAM_RATE, HORIZON = (0, 1, 2), 100, 1000, 1e-4, 100
 
 
-PAIRED_WITH = {"warm_start": "dial"}  # studies whose policies are compared user by user; the latter is run before
+PAIRED_WITH = {"warm_start": "default"}  # studies whose policies are compared user by user; the latter is run before
 
 
 def run_study(name: str) -> None:
