@@ -129,22 +129,21 @@ UPSTREAM_CODE = "upstream_code"  # the one study that is not an experiment of ou
 UPSTREAM_SEEDS, UPSTREAM_STEPS, UPSTREAM_USERS, UPSTREAM_RATE, HORIZON = (0, 1, 2), 100, 1000, 1e-4, 100
 
 
-PAIRED_WITH = {"warm_start": "default"}  # studies whose policies are compared user by user; the latter is run before
+# Studies whose policies are compared user by user with those of another study, if that was run here before.
+PAIRED_WITH = {"default": "v0_1", "warm_start": "default"}
 
 
 def run_study(name: str) -> None:
     """Runs a study and keeps its results."""
     study = STUDIES[name]
-    if name in PAIRED_WITH and not (RUNS / PAIRED_WITH[name]).exists():
-        raise SystemExit(f"{name} is compared with {PAIRED_WITH[name]}, user by user: run that first")
     command = [sys.executable, "run_simulation.py", "--gin_files", f"experiments/{study.experiment}"]
     for binding in study.bindings:
         command += ["--gin_bindings", binding]
     subprocess.run([*command, "--output_dir", str(RUNS / name)], cwd=ROOT, check=True)
     keep(name, RUNS / name)
-    if name in PAIRED_WITH:
-        differences = json.dumps(paired(RUNS / name, RUNS / PAIRED_WITH[name]), indent=2)
-        (KEPT / name / "paired.json").write_text(differences + "\n")
+    other = RUNS / PAIRED_WITH.get(name, name)
+    if name in PAIRED_WITH and other.exists():
+        (KEPT / name / "paired.json").write_text(json.dumps(paired(RUNS / name, other), indent=2) + "\n")
 
 
 def paired(run: pathlib.Path, other: pathlib.Path) -> dict[str, dict[str, dict]]:
@@ -154,9 +153,9 @@ def paired(run: pathlib.Path, other: pathlib.Path) -> dict[str, dict[str, dict]]
 
     found: dict[str, dict[str, dict]] = {}
     for folder in sorted(run.glob("seed_*")) or [run]:
-        same = other / folder.name if folder != run else other
-        seed, *seeds = (json.loads((one / "evaluation.json").read_text())["seed"] for one in (folder, same))
-        if seeds != [seed]:
+        seed = json.loads((folder / "evaluation.json").read_text())["seed"]
+        same = other / f"seed_{seed}" if (other / f"seed_{seed}").exists() else other
+        if json.loads((same / "evaluation.json").read_text())["seed"] != seed:
             raise ValueError(f"{folder} and {same} have different users")
         ours, theirs = per_user.load(str(folder)), per_user.load(str(same))
         found[f"seed_{seed}"] = {}

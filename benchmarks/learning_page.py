@@ -285,6 +285,15 @@ def worlds() -> list[str]:
             if belief is not None:
                 told += f"; minus the belief reference, which knows how they behave: {minus(belief['minus_learned'])}"
             lines.append(f"* Corpus {one['corpus_seed']}: {told}.")
+        path = KEPT / study / "paired.json"
+        if path.exists():
+            for seed, policies in json.loads(path.read_text()).items():
+                low, high = policies["learned"]["interval95"]
+                told = f"{policies['learned']['mean']:+.2f} [{low:.2f}, {high:.2f}]"
+                lines.append(
+                    f"* {seed.replace('seed_', 'Corpus ')}: learned minus the same training with clicks only "
+                    f"(`experiments/v0_1.gin` on the same machine): {told}."
+                )
         lines += ["", "Differences are paired, over all 100 responses."]
         details = of_seeds[0]["policies"].get(REFERENCE, {}).get("details", {})
         if "grid_change" in details:
