@@ -157,7 +157,7 @@ def test_fingerprints_are_names_of_references_and_functions_and_the_arguments_of
     of_python = config.validated(**{**given, "policies": policies}).fingerprint["experiment.policies"]
     assert of_python == (
         "[by_function, popular_by_time(num_log_users=5), "
-        "learned_full_information(recommender_ctor=FullInformationRecommender)]"
+        "learned_full_information(recommender_ctor=FullInformationRecommender, warm_start_ctor=None)]"
     )
 
 

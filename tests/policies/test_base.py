@@ -150,9 +150,10 @@ def test_a_trainer_trains_the_given_recommender():
     built = BuiltPolicy(None, {"steps": 3})
 
     class Trainer:
-        def train(self, recommender_ctor, full_information):
+        def train(self, recommender_ctor, full_information, warm_start):
             assert recommender_ctor is UniformRandomRecommender
             assert full_information
+            assert warm_start is None
             return built
 
     policy = LearnedFullInformation(UniformRandomRecommender)

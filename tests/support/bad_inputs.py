@@ -72,6 +72,7 @@ WITH = {
     "SelfAttentionModel": ("CollabFilteringRecommender.model_ctor = @recsys_po_rl.SelfAttentionModel",),
     "CollabFilteringModel": ("CollabFilteringRecommender.model_ctor = @recsys_po_rl.CollabFilteringModel",),
     "CorpusWithTopicAndQuality": (f"{NETWORK}.corpus_ctor = @recsys_po_rl.CorpusWithTopicAndQuality",),
+    "Distillation": ("experiment.warm_start_ctor = @recsys_po_rl.Distillation",),
     "FullInformationRecommender": ("experiment.policies = [@recsys_po_rl.learned_full_information]",),
     "InterestModel": ("experiment.policies = [@recsys_po_rl.learned_full_information]",),
     **{
@@ -85,6 +86,7 @@ WITH = {
             "learned_slates_and_step",
             "lin_ucb",
             "popular_by_clicks",
+            "rollout_reference",
             "popular_by_time",
             "tuned_full_information",
         )
@@ -232,6 +234,12 @@ NUMBERS: dict[str, dict[str, Kind]] = {
         "reward_drop": at_least(0),
         "reward_window": integer(1),
     },
+    "Distillation": {"num_rounds": integer(1), "updates_per_round": integer(1)},
+    "rollout_reference": {
+        "num_candidates": integer(2),
+        "num_futures": integer(2),
+        "min_standard_errors": at_least(0.0),
+    },
     "popular_by_clicks": {"num_log_users": integer(1)},
     "popular_by_time": {"num_log_users": integer(1)},
     "best_fixed_topic": {"num_search_users": integer(1)},
@@ -310,11 +318,6 @@ BINDINGS = [
         "is 'import my_policies' missing, or gin.configurable above mine",
     ),
     binding(f"{EXPERIMENT}.warm_start_ctor = 3", "warm_start_ctor must be"),
-    binding(
-        f"{P}.Distillation.num_rounds = 0",
-        "num_rounds must be an integer of at least 1, got 0",
-        f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation",
-    ),
     binding(
         f"{P}.Distillation.teacher = @{P}.learned_step",
         "teacher must be a policy that needs no training",
