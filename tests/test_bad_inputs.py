@@ -48,7 +48,7 @@ def outcome(arguments):
 
 
 def refusal(arguments):
-    """The one line with which the command line refuses; of anything else it is an error."""
+    """Return the one line with which the command line refuses the arguments; fails if it does not refuse them."""
     status, out, err = outcome(arguments)
     assert status == 2, err
     assert out == ""
