@@ -147,11 +147,11 @@ def imitate(
     if warm_start is None:
         return {}
     if not config.quiet:
-        output.say(f"seed {context.seed}: warm start")
+        output.say("warm start")
     details = warm_start(student, context, config.num_shards)
     if not config.quiet and "cross_entropies" in details:
         first, last = details["cross_entropies"][0], details["cross_entropies"][-1]
-        output.say(f"seed {context.seed}: cross-entropy to the teacher's slates {first:.2f} to {last:.2f} nats")
+        output.say(f"warm start: cross-entropy to the teacher's slates {first:.2f} to {last:.2f} nats")
     return details
 
 

@@ -42,9 +42,16 @@ class SearchCost(NamedTuple):
 
     user_steps: int = 0  # simulated user-steps: users times slates, at most
     value_key: Optional[Hashable] = None  # policies with equal keys share one search through the context; None: no key
-    relative_cost: float = 1.0  # time of a user-step, search or evaluation, in user-steps of the learned policy
+    relative_cost: float = 1.0  # time of an evaluated user-step, in user-steps of the learned policy
+    relative_search_cost: Optional[float] = None  # that of a user-step of the search; None: as of an evaluated one
     grid_slates: int = 0  # slates compared by a dynamic program: grid points x slates of S documents x steps
     num_trainings: int = 0  # trainings of the length of the learned policy's
+
+    @property
+    def search_work(self) -> float:
+        """Time of the simulated user-steps of the search, in user-steps of the learned policy."""
+        relative = self.relative_cost if self.relative_search_cost is None else self.relative_search_cost
+        return relative * self.user_steps
 
 
 class Policy(abc.ABC):

@@ -315,4 +315,6 @@ class BeliefReference(Policy):
     def search_cost(self, context: PolicyContext) -> SearchCost:
         """Return the work of computing the value; see `Policy.search_cost`."""
         of_value = self._value.search_cost(context)
-        return of_value._replace(relative_cost=_PARTICLE_COST * self.num_particles)
+        return of_value._replace(
+            relative_cost=_PARTICLE_COST * self.num_particles, relative_search_cost=of_value.relative_cost
+        )

@@ -1,7 +1,6 @@
 """One-step rollout of the learned policy under a particle belief: what can still be gained from the same histories."""
 
 import functools
-import math
 from typing import Any
 
 import edward2 as ed
@@ -268,10 +267,8 @@ class RolloutReference(Policy):
 
     def search_cost(self, context: PolicyContext) -> SearchCost:
         """Return the work of computing the value and of an evaluated user-step; see `Policy.search_cost`."""
-        of_belief = self._belief.search_cost(context)
         simulated = self.num_candidates * self.num_futures * context.horizon / 2.0
-        user_steps = math.ceil(of_belief.user_steps * of_belief.relative_cost / simulated)
-        return of_belief._replace(user_steps=user_steps, relative_cost=simulated)
+        return self._belief.search_cost(context)._replace(relative_cost=simulated)
 
     def _future_base(self, context: PolicyContext) -> Any:
         try:

@@ -112,8 +112,8 @@ class Distillation:
         users = self.users_per_round or context.batch_size
         of_update = min(users, _USERS_OF_UPDATE)
         of_round = _ROLLOUT_COST * users + _UPDATE_COST * self.updates_per_round * of_update
-        user_steps = of_teacher.relative_cost * of_teacher.user_steps + self.num_rounds * of_round * context.horizon
-        return of_teacher._replace(user_steps=int(user_steps), value_key=None, relative_cost=1.0)
+        user_steps = of_teacher.search_work + self.num_rounds * of_round * context.horizon
+        return SearchCost(int(user_steps), grid_slates=of_teacher.grid_slates)
 
 
 def validated(name: str, ctor: Optional[Callable[[], WarmStart]]) -> Optional[WarmStart]:

@@ -163,6 +163,6 @@ def test_its_cost_is_that_of_all_futures():
     cost = rollout_reference.RolloutReference(num_candidates=8, num_futures=4).search_cost(context_of())
     of_belief = belief_reference.BeliefReference().search_cost(context_of())
     assert cost.relative_cost == 8 * 4 * T / 2
-    found = cost.relative_cost * cost.user_steps  # the search is that of the belief reference
-    assert found == pytest.approx(of_belief.relative_cost * of_belief.user_steps, rel=0.01, abs=cost.relative_cost)
+    assert cost == of_belief._replace(relative_cost=cost.relative_cost)  # the search is that of the belief reference
+    assert cost.grid_slates > 0
     assert cost.value_key is not None  # shared with the belief reference

@@ -79,7 +79,7 @@ def estimate(config: ExperimentConfig) -> Estimate:
     seconds_parts = _seconds_parts(config, training, learned, searches)
     if config.warm_start is not None:
         cost = config.warm_start.search_cost(full)
-        seconds_parts["warm start"] = learned.seconds_per_user_step * cost.user_steps
+        seconds_parts["warm start"] = learned.seconds_per_user_step * _search_work(cost)
     slower = min(SECOND_CORE, at_once) if at_once > 1 else 1.0
     return Estimate(
         shapes=_shapes(network, _small_network(config, world_seed, 3)),
@@ -119,10 +119,15 @@ def _seconds_parts(
     for name, cost in searches.items():
         parts[name] = learned.first_seconds + user_step * cost.relative_cost * evaluated + cost.num_trainings * train
         if cost.value_key is None or cost.value_key not in found:
-            parts[name] += user_step * (cost.relative_cost * cost.user_steps + GRID_USER_STEPS * cost.grid_slates)
+            parts[name] += user_step * _search_work(cost)
             parts[name] += learned.first_seconds * bool(cost.user_steps)
         found.add(cost.value_key)
     return {**parts, "libraries and files": OTHER_SECONDS}
+
+
+def _search_work(cost: SearchCost) -> float:
+    """Return the time of a search in user-steps of the learned policy."""
+    return cost.search_work + GRID_USER_STEPS * cost.grid_slates
 
 
 def _raise_if_arrays_do_not_fit(config: ExperimentConfig, available: float) -> None:

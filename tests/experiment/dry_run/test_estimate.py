@@ -76,6 +76,10 @@ def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_on
         2.0 + 0.001 * planning.VALUE_COST * (24 * 5 + fitted)
     )
     assert found.seconds_parts["belief_reference"] == pytest.approx(1.0 + 0.001 * 4.0 * 64 * 24 * 5)
+    alone = estimate.estimate(asked("recsys_po_rl.experiment.policies = [@recsys_po_rl.belief_reference]"))
+    assert alone.seconds_parts["belief_reference"] == pytest.approx(
+        2.0 + 0.001 * (4.0 * 64 * 24 * 5 + planning.VALUE_COST * fitted)  # the fit simulates planners, not particles
+    )
     grid = estimate.estimate(
         asked(f"recsys_po_rl.experiment.policies = {both}", f"{NETWORK}.num_topics = 2", f"{NETWORK}.num_docs = 10")
     )
@@ -83,6 +87,20 @@ def test_a_search_counts_its_users_and_a_value_that_two_policies_share_counts_on
     assert grid.seconds_parts["full_information_reference"] == pytest.approx(
         1.0 + 0.001 * (planning.VALUE_COST * 24 * 5 + estimate.GRID_USER_STEPS * slates)
     )
+
+
+def test_a_warm_start_counts_its_rounds_and_the_search_of_its_teacher(measured):
+    none = "recsys_po_rl.experiment.policies = []"
+    assert "warm start" not in estimate.estimate(asked(none)).seconds_parts
+    bindings = (
+        none,
+        "recsys_po_rl.experiment.warm_start_ctor = @recsys_po_rl.Distillation",
+        "recsys_po_rl.Distillation.users_per_round = 8",
+    )
+    found = estimate.estimate(asked(*bindings))
+    rounds = 2 * (10 * 8 + 3 * 2 * 8) * 5  # rounds x (rollout and updates of 8 users) x slates
+    fitted = 10 * 1000 * 5
+    assert found.seconds_parts["warm start"] == pytest.approx(0.001 * (rounds + planning.VALUE_COST * fitted))
 
 
 def test_a_second_training_counts_twice(measured):
