@@ -95,7 +95,7 @@ def trace(network: SeededNetwork, first: Callable[[], Fields]) -> dict[str, Vari
     flows: dict[str, VariableFlow] = {}
 
     def one_step() -> None:
-        context = StepContext(seeding.make_keys(0), tf.constant(1))
+        context = StepContext(seeding.make_keys(0), tf.constant(1), seeding.placeholder_draws)
         initial = values_of(first())
         for var in network.variables:
             # The backward search ends at these identities of the initial values.

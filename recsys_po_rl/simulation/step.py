@@ -4,8 +4,9 @@ RecSim NG's `Network.step` calls value functions that draw from hidden state. `S
 in the same order inside `seeding.seeded_draws`, with the seeds of a `StepContext`.
 """
 
+import contextlib
 import graphlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import tensorflow as tf
@@ -42,6 +43,7 @@ class StepContext(NamedTuple):
 
     keys: Keys
     step: tf.Tensor  # int32 scalar; 0 for the initial step
+    draws: Callable[[tf.Tensor, str], contextlib.AbstractContextManager[seeding.Draws]] = seeding.seeded_draws
 
 
 class StepValue(NamedTuple):
@@ -167,7 +169,7 @@ class SeededNetwork:
           Exception: the function's error, with the attribute `EVALUATION_PLACE`.
         """
         key = random_ops.fold_in(self._key_of(name, context.keys), context.step)
-        with seeding.seeded_draws(key, name) as drawn:
+        with context.draws(key, name) as drawn:
             try:
                 value = definition.fn(*dependencies)
             except (Exception, SystemExit) as error:  # an entity may raise any error, which is raised again unchanged

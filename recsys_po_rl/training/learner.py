@@ -164,13 +164,13 @@ class PolicyGradientLearner:
         self.optimizer = optimizers.construct(f"{owner}: optimizer", optimizer)
         self.optimizer.build(self.trainable_variables)
         self._runtime = validation.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
+        self.critic = None
+        if critic is not None:  # before the replay, which traces the network: arguments are validated first
+            self.critic = validation.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
         self._replay = SlateReplay(network.variables, self._runtime)
         self._record = {**self._replay.record, fields.METRICS_STATE: [fields.REWARD]}
-        self.critic = None
-        if critic is not None:
-            self.critic = validation.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
-            for name, names in self.critic.record.items():
-                self._record[name] = sorted({*self._record.get(name, ()), *names})
+        for name, names in ({} if self.critic is None else self.critic.record).items():
+            self._record[name] = sorted({*self._record.get(name, ()), *names})
         self._first_rates = [self._first_rate(optimizer) for optimizer in self._optimizers()]
         self._gradient = SideBySideGradient(
             self._replay, self.trainable_variables, self._loss, num_statistics=3, mode=self._runtime.mode
