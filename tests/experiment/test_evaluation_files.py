@@ -24,7 +24,7 @@ def make_context(corpus_ctor=corpus.ReferenceCorpus, **options):
         simulation_config.create_interest_evolution_simulation_network,
         corpus_ctor=corpus_ctor, corpus_seed=0, **SIZES, **options,
     )  # fmt: skip
-    return PolicyContext(network_ctor, SeededRuntime, SIZES, 1, HORIZON, NUM_USERS)
+    return PolicyContext(network_ctor, functools.partial(SeededRuntime, mode="eager"), SIZES, 1, HORIZON, NUM_USERS)
 
 
 @pytest.fixture(scope="module")
