@@ -159,7 +159,7 @@ def test_the_command_line_prints_it_and_writes_nothing(measured, capfd, tmp_path
     assert commands.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 0
     out = capfd.readouterr().out
     assert "memory      0.55 GB (libraries 0.40 GB, programs 0.07 GB, " in out
-    assert "time        36 s (for a seed: training 9 s, searches 1 s, evaluation 5 s, libraries and files 15 s)" in out
+    assert "time        30 s (for a seed: training 9 s, searches 1 s, evaluation 5 s, libraries and files 15 s)" in out
     assert list(tmp_path.iterdir()) == []
     measured["available"] = 300 * MB
     assert commands.run(run_simulation.parse_flags([*flags, "--dry_run"])) == 2
