@@ -35,10 +35,10 @@ from recsys_po_rl.experiment import config, experiment
 from recsys_po_rl.experiment.dry_run import estimate
 gin_config.parse(*json.loads(sys.argv[1]))
 began, started = time.process_time(), time.perf_counter()
-found = estimate.estimate(config.validated(**config.bound(experiment)))
+required = estimate.estimate(config.validated(**config.bound(experiment)))
 seconds = time.perf_counter() - started
 share = (time.process_time() - began) / seconds
-print(json.dumps([sum(found.memory_parts.values()), found.seconds, seconds, share]))
+print(json.dumps([sum(required.memory_parts.values()), required.seconds, seconds, share]))
 """
 HEADER = (
     "| configuration | memory, estimated | measured | off by "

@@ -113,7 +113,7 @@ class Distillation:
         of_update = min(users, _USERS_OF_UPDATE)
         of_round = _ROLLOUT_COST * users + _UPDATE_COST * self.updates_per_round * of_update
         user_steps = of_teacher.search_work + self.num_rounds * of_round * context.horizon
-        return SearchCost(int(user_steps), grid_slates=of_teacher.grid_slates)
+        return SearchCost(int(user_steps))
 
 
 def validated(name: str, ctor: Optional[Callable[[], WarmStart]]) -> Optional[WarmStart]:
