@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 # Columns of a log by name, in the order in which they are written.
-REQUIRED = {
+REQUIRED: dict[str, np.dtype[Any]] = {
     "user_id": np.dtype(np.int64),
     "step": np.dtype(np.int32),
     "slot": np.dtype(np.int32),
@@ -17,7 +17,7 @@ REQUIRED = {
 }
 PROPENSITIES = ("propensity", "propensity_prefix", "propensity_item")
 POLICY = "policy"
-OPTIONAL = {**dict.fromkeys(PROPENSITIES, np.dtype(np.float64)), POLICY: np.dtype(object)}
+OPTIONAL: dict[str, np.dtype[Any]] = {**dict.fromkeys(PROPENSITIES, np.dtype(np.float64)), POLICY: np.dtype(object)}
 COLUMNS = {**REQUIRED, **OPTIONAL}
 
 # Reasons for which a row cannot be right.
@@ -188,7 +188,7 @@ class SequenceChecker:
         rows = before.followed_by(batch)
         places = np.concatenate([np.full(len(before.user_id), -1), places])
         for reason, find in ((BACKWARDS, _backwards), (REPEATED, _repeated), (SECOND_CLICK, _second_clicks)):
-            wrong = find(rows)
+            wrong = find(rows) & (places >= 0)
             if wrong.any():
                 yield Fault(reason, np.sort(places[wrong]))
                 if find is not _second_clicks:  # the slot of a second click is taken all the same
