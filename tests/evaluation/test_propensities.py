@@ -18,6 +18,7 @@ from recsys_po_rl.scoring import AveragedHistoryModel, GRUModel
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
+pytestmark = pytest.mark.slow  # each traces a network
 NUM_USERS, NUM_DOCS, SLATE_SIZE, HORIZON = 40, 6, 2, 3
 
 
@@ -52,12 +53,12 @@ def test_uniform_random_is_exact():
     assert computed.joint.dtype == computed.prefix.dtype == computed.item.dtype == np.float64
 
 
-@pytest.mark.parametrize("model", [AveragedHistoryModel, GRUModel])
-def test_a_scorer_s_propensities_follow_from_its_scores(model):
+@pytest.mark.parametrize(("model", "scale"), [(AveragedHistoryModel, 0.5), (GRUModel, 3.0)])
+def test_a_scorer_s_propensities_follow_from_its_scores(model, scale):
     ctor = functools.partial(recommender.CollabFilteringRecommender, model_ctor=model)
     network, propensities, _ = rolled_out(ctor)
     for weight in network.recommender.variables:  # scores far from uniform
-        weight.assign(3.0 * tf.random.stateless_normal(weight.shape, (5, len(weight.shape))))
+        weight.assign(scale * tf.random.stateless_normal(weight.shape, (5, len(weight.shape))))
     runtime = SeededRuntime(network.variables)
     state = {name for name in runtime.flow(fields.RECOMMENDER_STATE).field_specs}
     record = {**propensities.record, fields.RECOMMENDER_STATE: sorted(state)}

@@ -6,20 +6,17 @@ import pathlib
 import numpy as np
 import pandas as pd
 import pytest
+from recsim_ng.core.value import Value
 
-from recsys_po_rl import gin_config
+from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
+from recsys_po_rl.evaluation.propensities import Propensities
 from recsys_po_rl.experiment import experiment
-from recsys_po_rl.experiment.write_log import write_log
+from recsys_po_rl.experiment.write_log import interactions_of, write_log
 from recsys_po_rl.logs import reading
 
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
 HORIZON, NUM_DOCS, BATCH = 3, 8, 4
-
-
-def first_of_the_popular(observation):
-    """Show the documents 1 and 2 to everybody."""
-    return np.tile([1, 2], (len(observation["step"]), 1))
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +81,10 @@ def test_propensities_are_those_of_the_policies(written):
 @pytest.mark.slow
 def test_metadata_describe_world_and_policies(run, written):
     metadata = reading.read_metadata(written.path)
-    assert metadata["documents"]["num_docs"] == NUM_DOCS == len(metadata["documents"]["topic"])
+    assert metadata["documents"]["num_docs"] == NUM_DOCS == len(metadata["documents"]["doc_topic"])
     assert (metadata["seed"], metadata["horizon"], metadata["slate_size"]) == (4, HORIZON, 2)
     assert [policy["num_users"] for policy in metadata["policies"]] == [6, 6, 6, 5]
-    assert "recsys_po_rl.experiment.horizon = 3" in metadata["config"].replace(f"horizon = \\\n    {HORIZON}", "")
+    assert f"experiment.horizon = {HORIZON}\n" in metadata["config"]
     assert "tensorflow" in metadata["versions"]
     world = json.loads(pathlib.Path(run, "evaluation.json").read_text(encoding="utf-8"))["world"]
     assert metadata["world"] == world
@@ -122,6 +119,30 @@ def test_bad_arguments_are_named_before_anything_is_written(run, arguments, mess
     with pytest.raises(validation.InvalidInputError, match=message):
         write_log(run, **{"num_users": 5, **arguments}, quiet=True)
     assert sorted(path for path in pathlib.Path(run).rglob("*")) == before
+
+
+def test_rows_of_a_batch_by_hand():
+    trajectory = {  # 2 steps, 3 users of whom 2 count, 2 slots; the last slot of user 1 is empty at step 1
+        fields.SLATE_DOCS: Value(doc_id=np.array([[[3, 1], [2, 4], [1, 2]], [[5, 6], [7, 0], [1, 2]]])),
+        fields.USER_RESPONSE: Value(
+            choice=np.array([[1, 2, 0], [2, 0, 0]]),
+            consumed_time=np.array([[1.5, -1.0, 9.0], [-1.0, 0.25, 9.0]], np.float32),
+        ),
+    }
+    log = interactions_of(trajectory, None, policy="mine", first_user=10, num_users=2)
+    assert log.user_id.tolist() == [10, 10, 10, 10, 11, 11, 11]
+    assert log.step.tolist() == [0, 0, 1, 1, 0, 0, 1]
+    assert log.slot.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert log.item_id.tolist() == [3, 1, 5, 6, 2, 4, 7]
+    assert log.clicked.tolist() == [False, True, False, False, False, False, True]
+    assert log.consumed_time.tolist() == [0, 1.5, 0, 0, 0, 0, 0.25]
+    assert np.isnan(log.propensity).all()
+    assert set(log.policy) == {"mine"}
+    joint, prefix = np.array([[0.1, 0.2, 1], [0.3, 0.4, 1]]), np.arange(1, 13).reshape(2, 3, 2) / 12
+    log = interactions_of(trajectory, Propensities(joint, prefix, prefix / 2), policy="", first_user=0, num_users=2)
+    assert log.propensity.tolist() == [0.1, 0.1, 0.3, 0.3, 0.2, 0.2, 0.4]
+    np.testing.assert_allclose(log.propensity_prefix * 12, [1, 2, 7, 8, 3, 4, 9])
+    np.testing.assert_allclose(log.propensity_item * 24, [1, 2, 7, 8, 3, 4, 9])
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
