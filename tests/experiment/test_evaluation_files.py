@@ -93,7 +93,7 @@ def test_the_world_is_sizes_entities_and_their_parameters():
     found = world()
     assert found["user"] == "InterestEvolutionUser"
     assert (found["num_docs"], found["horizon"], found["evaluation_batch_size"]) == (6, HORIZON, NUM_USERS)
-    assert found["runtime_mode"] == "graph"
+    assert found["runtime_mode"] == "eager"
     assert found["user.step_size.each"] == 0.3
     assert found["corpus.static_state.doc_length"] == 2.0
     assert found["corpus.static_state.doc_features"].startswith("float32 [6, 3] sha256 ")
