@@ -62,8 +62,9 @@ class Recorder(Callback):
         self._seed = seed
         self._learner = learner
         self._place = layout.Place(folder)
-        environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
-        self._saved = checkpoints.Checkpoints(folder, recommender, learner, str(environment.get("run", "")))
+        environment = layout.read_environment(folder)
+        run = (environment and environment.run) or ""
+        self._saved = checkpoints.Checkpoints(folder, recommender, learner, run)
         self._selector = selector
         self._last_step = 0
         self.start = Start()

@@ -162,8 +162,8 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
     try:
         with resume_lib.exclusive_lock(folder), layout.errors_of(folder):
             place = layout.Place(folder)
-            world = {"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}
-            single_seed.describe(config, folder, seeds, first.network.corpus, **world)
+            corpus_seed = world_seeds[0] if len(seeds) == 1 else None
+            single_seed.describe(config, folder, seeds, first.network.corpus, corpus_seed)
             if len(seeds) == 1:
                 results = [single_seed.run(config, seeds[0], world_seeds[0], folder, first)]
             else:

@@ -168,7 +168,9 @@ def _evaluate_all(
     if len(jobs) > 1:
         evaluation = dataclasses.replace(run_lib.pooled(evaluations), changed=evaluations[0].changed)
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
-        layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
+        layout.write_json(
+            folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]).to_json()
+        )
         layout.write_json(folder, layout.EVALUATION, evaluation.to_json())
     layout.write_text(folder, "trained_config.gin", trained_text)
     figures.save_price_figure(evaluation, folder)
@@ -180,26 +182,22 @@ def _sources(run: str) -> list[_Source]:
     if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
         raise validation.InvalidInputError(f"there is no run folder {validation.shown(run, validation.MAX_PATH_SHOWN)}")
     environment = _environment(run)
-    seeds = environment["seeds"]
+    seeds = environment.seeds or []
     folders = [run] if len(seeds) == 1 else [os.path.join(run, f"seed_{seed}") for seed in seeds]
-    found = []
+    sources = []
     for folder, seed in zip(folders, seeds):
         own = environment if folder == run else _environment(folder)
         _own_evaluation(folder)  # raises for a damaged file before anything is built
-        name = f"{folder!r}: {layout.ENVIRONMENT}: corpus_seed"
-        world_seed = validation.integer(name, own.get("corpus_seed", seed), 0)
-        found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
-    return found
+        sources.append(_Source(folder, seed, seed if own.corpus_seed is None else own.corpus_seed, own.run or ""))
+    return sources
 
 
-def _environment(folder: str) -> dict[str, Any]:
+def _environment(folder: str) -> schema.Environment:
+    """Read environment.json; it must have seeds."""
     content = layout.read_json(folder, layout.ENVIRONMENT)
-    seeds = (content or {}).get("seeds")
-    if not isinstance(content, dict) or not isinstance(seeds, list) or not seeds:
+    if not content or not content.get("seeds"):
         raise validation.InvalidInputError(f"{folder!r} is no run folder: it has no whole {layout.ENVIRONMENT}")
-    for seed in seeds:
-        validation.integer(f"{folder!r}: {layout.ENVIRONMENT}: seeds: each", seed, 0)
-    return content
+    return schema.Environment.from_json(content, f"{folder!r}: {layout.ENVIRONMENT}: ")
 
 
 def _read(folder: str, name: str) -> str:
@@ -243,9 +241,8 @@ def _raise_if_not_imported(run: str, text: str) -> None:
 
 def _scope(run: str) -> list[str]:
     """Return the names of the gin scope that was active when the run began."""
-    given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments")
-    recorded = given.get("experiment.gin_scope", "''") if isinstance(given, dict) else "''"
-    match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", str(recorded))
+    recorded = (_environment(run).arguments or {}).get("experiment.gin_scope", "''")
+    match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", recorded)
     if not match:
         raise validation.InvalidInputError(
             f"{run!r}: {layout.ENVIRONMENT}: experiment.gin_scope must be names with '/' between"
@@ -255,9 +252,7 @@ def _scope(run: str) -> list[str]:
 
 def _raise_if_not_bound(run: str) -> None:
     """Raise if the run has arguments that its config.gin lacks, as a run started from Python can have."""
-    given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
-    if not isinstance(given, dict):
-        raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
+    given = _environment(run).arguments or {}
     known = config_lib.validated(**config_lib.bound(run_lib.experiment)).fingerprint
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
@@ -320,7 +315,8 @@ def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Tr
     context = single_seed.policy_context(config, seed, world_seed, network.config)
     timings = single_seed.Timings()
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
-    layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([seed]), "corpus_seed": world_seed})
+    environment = dataclasses.replace(layout.environment([seed]), corpus_seed=world_seed)
+    layout.write_json(folder, layout.ENVIRONMENT, environment.to_json())
     runtime = context.runtime(network)
     evaluation = single_seed.evaluate_policies(config, context, network, runtime, trained, timings, folder)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())

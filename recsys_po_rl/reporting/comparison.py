@@ -81,8 +81,8 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 
 def _measured(run: RunFiles, name: str) -> _Measured:
     for part in (run, *run.seeds):
-        if part.evaluation_problem is not None:
-            raise validation.InvalidInputError(f"{part.folder!r}: {part.evaluation_problem}")
+        if (problem := part.problem_of(layout.EVALUATION)) is not None:
+            raise validation.InvalidInputError(f"{part.folder!r}: {problem}")
     missing = [part.name for part in run.parts if part.evaluation is None]
     if missing or (run.seeds and run.evaluation is None):
         of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""

@@ -151,7 +151,7 @@ def _users(comparison: Comparison, runs: Sequence[RunFiles], styles: Sequence[in
         for place in known:
             line = users.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
             if line is not None:
-                middles = [(begin + end) / 2 for begin, end in portraits[place][0]["parts"]]
+                middles = [(begin + end) / 2 for begin, end in portraits[place][0].parts]
                 series.append(Series(names[place], middles, line.mean, line.low, line.high, styles[place]))
         if series:
             drawn.append(charts.line_chart(title, series, "slate", x_range=(1, max(comparison.horizons))))
@@ -177,10 +177,7 @@ def _configurations(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
 
 
 def _versions(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
-    versions = [
-        {package: str(version) for package, version in ((run.environment or {}).get("versions") or {}).items()}
-        for run in runs
-    ]
+    versions = [(run.environment and run.environment.versions) or {} for run in runs]
     differences = report.differences(*versions)
     if not differences:
         return element("p", "None.")
