@@ -138,16 +138,16 @@ def taste(user: protocols.UserDynamics, docs: Value) -> Taste:
     features, quality = docs.get(fields.DOC_FEATURES), docs.get(fields.DOC_QUALITY)
     at_once = max(1, LARGEST_TENSOR // int(np.prod(features.shape)))
 
-    def of_some(interest: np.ndarray) -> np.ndarray:
+    def taste_of_some(interest: np.ndarray) -> np.ndarray:
         shown = docs.map(lambda field: tf.repeat(field[tf.newaxis], len(interest), axis=0))
         shares = tf.nn.softmax(user.choice_logits(tf.convert_to_tensor(interest), shown)[..., :-1])
         return tf.linalg.matvec(shares, quality).numpy().astype(np.float64)
 
-    def of_all(interest: np.ndarray) -> np.ndarray:
+    def taste_of_all(interest: np.ndarray) -> np.ndarray:
         starts = range(0, len(interest), at_once)
-        return np.concatenate([of_some(interest[start : start + at_once]) for start in starts])
+        return np.concatenate([taste_of_some(interest[start : start + at_once]) for start in starts])
 
-    return of_all
+    return taste_of_all
 
 
 class Collector:
@@ -200,8 +200,11 @@ class Collector:
                 counts[part] += np.bincount(known.ravel(), minlength=self._num_topics)
         for end, steps in enumerate((self._parts[0], self._parts[-1])):
             self._num_slates[end] += ids[steps][..., 0].size
-            for counter, which in ((self._showings[end], ids[steps]), (self._clicks[end], ids[steps][clicked[steps]])):
-                unique_ids, times = np.unique(which[which != fields.NULL_DOC_ID], return_counts=True)
+            for counter, doc_ids in (
+                (self._showings[end], ids[steps]),
+                (self._clicks[end], ids[steps][clicked[steps]]),
+            ):
+                unique_ids, times = np.unique(doc_ids[doc_ids != fields.NULL_DOC_ID], return_counts=True)
                 counter.update(dict(zip(unique_ids.tolist(), times.tolist())))
             unique_ids, first = np.unique(ids[steps], return_index=True)
             of_docs = topics[steps].ravel()[first].tolist(), qualities[steps].ravel()[first].tolist()

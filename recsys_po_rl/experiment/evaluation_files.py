@@ -95,17 +95,17 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, context: Policy
       batch size, horizon and mode, and `form`, the version of this description. The seeds are separate entries of
       evaluation.json. The recommender and its state do not belong to the world.
     """
-    found: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
+    world: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
     for role in ("user", "corpus", "metrics"):
         entity = getattr(network, role)
         entity = getattr(entity, "unwrapped", entity)  # the observation does not change the users
-        found[role] = type(entity).__name__
+        world[role] = type(entity).__name__
         by_name = entity_parameters.parameters(entity, network.config)
-        found.update({f"{role}.{name}": value for name, value in by_name.items()})
-    found["horizon"] = context.horizon
-    found["evaluation_batch_size"] = context.batch_size
-    found["runtime_mode"] = runtime.mode
-    return found
+        world.update({f"{role}.{name}": value for name, value in by_name.items()})
+    world["horizon"] = context.horizon
+    world["evaluation_batch_size"] = context.batch_size
+    world["runtime_mode"] = runtime.mode
+    return world
 
 
 def _topics(documents: Value, num_topics: int, names: Optional[Sequence[str]]) -> list[portrait.Topic]:

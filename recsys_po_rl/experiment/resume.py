@@ -121,16 +121,16 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
     steps = {name: _steps_in(os.path.join(folder, name)) for name in tables}
     csv_tables.whole_rows(os.path.join(folder, layout.ALARMS))  # a pipe in its place is refused here, before training
     keep = []
-    for found in search.whole:
+    for checkpoint in search.whole:
         lacking = [
             name
             for name, has_rows in tables.items()
-            if not all(step in steps[name] for step in range(1, found.step + 1) if has_rows(step))
+            if not all(step in steps[name] for step in range(1, checkpoint.step + 1) if has_rows(step))
         ]
         if lacking:
-            notes.append(f"the checkpoint of step {found.step} is of no use ({lacking[0]} lacks rows before it)")
+            notes.append(f"the checkpoint of step {checkpoint.step} is of no use ({lacking[0]} lacks rows before it)")
         else:
-            keep.append(found)
+            keep.append(checkpoint)
     if notes and keep:
         notes[-1] += f": that of step {keep[0].step} is used"
     notes.append(f"resumed from step {keep[0].step}" if keep else f"no whole checkpoint in {folder}: starts at step 0")
@@ -245,7 +245,10 @@ def _text_of(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_text_of, value)) + "]"
     if isinstance(value, functools.partial):
-        given = [*map(_text_of, value.args), *(f"{key}={_text_of(one)}" for key, one in value.keywords.items())]
+        given = [
+            *map(_text_of, value.args),
+            *(f"{key}={_text_of(argument)}" for key, argument in value.keywords.items()),
+        ]
         return f"partial({', '.join([_text_of(value.func), *given])})"
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))

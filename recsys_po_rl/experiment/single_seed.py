@@ -420,8 +420,8 @@ def evaluate_policies(
         if built.details:
             details[name] = evaluation_files.in_users_words(dict(built.details), network.corpus)
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
-    for name, more in details.items():
-        policies[name] = dataclasses.replace(policies[name], details=more)
+    for name, reported in details.items():
+        policies[name] = dataclasses.replace(policies[name], details=reported)
     place.raise_if_moved()
     files.write(folder, outcomes)
     # The price of partial observability is not defined for a learner that observes the interest.

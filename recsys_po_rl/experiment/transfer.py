@@ -289,11 +289,11 @@ def _restored(config: ExperimentConfig, source: _Source) -> Trained:
     search = checkpoints.find(source.folder, source.run)
     if not search.whole:
         raise validation.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
-    found = search.whole[0]
+    checkpoint = search.whole[0]
     recommender = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=source.world_seed).recommender
     best = [tf.Variable(tf.zeros_like(weight)) for weight in recommender.variables]
     try:
-        with checkpoints.readable(found.path) as path:
+        with checkpoints.readable(checkpoint.path) as path:
             status = tf.train.Checkpoint(recommender=recommender, best_weights=best).restore(path)
             status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
@@ -303,9 +303,9 @@ def _restored(config: ExperimentConfig, source: _Source) -> Trained:
             f"trained): {why}"
         ) from error
     last: list[np.ndarray] = [weight.numpy() for weight in recommender.variables]
-    best_step = found.state.get("best_step")
+    best_step = checkpoint.state.get("best_step")
     if best_step is None:
-        return Trained([], last, found.step, last)
+        return Trained([], last, checkpoint.step, last)
     return Trained([], [weight.numpy() for weight in best], int(best_step), last)
 
 

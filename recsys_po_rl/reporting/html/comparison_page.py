@@ -60,10 +60,10 @@ def sentences(comparison: Comparison) -> list[str]:
     for name, difference in zip(comparison.names[1:], row.differences[1:]):
         if difference is None:
             continue
-        more = difference if difference.mean >= 0 else _negated(difference)
+        larger = difference if difference.mean >= 0 else _negated(difference)
         clear = difference.low > 0 or difference.high < 0
         texts.append(
-            f"The policy learned in {name} brings {_shown(more)} {'more' if difference.mean >= 0 else 'less'} "
+            f"The policy learned in {name} brings {_shown(larger)} {'more' if difference.mean >= 0 else 'less'} "
             f"than that of {first}{'' if clear else ', which is not clear'}."
         )
     return texts
@@ -104,12 +104,12 @@ def _about(comparison: Comparison) -> str:
         str(numbers[0]) if len(numbers) == 1 else " to ".join(str(number) for number in (numbers[0], numbers[-1]))
     )
     unit = comparison.unit
-    how = (
+    design = (
         f"differences are paired, on the same {how_many} {unit} with the same random draws"
         if comparison.paired
         else f"differences are those of independent samples (Welch), over {how_many} {unit}"
     )
-    return f"Cumulative consumed time per user over {slates}; 95% intervals over {unit}; {how}."
+    return f"Cumulative consumed time per user over {slates}; 95% intervals over {unit}; {design}."
 
 
 def _table(comparison: Comparison) -> Html:

@@ -94,7 +94,7 @@ def _summary(run: RunFiles) -> str:
 
 def _progress(run: RunFiles) -> str:
     planned = as_number(run.bound("num_training_steps"))
-    asked = f" of {planned:g}" if planned is not None else ""
+    of_planned = f" of {planned:g}" if planned is not None else ""
     done = [
         (
             part.name,
@@ -103,11 +103,10 @@ def _progress(run: RunFiles) -> str:
         for part in run.parts
     ]
     if not run.seeds:
-        return (
-            f"This run is not finished: {done[0][1]:g}{asked} training steps are done, {layout.EVALUATION} is missing."
-        )
+        steps_done = f"{done[0][1]:g}{of_planned} training steps are done"
+        return f"This run is not finished: {steps_done}, {layout.EVALUATION} is missing."
     texts = [
-        f"{name}: {'finished' if part.evaluation is not None else f'{steps:g}{asked} training steps'}"
+        f"{name}: {'finished' if part.evaluation is not None else f'{steps:g}{of_planned} training steps'}"
         for (name, steps), part in zip(done, run.seeds)
     ]
     return f"This run is not finished ({'; '.join(texts)})."
@@ -136,7 +135,7 @@ def _what_was_run(run: RunFiles) -> list[Any]:
         tables = [
             markup.table(
                 ["part", "seconds"],
-                [[markup.name(what), fixed(seconds, 1)] for what, seconds in by_part.items()],
+                [[markup.name(part_name), fixed(seconds, 1)] for part_name, seconds in by_part.items()],
                 f"Time by part{f', {name}' if run.seeds else ''}",
                 "numbers",
             )
