@@ -76,8 +76,8 @@ def row(name: str) -> str:
     files, bindings = CONFIGURATIONS[name]
     files = ["experiments/default.gin", *files]
     load = os.getloadavg()[0]
-    _, _, _, said = process(["-c", ESTIMATE, json.dumps([files, bindings])])
-    memory, seconds, calibration, share = json.loads(said.splitlines()[-1])
+    _, _, _, output = process(["-c", ESTIMATE, json.dumps([files, bindings])])
+    memory, seconds, calibration, share = json.loads(output.splitlines()[-1])
     flags = [flag for file in files for flag in ("--gin_files", file)]
     flags += [flag for binding in bindings for flag in ("--gin_bindings", binding)]
     took, processor, peak, _ = process(["-m", "recsys_po_rl", *flags, "--output_dir", "run"])

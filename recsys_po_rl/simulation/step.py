@@ -130,7 +130,7 @@ class SeededNetwork:
         Raises:
           InvalidInputError: if these differ between the initial step and later steps.
         """
-        found: dict[bool, list[str]] = {}
+        names_by_step: dict[bool, list[str]] = {}
         for is_initial, order in ((True, self._initial_order), (False, self.variables)):
             names = [name]
             for var in order:
@@ -142,13 +142,13 @@ class SeededNetwork:
                 ]
                 if var.name not in names and any(read in names for read in reads):
                     names.append(var.name)
-            found[is_initial] = names
-        if set(found[True]) != set(found[False]):
+            names_by_step[is_initial] = names
+        if set(names_by_step[True]) != set(names_by_step[False]):
             raise validation.InvalidInputError(
                 f"the variables that depend on {name!r} within a step must be the same at the initial step, "
-                f"got {found[True]} and {found[False]}"
+                f"got {names_by_step[True]} and {names_by_step[False]}"
             )
-        return found[False]
+        return names_by_step[False]
 
     def evaluate(
         self, name: str, definition: variable.ValueDef, context: StepContext, dependencies: Sequence[Value]
