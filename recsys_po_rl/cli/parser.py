@@ -35,6 +35,12 @@ MODES = {
         (1, 1),
         _CONFIGURED,
     ),
+    "pretrain": Mode(
+        "train the scorer of an experiment on logs, RUN being files of rows, CSV or Parquet; `experiment.pretrained ="
+        " DIR` starts from the result",
+        (0, float("inf")),
+        _CONFIGURED,
+    ),
     "report": Mode("make the page report.html of run folders from their files", (1, float("inf"))),
     "compare": Mode(
         "compare runs with the first of them, on the same users where their worlds are equal",

@@ -36,6 +36,7 @@ _ELSEWHERE = (
     "checkpoint_every",
     "validat",
     "warm_start",
+    "pretrained",
 )
 _TABLE = "corpus.table"  # entry of a world, see `TableCorpus.world_parameters`
 
@@ -123,7 +124,7 @@ def _evaluate(
     gin_config.parse(gin_files, gin_bindings)
     gin_state.raise_if_not_writable()
     after = gin_text.bindings(gin_config.config_text())
-    config = config_lib.validated(**{**config_lib.bound(run_lib.experiment), "quiet": quiet})
+    config = config_lib.validated(**{**config_lib.bound_for_evaluation(run_lib.experiment), "quiet": quiet})
     under = os.path.join(run, EVALUATIONS)
     layout.free_path(output_dir, under)
     changed = _changes(before, after)
@@ -258,7 +259,7 @@ def _raise_if_not_bound(run: str) -> None:
     given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
     if not isinstance(given, dict):
         raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
-    known = config_lib.validated(**config_lib.bound(run_lib.experiment)).fingerprint
+    known = config_lib.validated(**config_lib.bound_for_evaluation(run_lib.experiment)).fingerprint
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
         raise validation.InvalidInputError(

@@ -145,7 +145,8 @@ class SequenceExamples(Examples):
         clicks = clicks_before[ends] - clicks_before[begins]
         self._pieces = np.stack([begins, ends, users[owners]], axis=1)[clicks > 0]
         self.num_examples = int(clicks.sum())
-        self._pieces_of_batch = max(1, round(batch_size * len(self._pieces) / max(1, self.num_examples)))
+        share = min(1.0, batch_size / max(1, self.num_examples))
+        self._pieces_of_batch = max(1, round(share * len(self._pieces)))
         self.num_batches = -(-len(self._pieces) // self._pieces_of_batch)
 
     def input_specs(self) -> tuple[tf.TensorSpec, ...]:
