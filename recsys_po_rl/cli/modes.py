@@ -59,6 +59,18 @@ def pretrain(flags: Any) -> None:
     pretrain(**given)
 
 
+def log(flags: Any) -> None:
+    """Write a log of fresh users with policies of a run.
+
+    Args:
+      flags: runs (one run folder); users (int), policies, gin_files, gin_bindings (lists of text) and output_dir (text
+        or None).
+    """
+    from recsys_po_rl.experiment.write_log import write_log
+
+    write_log(flags.runs[0], flags.users, flags.policies, flags.gin_files, flags.gin_bindings, flags.output_dir)
+
+
 def report(flags: Any) -> None:
     """Write report.html of run folders.
 
@@ -87,6 +99,7 @@ MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
     "pretrain": pretrain,
+    "log": log,
     "report": report,
     "compare": compare,
 }

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 import tensorflow as tf
 
-from recsys_po_rl import gin_config, gin_state
+from recsys_po_rl import catalogue_corpus, gin_config, gin_state
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.evaluation.results import MeanInterval
 from recsys_po_rl.experiment import pretraining_progress, resume, signals
@@ -220,7 +220,7 @@ def _data(config: _Config, network: SimulationNetwork) -> _Data:
     builder = sequences.SequenceBuilder(sizes["slate_size"] if pretraining.keeps_slates(scorer) else None)
     if not config.quiet:
         output.say(f"reading {', '.join(config.log)}")
-    for rows in _rows(config, sizes["num_docs"]):
+    for rows in _rows(config, network):
         builder.add(rows)
     num_rows = builder.num_rows
     of_users = builder.finish()
@@ -239,12 +239,19 @@ def _data(config: _Config, network: SimulationNetwork) -> _Data:
     return _Data(of_users, summary, users, weighting, training, held_out, test)
 
 
-def _rows(config: _Config, num_docs: int) -> Iterable[Interactions]:
+def _rows(config: _Config, network: SimulationNetwork) -> Iterable[Interactions]:
+    """Validate the log, and return its rows in batches; labels of documents are those of a table corpus, if any."""
     from recsys_po_rl.logs import reading  # pyarrow, of the extra `data`, is needed here only
 
-    return reading.read_interactions(
-        config.log, columns=config.columns, num_docs=num_docs, max_invalid_share=config.max_invalid_share
+    has_labels = config.columns.item_table is not None
+    log = reading.open_interactions(
+        config.log,
+        columns=config.columns,
+        num_docs=network.config["num_docs"],
+        max_invalid_share=config.max_invalid_share,
+        item_ids=catalogue_corpus.document_ids(network.corpus) if has_labels else None,
     )
+    return log.batches()
 
 
 def _users(config: _Config, of_users: Sequences) -> Split:

@@ -23,7 +23,7 @@ class Cells(NamedTuple):
 
     @property
     def usable(self) -> np.ndarray:
-        """Whether each cell has a value; bool [N]."""
+        """True where a cell has a value; bool [N]."""
         return ~(self.missing | self.wrong)
 
 

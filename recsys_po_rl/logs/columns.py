@@ -90,7 +90,7 @@ class ColumnMap:
 
     @property
     def counts_steps(self) -> bool:
-        """Whether steps are counted instead of read."""
+        """True if steps are counted instead of read."""
         return self.step is None
 
     def present(self, names: Sequence[str], place: str) -> dict[str, str]:

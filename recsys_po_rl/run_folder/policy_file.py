@@ -194,7 +194,9 @@ def _raise_if_other_architecture(path: str, config: Any, model: tf.keras.Model) 
     if not isinstance(model, HistoryScorer):
         return
     theirs, ours = parts.get("config"), json.loads(json.dumps(model.get_config(), default=str))
-    for key in ours if isinstance(theirs, dict) else ():
+    if not isinstance(theirs, dict):
+        raise validation.InvalidInputError(f"{path!r} holds a scorer without arguments")
+    for key in ours:
         if key not in ("name", "num_users", "trainable") and theirs.get(key) != ours[key]:
             raise validation.InvalidInputError(
                 f"{path!r} holds a scorer with {key} = {validation.shown(theirs.get(key))}, here it is "
