@@ -185,7 +185,7 @@ def _named(name: str, is_named: bool = True) -> Iterator[None]:
     except validation.InvalidInputError as error:
         if not is_named:
             raise
-        raise type(error)(f"{name}: {gin_config.first_line(error)}") from error
+        raise validation.InvalidInputError(f"{name}: {gin_config.first_line(error)}") from error
 
 
 def _checked_alarms(ctor: Any) -> Alarms:

@@ -141,6 +141,7 @@ def pretrain(
 UNDER = "pretrainings"  # parent of time-stamped folders
 
 
+@gin_config.wrong_calls_in_one_line
 def _validated(**given: Any) -> _Config:
     """Validate the arguments, as far as possible without files."""
     given = gin_state.plain(given)
@@ -218,8 +219,6 @@ def _data(config: _Config, network: SimulationNetwork) -> _Data:
     """Read the log, and make examples of it."""
     scorer, sizes = network.recommender.model, network.config
     builder = sequences.SequenceBuilder(sizes["slate_size"] if pretraining.keeps_slates(scorer) else None)
-    if not config.quiet:
-        output.say(f"reading {', '.join(config.log)}")
     for rows in _rows(config, network):
         builder.add(rows)
     num_rows = builder.num_rows
@@ -234,6 +233,8 @@ def _data(config: _Config, network: SimulationNetwork) -> _Data:
         pretraining.examples_for(scorer, of_users, part, weights, sizes["history_length"], config.batch_size)
         for part in users
     )
+    if not config.quiet:
+        output.say(f"{num_rows:,} rows, {len(of_users.user_ids):,} users, {of_users.is_click.sum():,} clicks")
     counts = UsersOfLog(training=len(users.training), validation=len(users.validation), test=len(users.test))
     summary = LogSummary(num_rows=num_rows, num_clicks=int(of_users.is_click.sum()), num_users=counts)
     return _Data(of_users, summary, users, weighting, training, held_out, test)
