@@ -42,6 +42,23 @@ def evaluate(flags: Any) -> None:
     evaluate(flags.runs[0], flags.gin_files, flags.gin_bindings, flags.output_dir)
 
 
+def pretrain(flags: Any) -> None:
+    """Train the scorer of an experiment on logs.
+
+    Args:
+      flags: runs (paths of logs; none: that of gin), gin_files, gin_bindings (lists of text) and output_dir (text or
+        None).
+    """
+    from recsys_po_rl.cli.parser import DEFAULT_GIN_FILE
+    from recsys_po_rl.experiment.pretrain import pretrain
+
+    gin_config.parse(flags.gin_files or [DEFAULT_GIN_FILE], flags.gin_bindings)
+    given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
+    if flags.runs:
+        given["log"] = flags.runs
+    pretrain(**given)
+
+
 def log(flags: Any) -> None:
     """Write a log of fresh users with policies of a run.
 
@@ -81,6 +98,7 @@ def compare(flags: Any) -> None:
 MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
+    "pretrain": pretrain,
     "log": log,
     "report": report,
     "compare": compare,

@@ -35,6 +35,12 @@ MODES = {
         (1, 1),
         _CONFIGURED,
     ),
+    "pretrain": Mode(
+        "train the scorer of an experiment on logs, RUN being files of rows, CSV or Parquet; `experiment.pretrained ="
+        " DIR` starts from the result",
+        (0, float("inf")),
+        _CONFIGURED,
+    ),
     "log": Mode(
         "write a log of fresh users with the policies of a RUN, with propensities; files and bindings come on top of"
         " the run's own",

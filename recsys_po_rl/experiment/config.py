@@ -1,8 +1,9 @@
 """Configuration of an experiment, validated once for all modes that read it."""
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import resume
+from recsys_po_rl.experiment.pretrained import Pretrained
 from recsys_po_rl.policies import adapters, warm_start
 from recsys_po_rl.policies.base import Policy, WarmStart
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -95,7 +97,7 @@ def validated(**given: Any) -> ExperimentConfig:
         learner_ctor=validation.constructor("experiment.learner_ctor", given["learner_ctor"]),
         runtime_ctor=validation.constructor("experiment.runtime_ctor", given["runtime_ctor"]),
         alarms=_checked_alarms(given["alarms_ctor"]),
-        warm_start=warm_start.validated("experiment.warm_start_ctor", given["warm_start_ctor"]),
+        warm_start=_checked_warm_start(given),
         quiet=validation.boolean("experiment.quiet", given["quiet"]),
         resume=validation.boolean("experiment.resume", given["resume"]),
         checkpoint_every_minutes=None
@@ -112,7 +114,8 @@ def validated(**given: Any) -> ExperimentConfig:
     for policy in values["policies"]:
         policy.validate(values["network_ctor"])
     if values["warm_start"] is not None:
-        values["warm_start"].validate(values["network_ctor"])
+        with _named("experiment.pretrained", given["pretrained"] is not None):
+            values["warm_start"].validate(values["network_ctor"])
     deciding = {name: value for name, value in values.items() if name not in ("resume", "quiet")}
     if values["warm_start"] is None:  # as fingerprints of 0.1.0
         del deciding["warm_start"]
@@ -137,6 +140,11 @@ def bound(experiment: Callable[..., Any]) -> dict[str, Any]:
     return gin_state.plain({**defaults, **gin_config.bindings_of(experiment)})
 
 
+def bound_for_evaluation(experiment: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments of `bound` for the evaluation of trained policies, which need no pretraining any more."""
+    return {**bound(experiment), "pretrained": None}
+
+
 def _integer(given: Mapping[str, Any], name: str, minimum: int) -> int:
     return validation.integer(f"experiment.{name}", given[name], minimum)
 
@@ -158,6 +166,26 @@ def _checked_num_shards(given: Optional[int], users_per_step: int) -> int:
             f"experiment.num_shards must divide users_per_step, got {given} and {users_per_step}"
         )
     return given
+
+
+def _checked_warm_start(given: Mapping[str, Any]) -> Optional[WarmStart]:
+    if given["pretrained"] is None:
+        return warm_start.validated("experiment.warm_start_ctor", given["warm_start_ctor"])
+    if given["warm_start_ctor"] is not None:
+        raise validation.InvalidInputError("experiment.pretrained must be None where warm_start_ctor is given")
+    with _named("experiment.pretrained"):
+        return Pretrained(given["pretrained"])
+
+
+@contextlib.contextmanager
+def _named(name: str, is_named: bool = True) -> Iterator[None]:
+    """Begin the messages of errors in the block with the name of an argument."""
+    try:
+        yield
+    except validation.InvalidInputError as error:
+        if not is_named:
+            raise
+        raise validation.InvalidInputError(f"{name}: {gin_config.first_line(error)}") from error
 
 
 def _checked_alarms(ctor: Any) -> Alarms:

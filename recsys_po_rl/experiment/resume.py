@@ -14,8 +14,15 @@ from recsys_po_rl.common import regular_files, validation
 from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers, schema
 from recsys_po_rl.training import rows as rows_lib
 
-# Bindings that may differ: they change output and checkpoints, not the results of a run.
-FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
+# Bindings that may differ: they change output and checkpoints, not the results of a run. The folder of a pretraining
+# may be moved, since the arguments hold a hash of its weights.
+FREE = (
+    "experiment.output_dir",
+    "experiment.resume",
+    "experiment.quiet",
+    "experiment.num_processes",
+    "experiment.pretrained",
+)
 SEEDS = "experiment.seeds"
 
 

@@ -61,6 +61,7 @@ def experiment(
     resume: bool = False,
     checkpoint_every_minutes: Optional[float] = None,
     warm_start_ctor: Optional[Callable[[], WarmStart]] = None,
+    pretrained: Optional[str] = None,
 ) -> ExperimentResult:
     """Train a recommender, compare it with other policies on fresh users, and write a run folder.
 
@@ -102,6 +103,8 @@ def experiment(
       checkpoint_every_minutes: longest time between checkpoints in minutes, above 0; None: no limit.
       warm_start_ctor: constructor of a method that sets the weights before the training, see `policies.warm_start`;
         None: weights are those of the initialisation.
+      pretrained: folder of a pretraining (`--mode pretrain`) of the same scorer, whose weights the training starts
+        from; None: no pretraining. Excludes warm_start_ctor.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
@@ -141,6 +144,7 @@ def experiment(
                 resume=resume,
                 checkpoint_every_minutes=checkpoint_every_minutes,
                 warm_start_ctor=warm_start_ctor,
+                pretrained=pretrained,
             )
         )
 

@@ -36,6 +36,7 @@ _ELSEWHERE = (
     "checkpoint_every",
     "validat",
     "warm_start",
+    "pretrained",
 )
 _TABLE = "corpus.table"  # entry of a world, see `TableCorpus.world_parameters`
 
@@ -188,7 +189,7 @@ def _loaded(
     gin_config.parse(gin_files, gin_bindings)
     gin_state.raise_if_not_writable()
     after = gin_text.bindings(gin_config.config_text())
-    config = config_lib.validated(**{**config_lib.bound(run_lib.experiment), "quiet": quiet})
+    config = config_lib.validated(**{**config_lib.bound_for_evaluation(run_lib.experiment), "quiet": quiet})
     return LoadedRun(config, sources, trained_text, before, after)
 
 
@@ -294,7 +295,7 @@ def _scope(run: str) -> list[str]:
 def _raise_if_not_bound(run: str) -> None:
     """Raise if the run has arguments that its config.gin lacks, as a run started from Python can have."""
     given = _environment(run).arguments or {}
-    known = config_lib.validated(**config_lib.bound(run_lib.experiment)).fingerprint
+    known = config_lib.validated(**config_lib.bound_for_evaluation(run_lib.experiment)).fingerprint
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
         raise validation.InvalidInputError(

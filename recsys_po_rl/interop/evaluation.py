@@ -70,7 +70,7 @@ def evaluate_policy(
     outcomes: dict[str, evaluator.Outcome] = {}
     with gin_state.isolated():
         parse_world(gin_files, gin_bindings)
-        config = config_lib.validated(**{**config_lib.bound(run_lib.experiment), "policies": []})
+        config = config_lib.validated(**{**config_lib.bound_for_evaluation(run_lib.experiment), "policies": []})
         if num_users is None:
             num_users = config.num_evaluation_users
         validation.integer("num_users", num_users, 2)

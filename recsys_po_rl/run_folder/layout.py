@@ -25,6 +25,8 @@ METRICS = "metrics.csv"
 VALIDATION = "validation.csv"
 ALARMS = "alarms.csv"
 WARM_START = "warm_start.json"
+PRETRAINING = "pretraining.json"
+PRETRAINING_EPOCHS = "pretraining.csv"
 GRADIENT_VARIANCE = "gradient_variance.csv"
 TIMINGS = "timings.json"
 PRICE_FIGURE = "price_of_partial_observability.png"
@@ -38,7 +40,9 @@ POLICY = "policy.keras"
 CHECKPOINTS = "checkpoints"
 BEST = "best"  # under checkpoints: the policy with the best validation reward
 OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # files that identify a run folder
-_ALSO_OF_A_RUN = re.compile(r"environment\.json|report\.html|checkpoints|tensorboard|seed_\d+")  # would be overwritten
+_ALSO_OF_A_RUN = re.compile(
+    r"environment\.json|pretraining\.(json|csv)|report\.html|checkpoints|tensorboard|seed_\d+"
+)  # would be overwritten
 
 PROJECT, PROJECT_VERSION = "recsys-po-rl", __version__  # as in environment.json
 

@@ -1,11 +1,14 @@
 """Saving and loading of learned policies."""
 
+import hashlib
+import json
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Config
 
@@ -13,6 +16,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.recommender import CollabFilteringRecommender
 from recsys_po_rl.run_folder import layout, policy_archive
 from recsys_po_rl.scoring import keras_parts, rebuilding
+from recsys_po_rl.scoring.base import HistoryScorer
 
 _COMPILED = ("optimizer", "metrics", "compiled_loss", "compiled_metrics", "loss", "_loss_tracker", "_metrics")
 
@@ -127,6 +131,84 @@ def load_policy(
         return recommender_ctor(config, model_ctor=scorer, **options)
 
     return TrainedPolicy(_read(path, given), construct)
+
+
+def weights_hash(folder: str) -> str:
+    """Return a hash of the weights in policy.keras.
+
+    Args:
+      folder: path of the folder.
+
+    Raises:
+      InvalidInputError: one line, if the folder or its policy does not exist, or the file is damaged.
+    """
+    arrays = _content(_path_of(folder)).arrays
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def set_weights(folder: str, model: Any) -> None:
+    """Set the weights of a scorer from policy.keras, which must hold a scorer of the same class and arguments.
+
+    The file's architecture is compared with the scorer's, and not built: no class needs to be given.
+
+    Args:
+      folder: path of the folder.
+      model: the scorer; if an error is raised, its weights are undefined.
+
+    Raises:
+      InvalidInputError: one line, if the file cannot be read, or holds another scorer.
+    """
+    path = _path_of(folder)
+    if not isinstance(model, tf.keras.Model):
+        raise validation.InvalidInputError(
+            f"{path!r} holds a Keras model, here the scorer is {validation.shown(type(model).__name__)}"
+        )
+    content = _content(path)
+    _raise_if_other_architecture(path, content.config, model)
+    shapes = sorted(array.shape for array in content.arrays.values())
+    wanted = sorted(tuple(variable.shape) for variable in model.variables)
+    try:
+        if shapes != wanted:
+            raise policy_archive.DamagedPolicyError(f"its weights have the shapes {shapes}, here they are {wanted}")
+        _set_weights(model, content)
+    except Exception as error:  # Keras and h5py may raise any exception for a file of another scorer
+        raise validation.InvalidInputError(
+            f"{path!r} does not fit the scorer {type(model).__name__}: {_one_line(error)}"
+        ) from error
+
+
+def _raise_if_other_architecture(path: str, config: Any, model: tf.keras.Model) -> None:
+    """Raise if a file's class or arguments differ from a model's, but for those that no weight depends on."""
+    parts = config if isinstance(config, dict) else {}
+    name = parts.get("registered_name") or parts.get("class_name")
+    own = tf.keras.utils.get_registered_name(type(model))
+    if name != own and parts.get("class_name") != own:
+        raise validation.InvalidInputError(
+            f"{path!r} holds the scorer {validation.shown(name)}, here it is {validation.shown(own)}"
+        )
+    if not isinstance(model, HistoryScorer):
+        return
+    theirs, ours = parts.get("config"), json.loads(json.dumps(model.get_config(), default=str))
+    if not isinstance(theirs, dict):
+        raise validation.InvalidInputError(f"{path!r} holds a scorer without arguments")
+    for key in ours:
+        if key not in ("name", "num_users", "trainable") and theirs.get(key) != ours[key]:
+            raise validation.InvalidInputError(
+                f"{path!r} holds a scorer with {key} = {validation.shown(theirs.get(key))}, here it is "
+                f"{validation.shown(ours[key])}"
+            )
+
+
+def _content(path: str) -> policy_archive.PolicyFile:
+    try:
+        return policy_archive.read(path)
+    except Exception as error:  # as in `_read`
+        raise validation.InvalidInputError(f"{path!r} is no policy that can be read: {_one_line(error)}") from error
 
 
 def _custom_objects(custom_objects: Any) -> dict[str, Any]:

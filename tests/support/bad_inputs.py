@@ -64,6 +64,7 @@ def per_user(least: str = "") -> Kind:
 ANY_NUMBER = Kind("must be a finite number, got ", ("'x'", "1e999", "[1.0]"))
 BOOLEAN = Kind("must be True or False, got ", ("'yes'", "1"))
 CONSTRUCTOR = Kind("must be a constructor", ("'x'", "3"))
+SHARE = Kind("must be a finite number above 0 and of at most 1, got ", ("'x'", "0.0", "1.5"))
 MEMORY = Kind("memory must be a list of 'slates' and 'step', each at most once; got ", ("'step'", "['x']", "3"))
 
 # What has to be bound, too, so that a configurable takes part in a run.
@@ -93,6 +94,10 @@ WITH = {
     },
 }
 
+PRETRAIN = ("--mode", "pretrain", "no_such_log.csv")
+# Modes, where it is not the first one, that read a configurable.
+MODE_OF = {"pretrain": PRETRAIN}
+
 _PLANNERS = {
     "use_grid": BOOLEAN,
     "grid_points": integer(3),
@@ -102,6 +107,21 @@ _PLANNERS = {
 }
 # Every number and switch of every configurable that a run has, and what it may be.
 NUMBERS: dict[str, dict[str, Kind]] = {
+    "pretrain": {
+        "seed": integer(0),
+        "num_epochs": integer(1),
+        "batch_size": integer(1),
+        "optimizer": CONSTRUCTOR,
+        "patience": integer(1),
+        "validation_share": SHARE,
+        "test_share": SHARE,
+        "inverse_propensity": BOOLEAN,
+        "max_weight": above(0),
+        "max_invalid_share": between(0, 1),
+        "columns_ctor": CONSTRUCTOR,
+        "network_ctor": CONSTRUCTOR,
+        "quiet": BOOLEAN,
+    },
     "lin_ucb": {"alpha": at_least(0.0), "ridge": above(0.0)},
     "experiment": {
         "num_training_steps": integer(0),
@@ -256,10 +276,10 @@ NUMBERS: dict[str, dict[str, Kind]] = {
 }
 
 
-def binding(shown: str, says: str, *more: str) -> Bad:
-    """A bad gin binding; `more` are good ones that it needs."""
+def binding(shown: str, says: str, *more: str, mode: tuple[str, ...] = ()) -> Bad:
+    """A bad gin binding; `more` are good ones that it needs, `mode` the mode that reads it, by default the first."""
     flags = [part for one in (*more, shown) for part in ("--gin_bindings", one)]
-    return Bad(" ".join([*more, shown]), says, (*TINY, *flags))
+    return Bad(" ".join([*mode, *more, shown]), says, (*mode, *TINY, *flags))
 
 
 def numbers() -> list[Bad]:
@@ -270,7 +290,8 @@ def numbers() -> list[Bad]:
         for parameter, kind in parameters.items():
             for value in kind.bad:
                 full = f"{P}.{configurable}.{parameter} = {value}"
-                found.append(binding(full, kind.says if parameter in kind.says else f"{parameter} {kind.says}", *more))
+                says = kind.says if parameter in kind.says else f"{parameter} {kind.says}"
+                found.append(binding(full, says, *more, mode=MODE_OF.get(configurable, ())))
     return found
 
 
@@ -328,6 +349,31 @@ BINDINGS = [
         f"{P}.Distillation.teacher = @{P}.learned_step",
         "teacher must be a policy that needs no training",
         f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation",
+    ),
+    binding(f"{EXPERIMENT}.pretrained = 3", "experiment.pretrained: .* must be the folder of a pretraining, got 3"),
+    binding(f"{EXPERIMENT}.pretrained = 'no_such_folder'", "'no_such_folder' holds no pretraining"),
+    binding(
+        f"{EXPERIMENT}.pretrained = 'no_such_folder'",
+        "experiment.pretrained must be None where warm_start_ctor is given",
+        f"{EXPERIMENT}.warm_start_ctor = @{P}.Distillation",
+    ),
+    binding(f"{P}.pretrain.log = 3", "there is no file 'no_such_log.csv'", mode=PRETRAIN),
+    binding(f"{P}.pretrain.log = 3", "pretrain.log must be the path of a CSV or Parquet file", mode=PRETRAIN[:2]),
+    binding(f"{P}.pretrain.seed = 4294967296", "pretrain.seed must be at most 4294967295", mode=PRETRAIN),
+    binding(
+        f"{P}.pretrain.test_share = 0.6",
+        "validation_share and test_share must be below 1 together, got 0.5 and 0.6",
+        f"{P}.pretrain.validation_share = 0.5",
+        mode=PRETRAIN,
+    ),
+    binding(
+        f"{P}.pretrain.columns_ctor = @{P}.ReferenceCorpus", "ReferenceCorpus stands in the wrong place", mode=PRETRAIN
+    ),
+    binding(f"{P}.pretrain.columns_ctor = @{P}.Alarms", "columns_ctor must make a ColumnMap", mode=PRETRAIN),
+    binding(
+        f"{P}.{NETWORK}.recommender_ctor = @{P}.UniformRandomRecommender",
+        "has no Keras model as its scorer",
+        mode=PRETRAIN,
     ),
     binding(f"{EXPERIMENT} = 3", "No configurable matching 'recsys_po_rl'"),
     binding(f"{EXPERIMENT}.horizon", "expected ':' or '='"),
