@@ -17,7 +17,7 @@ LAYERS = {
         ["simulation_config"],
     ],
     3: [["evaluation"], ["training"], ["policies"]],
-    4: [["run_folder"]],
+    4: [["run_folder"], ["logs"]],
     5: [["interest_evolution_simulation", "reporting"], ["experiment"], ["interop"]],
     6: [["cli"], ["__main__"]],
 }

@@ -1,0 +1,241 @@
+"""Record of interaction logs, and checks of their rows; NumPy only."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+# Columns of a log by name, in the order in which they are written.
+REQUIRED: dict[str, np.dtype[Any]] = {
+    "user_id": np.dtype(np.int64),
+    "step": np.dtype(np.int32),
+    "slot": np.dtype(np.int32),
+    "item_id": np.dtype(np.int32),
+    "clicked": np.dtype(bool),
+    "consumed_time": np.dtype(np.float32),
+}
+PROPENSITIES = ("propensity", "propensity_prefix", "propensity_item")
+POLICY = "policy"
+OPTIONAL: dict[str, np.dtype[Any]] = {**dict.fromkeys(PROPENSITIES, np.dtype(np.float64)), POLICY: np.dtype(object)}
+COLUMNS = {**REQUIRED, **OPTIONAL}
+
+# Reasons for which a row cannot be right.
+UNKNOWN_DOCUMENT = "unknown document"
+NEGATIVE_PLACE = "negative user_id, step or slot"
+TIME_NOT_FINITE = "consumed_time is not finite"
+NEGATIVE_TIME = "negative consumed_time"
+TIME_WITHOUT_CLICK = "consumed_time without a click"
+REPEATED = "repeated user, step and slot"
+BACKWARDS = "the user's time goes backwards"
+SECOND_CLICK = "second click in a slate"
+
+
+def propensity_reason(name: str) -> str:
+    """Return the reason for which a row with a propensity out of bounds is invalid.
+
+    Args:
+      name: column, one of `PROPENSITIES`.
+    """
+    return f"{name} is not in (0, 1]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Interactions:
+    """Rows of an interaction log, one for each user, step and slot; all fields have shape [N]."""
+
+    user_id: np.ndarray  # int64
+    step: np.ndarray  # int32, from 0
+    slot: np.ndarray  # int32, from 0
+    item_id: np.ndarray  # int32, document id in 1..D
+    clicked: np.ndarray  # bool, at most one slot of a slate
+    consumed_time: np.ndarray  # float32, 0 where not clicked
+    propensity: Optional[np.ndarray] = (
+        None  # float64, joint, of the ordered slate (same in each of its rows); NaN: unknown
+    )
+    propensity_prefix: Optional[np.ndarray] = None  # float64, of the slate up to this slot
+    propensity_item: Optional[np.ndarray] = None  # float64, marginal probability of this document in this slot
+    policy: Optional[np.ndarray] = None  # str (object array)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows N."""
+        return len(self.user_id)
+
+    def present(self) -> dict[str, np.ndarray]:
+        """Return the columns that are not None, by name, in the order of `COLUMNS`."""
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return {name: values for name, values in columns.items() if values is not None}
+
+    def take(self, rows: Any) -> "Interactions":
+        """Return some of the rows.
+
+        Args:
+          rows: slice, indices int [M] or mask bool [N].
+        """
+        return Interactions(**{name: values[rows] for name, values in self.present().items()})
+
+    def in_order(self) -> "Interactions":
+        """Return the rows sorted by user, step and slot; rows with equal keys keep their order."""
+        return self.take(np.lexsort((self.slot, self.step, self.user_id)))
+
+
+def concatenate(parts: Sequence[Interactions]) -> Interactions:
+    """Return the rows of several logs, in their order; an optional column that some logs lack is unknown there.
+
+    Args:
+      parts: logs; none gives a log without rows.
+    """
+    present = [part.present() for part in parts]
+    names = [name for name in COLUMNS if name in REQUIRED or any(name in columns for columns in present)]
+    return Interactions(
+        **{
+            name: np.concatenate(
+                [
+                    np.empty(0, COLUMNS[name]),
+                    *(columns.get(name, unknown(name, part.num_rows)) for columns, part in zip(present, parts)),
+                ]
+            )
+            for name in names
+        }
+    )
+
+
+def unknown(name: str, num_rows: int) -> np.ndarray:
+    """Return an optional column without known values: NaN, or None for the policy.
+
+    Args:
+      name: column, one of `OPTIONAL`.
+      num_rows: number of rows N.
+    """
+    return np.full(num_rows, np.nan) if name in PROPENSITIES else np.full(num_rows, None, object)
+
+
+class Fault(NamedTuple):
+    """Rows that cannot be right for one reason."""
+
+    reason: str
+    places: np.ndarray  # int64 [M], indices of the rows, ascending
+
+
+def single_row_faults(log: Interactions, num_docs: Optional[int] = None) -> Iterator[Fault]:
+    """Find rows that cannot be right whatever other rows hold.
+
+    Args:
+      log: rows of a log.
+      num_docs: D; None: any id of at least 1 is a document.
+
+    Yields:
+      Faults; a row can be in several.
+    """
+    with np.errstate(invalid="ignore"):
+        wrong = {
+            NEGATIVE_PLACE: (log.user_id < 0) | (log.step < 0) | (log.slot < 0),
+            UNKNOWN_DOCUMENT: (log.item_id < 1) | (False if num_docs is None else log.item_id > num_docs),
+            TIME_NOT_FINITE: ~np.isfinite(log.consumed_time),
+            NEGATIVE_TIME: log.consumed_time < 0,
+            TIME_WITHOUT_CLICK: (log.consumed_time > 0) & ~log.clicked,
+        }
+        for name in PROPENSITIES:
+            values = getattr(log, name)
+            if values is not None:
+                wrong[propensity_reason(name)] = ~np.isnan(values) & ~((values > 0) & (values <= 1))
+    for reason, mask in wrong.items():
+        if mask.any():
+            yield Fault(reason, np.flatnonzero(mask))
+
+
+class _Rows(NamedTuple):
+    """Rows of users' last steps; arrays [M]."""
+
+    user_id: np.ndarray
+    step: np.ndarray
+    slot: np.ndarray
+    clicked: np.ndarray
+
+    def take(self, rows: Any) -> "_Rows":
+        return _Rows(*(values[rows] for values in self))
+
+    def followed_by(self, other: "_Rows") -> "_Rows":
+        return _Rows(*(np.concatenate(pair) for pair in zip(self, other)))
+
+
+class SequenceChecker:
+    """Checks of rows against rows before them, for a log that comes in batches.
+
+    A user's steps must not descend in the order of the rows; users may alternate. Memory: the slates of each user's
+    last step.
+    """
+
+    def __init__(self) -> None:
+        """Create a checker that has seen no rows."""
+        self._last = _Rows(*(np.empty(0, REQUIRED[name]) for name in _Rows._fields))  # by user, ascending
+
+    def faults(self, log: Interactions, valid: np.ndarray) -> Iterator[Fault]:
+        """Find rows that cannot be right after the rows before them, and remember the others.
+
+        Args:
+          log: next rows of the log.
+          valid: bool [N], false for rows to be ignored, which have a fault of their own.
+
+        Yields:
+          Faults; a row is in one at most.
+        """
+        places = np.flatnonzero(valid)
+        batch = _Rows(log.user_id, log.step, log.slot, log.clicked).take(places)
+        returning = np.isin(self._last.user_id, batch.user_id)
+        before = self._last.take(returning)
+        rows = before.followed_by(batch)
+        places = np.concatenate([np.full(len(before.user_id), -1), places])
+        for reason, find in ((BACKWARDS, _backwards), (REPEATED, _repeated), (SECOND_CLICK, _second_clicks)):
+            wrong = find(rows) & (places >= 0)
+            if wrong.any():
+                yield Fault(reason, np.sort(places[wrong]))
+                if find is not _second_clicks:  # the slot of a second click is taken all the same
+                    rows, places = rows.take(~wrong), places[~wrong]
+        by_user = np.argsort(rows.user_id, kind="stable")
+        rows = rows.take(by_user)
+        rows = rows.take(rows.step == _running_maximum(rows.take(slice(None, None, -1)))[::-1])  # of the last step
+        kept = self._last.take(~returning) if returning.any() else self._last
+        merged = kept.followed_by(rows)
+        if len(kept.user_id) and len(rows.user_id) and kept.user_id[-1] > rows.user_id[0]:
+            merged = merged.take(np.argsort(merged.user_id, kind="stable"))
+        self._last = merged
+
+
+def _running_maximum(rows: _Rows) -> np.ndarray:
+    """Return the largest step of each row and the rows of its user before it; rows come grouped by user."""
+    starts = np.concatenate([[True], rows.user_id[1:] != rows.user_id[:-1]])[: len(rows.user_id)]
+    offset = np.cumsum(starts) << 32  # above all steps, so that a maximum does not pass from one user to the next
+    return np.maximum.accumulate(offset + rows.step) - offset
+
+
+def _backwards(rows: _Rows) -> np.ndarray:
+    by_user = np.argsort(rows.user_id, kind="stable")
+    ordered = rows.take(by_user)
+    wrong = np.zeros(len(rows.user_id), bool)
+    wrong[by_user] = ordered.step < _running_maximum(ordered)
+    return wrong
+
+
+def _repeated(rows: _Rows) -> np.ndarray:
+    return _equal_to_earlier(rows.user_id, rows.step, rows.slot)
+
+
+def _second_clicks(rows: _Rows) -> np.ndarray:
+    wrong = np.zeros(len(rows.user_id), bool)
+    clicks = np.flatnonzero(rows.clicked)
+    wrong[clicks] = _equal_to_earlier(rows.user_id[clicks], rows.step[clicks])
+    return wrong
+
+
+def _equal_to_earlier(*keys: np.ndarray) -> np.ndarray:
+    """Return whether an earlier row has the same keys; bool [N]."""
+    order = np.lexsort(keys[::-1])  # stable: equal rows keep their order
+    equal = np.ones(max(len(order) - 1, 0), bool)
+    for key in keys:
+        in_order = key[order]
+        equal &= in_order[1:] == in_order[:-1]
+    wrong = np.zeros(len(order), bool)
+    wrong[order[1:]] = equal
+    return wrong
