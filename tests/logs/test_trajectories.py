@@ -63,7 +63,7 @@ def test_unknown_propensities_are_nan():
         (lambda rows: rows[:-3], "every user of the log must have 2 steps, and 1 of 2 users have fewer, the least 1"),
         (lambda rows: [*rows[:9], *([3, 2, *row[2:]] for row in rows[9:])], "all steps from 0 on, each once; user 3"),
         (lambda rows: [*rows, *rows[-3:]], "all slots from 0 to 2|all steps from 0 on, each once"),
-        (lambda rows: [*rows[2:-1]], "all steps from 0 on, each once; user 3"),  # slots 0, 1 of one user, 2 of the next
+        (lambda rows: [*rows[2:-1]], "all steps from 0 on, each once; user 7"),  # slots 0, 1 of one user, 2 of the next
     ],
 )
 def test_incomplete_logs_are_refused(change, says):
