@@ -42,6 +42,18 @@ def evaluate(flags: Any) -> None:
     evaluate(flags.runs[0], flags.gin_files, flags.gin_bindings, flags.output_dir)
 
 
+def log(flags: Any) -> None:
+    """Write a log of fresh users with policies of a run.
+
+    Args:
+      flags: runs (one run folder); users (int), policies, gin_files, gin_bindings (lists of text) and output_dir (text
+        or None).
+    """
+    from recsys_po_rl.experiment.write_log import write_log
+
+    write_log(flags.runs[0], flags.users, flags.policies, flags.gin_files, flags.gin_bindings, flags.output_dir)
+
+
 def report(flags: Any) -> None:
     """Write report.html of run folders.
 
@@ -69,6 +81,7 @@ def compare(flags: Any) -> None:
 MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
+    "log": log,
     "report": report,
     "compare": compare,
 }

@@ -35,6 +35,12 @@ MODES = {
         (1, 1),
         _CONFIGURED,
     ),
+    "log": Mode(
+        "write a log of fresh users with the policies of a RUN, with propensities; files and bindings come on top of"
+        " the run's own",
+        (1, 1),
+        (*_CONFIGURED, "users", "policies"),
+    ),
     "report": Mode("make the page report.html of run folders from their files", (1, float("inf"))),
     "compare": Mode(
         "compare runs with the first of them, on the same users where their worlds are equal",
@@ -138,6 +144,13 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--unpaired", action="store_true", help="compare runs as independent samples, whatever their worlds and users"
     )
+    parser.add_argument("--users", type=int, metavar="N", help="number of users of a log, at least 1")
+    parser.add_argument(
+        "--policies",
+        action="append",
+        metavar="NAME",
+        help="policy of a log, as in the run's table; repeatable, users are split evenly (default: learned)",
+    )
     return parser
 
 
@@ -149,8 +162,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
       program: name of the program in usage and messages.
 
     Returns:
-      Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run and unpaired; flags that the mode
-      does not accept have their defaults.
+      Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run, unpaired, users and policies; flags
+      that the mode does not accept have their defaults.
 
     Raises:
       SystemExit: after --help (status 0), or for invalid flags (status 2, one line on standard error).
@@ -166,6 +179,9 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     for name in vars(flags):
         if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):
             parser.error(f"--mode {flags.mode} takes no --{name}")
+    if flags.mode == "log" and (flags.users is None or flags.users < 1):
+        given = "none" if flags.users is None else flags.users
+        parser.error(f"--mode log needs --users, an integer of at least 1, got {given}")
     if flags.resume and flags.dry_run:
         parser.error("--resume and --dry_run exclude each other")
     if flags.resume and not flags.output_dir:
@@ -178,6 +194,7 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
             _complain(f"there is no {own}: it is a run of {DEFAULT_GIN_FILE} that begins there")
     flags.gin_files = flags.gin_files or []
     flags.gin_bindings = flags.gin_bindings or []
+    flags.policies = flags.policies or ["learned"]
     return flags
 
 

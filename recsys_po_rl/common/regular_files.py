@@ -2,6 +2,7 @@
 
 import os
 import stat
+from typing import BinaryIO, Optional
 
 from recsys_po_rl.common import validation
 
@@ -19,26 +20,45 @@ def content(path: str, max_bytes: int) -> bytes:
       FileNotFoundError: if the path does not exist.
       InvalidInputError: one line, if the path is not a regular file, is too large, or cannot be read.
     """
+    file = opened(path, max_bytes)
     try:
-        # Opening a pipe blocks until its other end is opened, unless O_NONBLOCK is set.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file")
-            if status.st_size > max_bytes:
-                raise _too_large(path, max_bytes)
+        with file:
             data = file.read(max_bytes + 1)
-    except (FileNotFoundError, validation.InvalidInputError):
-        raise
-    except IsADirectoryError:
-        raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file") from None
-    except (OSError, ValueError, MemoryError) as error:  # ValueError: the path contains NUL
-        why = getattr(error, "strerror", None) or type(error).__name__
-        raise validation.InvalidInputError(f"{_shown(path)} cannot be read: {why}") from error
+    except (OSError, MemoryError) as error:
+        raise _unreadable(path, error) from error
     if len(data) > max_bytes:  # the file grew meanwhile, or is a file in /proc, whose size is 0
         raise _too_large(path, max_bytes)
     return data
+
+
+def opened(path: str, max_bytes: Optional[int] = None) -> BinaryIO:
+    """Open a regular file for reading; see `content` for errors.
+
+    Args:
+      path: the file; a symbolic link to a regular file is allowed.
+      max_bytes: the largest allowed file size; None: any size.
+
+    Raises:
+      FileNotFoundError: if the path does not exist.
+      InvalidInputError: one line, if the path is not a regular file, is too large, or cannot be opened.
+    """
+    try:
+        # Opening a pipe blocks until its other end is opened, unless O_NONBLOCK is set.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise validation.InvalidInputError(f"{_shown(path)} cannot be read: it is no regular file")
+            if max_bytes is not None and status.st_size > max_bytes:
+                raise _too_large(path, max_bytes)
+            return os.fdopen(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except (FileNotFoundError, validation.InvalidInputError):
+        raise
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: the path contains NUL
+        raise _unreadable(path, error) from error
 
 
 def text(path: str, max_bytes: int = MAX_GIN_BYTES) -> str:
@@ -57,6 +77,11 @@ def text(path: str, max_bytes: int = MAX_GIN_BYTES) -> str:
         raise validation.InvalidInputError(
             f"{_shown(path)} cannot be read: byte {error.start + 1} is not utf-8, {error.reason}"
         ) from error
+
+
+def _unreadable(path: str, error: Exception) -> validation.InvalidInputError:
+    why = getattr(error, "strerror", None) or type(error).__name__
+    return validation.InvalidInputError(f"{_shown(path)} cannot be read: {why}")
 
 
 def _too_large(path: str, max_bytes: int) -> validation.InvalidInputError:

@@ -312,7 +312,7 @@ def _csv(owner: str, path: str, buffer: Any, select: Callable[[Sequence[str]], S
     table = csv.read_csv(buffer, read_options=reading, parse_options=parsing, convert_options=converting)
     unequal.raise_if_any(owner, path)
     _raise_if_too_many_rows(table.num_rows)
-    return Table({name: _one_chunk(table.column(name)) for name in selected}, table.num_rows, is_text=True)
+    return Table({name: one_chunk(table.column(name)) for name in selected}, table.num_rows, is_text=True)
 
 
 def _parquet(owner: str, path: str, buffer: Any, select: Callable[[Sequence[str]], Sequence[str]]) -> Table:
@@ -342,11 +342,15 @@ def _parquet(owner: str, path: str, buffer: Any, select: Callable[[Sequence[str]
     table = file.read(columns=selected, use_threads=False)
     table.validate(full=True)
     _raise_if_too_many_rows(table.num_rows)
-    return Table({name: _one_chunk(_plain(table.column(name))) for name in selected}, table.num_rows, is_text=False)
+    return Table({name: one_chunk(plain(table.column(name))) for name in selected}, table.num_rows, is_text=False)
 
 
-def _plain(column: Any) -> Any:
-    """Return a column of texts without dictionary, in which texts beyond `MAX_CELL` are cut."""
+def plain(column: Any) -> Any:
+    """Return a column without dictionary, in which texts beyond `MAX_CELL` are cut.
+
+    Args:
+      column: chunked arrow array.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -361,7 +365,12 @@ def _plain(column: Any) -> Any:
     return pa.chunked_array([chunk.dictionary_decode() for chunk in chunks], type=column.type.value_type)
 
 
-def _one_chunk(column: Any) -> Any:
+def one_chunk(column: Any) -> Any:
+    """Return a chunked arrow array as one array.
+
+    Args:
+      column: chunked arrow array.
+    """
     import pyarrow as pa
 
     combined = column.combine_chunks()

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from recsys_po_rl.common import validation
-from recsys_po_rl.distributions import places, slate_log_prob, slate_sampling
+from recsys_po_rl.distributions import places, slate_log_prob, slate_marginals, slate_sampling
 from recsys_po_rl.simulation import random_ops
 
 # Largest number of terms that `entropy` sums: the product over all slots but the last, times D. 4 Mi terms take a few
@@ -199,6 +199,30 @@ class TopKPlackettLuce(tfp.distributions.Distribution):
         )
         with tf.control_dependencies([checked]):
             return tf.identity(log_prob)
+
+    def prefix_log_probs(self, value: Any) -> tf.Tensor:
+        """Return the log-probabilities of the first 1, 2, ... S documents of slates, in order.
+
+        Args:
+          value: int32 [..., S], with the batch shape.
+
+        Returns:
+          float64 [..., S]; the last one is `log_prob`, in double precision.
+        """
+        slate = self._columns_at(tf.convert_to_tensor(value, tf.int32))
+        return slate_marginals.prefix_log_probs(self._offered, slate)
+
+    def slot_probabilities(self, value: Any) -> tf.Tensor:
+        """Return the probability of each document of slates in its slot, whatever the other slots hold.
+
+        Args:
+          value: int32 [..., S], with the batch shape.
+
+        Returns:
+          float64 [..., S]; NaN where the marginal has too many terms, see `slate_marginals.slot_log_probs`.
+        """
+        slate = self._columns_at(tf.convert_to_tensor(value, tf.int32))
+        return tf.exp(slate_marginals.slot_log_probs(self._offered, slate))
 
     def first_pick_entropy(self) -> tf.Tensor:
         """Exact entropy in nats of the first document of the slate; float [...]."""

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import gin
@@ -47,7 +47,7 @@ class EvaluationResult(NamedTuple):
     folder: str
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Trained policy and its origin."""
 
     folder: str  # run folder of one seed
@@ -89,6 +89,71 @@ def evaluate(
       InvalidInputError: one line, if the folder does not hold a policy, the policy does not fit the world, a binding is
         invalid, or config.gin needs a module that is not imported.
     """
+    with opened_run(run, gin_files, gin_bindings, quiet) as loaded:
+        under = os.path.join(run, EVALUATIONS)
+        layout.free_path(output_dir, under)
+        jobs = loaded.restored()
+        folder = layout.create(output_dir, under)
+        with (
+            resume.exclusive_lock(folder),
+            layout.errors_of(folder, "evaluate again, to another folder, when that is mended"),
+        ):
+            evaluation = _evaluate_all(loaded, jobs, folder)
+        if not quiet:
+            output.say(f"\n{tables.which_is_which(evaluation, run)}\n\n{tables.policy_table(evaluation)}")
+            price_of = tables.price_lines(evaluation)
+            output.say(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}")
+        return EvaluationResult(evaluation.to_json(), folder)
+
+
+class Job(NamedTuple):
+    """Trained policy and the world in which it acts."""
+
+    source: Source
+    seed: int  # of the users
+    world_seed: int
+    trained: Trained
+
+
+class LoadedRun(NamedTuple):
+    """Run folder whose configuration gin holds, with changed bindings."""
+
+    config: ExperimentConfig
+    sources: list[Source]
+    trained_text: str  # content of the run's config.gin
+    before: Mapping[str, str]  # bindings of the training
+    after: Mapping[str, str]
+
+    @property
+    def changed(self) -> list[Change]:
+        """Bindings that differ from the training and can affect an evaluation."""
+        return _changes(self.before, self.after)
+
+    def restored(self) -> list[Job]:
+        """Return the trained policies, in the order of the run's seeds.
+
+        Raises:
+          InvalidInputError: one line, if there is no policy, or it does not fit the world.
+        """
+        return [
+            Job(
+                source,
+                *_seeds_of_users(source, self.config, self.before, self.after, len(self.sources)),
+                _restored(self.config, source),
+            )
+            for source in self.sources
+        ]
+
+
+@contextlib.contextmanager
+def opened_run(run: str, gin_files: Sequence[str], gin_bindings: Sequence[str], quiet: bool) -> Iterator[LoadedRun]:
+    """Load the configuration of a run into gin, with changed bindings; see `evaluate` for arguments and errors.
+
+    Within the block, the run's gin scope is active.
+
+    Yields:
+      The run.
+    """
     sources = _sources(run)
     trained_text = _read(run, layout.CONFIG)
     _import_own_modules(gin_files, gin_bindings)
@@ -96,19 +161,19 @@ def evaluate(
     with gin.unlock_config():
         gin.clear_config()
     with gin.config_scope(_scope(run)):
-        return _evaluate(run, sources, trained_text, gin_files, gin_bindings, output_dir, quiet)
+        yield _loaded(run, sources, trained_text, gin_files, gin_bindings=gin_bindings, quiet=quiet)
 
 
-def _evaluate(
+def _loaded(
     run: str,
-    sources: Sequence[_Source],
+    sources: list[Source],
     trained_text: str,
     gin_files: Sequence[str],
+    *,
     gin_bindings: Sequence[str],
-    output_dir: Optional[str],
     quiet: bool,
-) -> EvaluationResult:
-    """Evaluate in the scope of the run; requires that all modules its config.gin names are already imported."""
+) -> LoadedRun:
+    """Load in the scope of the run; requires that all modules its config.gin names are already imported."""
     try:
         gin_config.parse([os.path.join(run, layout.CONFIG)], [])
     except validation.InvalidInputError as error:
@@ -124,34 +189,10 @@ def _evaluate(
     gin_state.raise_if_not_writable()
     after = gin_text.bindings(gin_config.config_text())
     config = config_lib.validated(**{**config_lib.bound(run_lib.experiment), "quiet": quiet})
-    under = os.path.join(run, EVALUATIONS)
-    layout.free_path(output_dir, under)
-    changed = _changes(before, after)
-    jobs = [
-        (source, *_seeds_of_users(source, config, before, after, len(sources)), _restored(config, source))
-        for source in sources
-    ]
-
-    folder = layout.create(output_dir, under)
-    with (
-        resume.exclusive_lock(folder),
-        layout.errors_of(folder, "evaluate again, to another folder, when that is mended"),
-    ):
-        evaluation = _evaluate_all(config, jobs, changed, trained_text, folder)
-    if not quiet:
-        output.say(f"\n{tables.which_is_which(evaluation, run)}\n\n{tables.policy_table(evaluation)}")
-        price_of = tables.price_lines(evaluation)
-        output.say(f"\n{price_of}\n\nfiles: {folder}" if price_of else f"\nfiles: {folder}")
-    return EvaluationResult(evaluation.to_json(), folder)
+    return LoadedRun(config, sources, trained_text, before, after)
 
 
-def _evaluate_all(
-    config: ExperimentConfig,
-    jobs: Sequence[tuple[_Source, int, int, Trained]],
-    changed: list[Change],
-    trained_text: str,
-    folder: str,
-) -> Evaluation:
+def _evaluate_all(loaded: LoadedRun, jobs: Sequence[Job], folder: str) -> Evaluation:
     """Evaluate all policies and write all files; return the evaluation, pooled over several seeds."""
     evaluations = []
     place = layout.Place(folder)
@@ -160,8 +201,8 @@ def _evaluate_all(
         place.raise_if_moved()
         if part != folder:
             layout.make_subfolder(*os.path.split(part))
-        evaluated = _evaluated(config, seed, world_seed, trained, part)
-        evaluations.append(_with_origin(evaluated, source, changed, trained))
+        evaluated = _evaluated(loaded.config, seed, world_seed, trained, part)
+        evaluations.append(_with_origin(evaluated, source, loaded.changed, trained))
         place.raise_if_moved()
         layout.write_json(part, layout.EVALUATION, evaluations[-1].to_json())
     evaluation = evaluations[0]
@@ -170,12 +211,12 @@ def _evaluate_all(
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
         layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
         layout.write_json(folder, layout.EVALUATION, evaluation.to_json())
-    layout.write_text(folder, "trained_config.gin", trained_text)
+    layout.write_text(folder, "trained_config.gin", loaded.trained_text)
     figures.save_price_figure(evaluation, folder)
     return evaluation
 
 
-def _sources(run: str) -> list[_Source]:
+def _sources(run: str) -> list[Source]:
     """Return the policies in a run folder, in the order of its seeds."""
     if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
         raise validation.InvalidInputError(f"there is no run folder {validation.shown(run, validation.MAX_PATH_SHOWN)}")
@@ -188,7 +229,7 @@ def _sources(run: str) -> list[_Source]:
         _own_evaluation(folder)  # raises for a damaged file before anything is built
         name = f"{folder!r}: {layout.ENVIRONMENT}: corpus_seed"
         world_seed = validation.integer(name, own.get("corpus_seed", seed), 0)
-        found.append(_Source(folder, seed, world_seed, str(own.get("run", ""))))
+        found.append(Source(folder, seed, world_seed, str(own.get("run", ""))))
     return found
 
 
@@ -268,7 +309,7 @@ def _raise_if_not_bound(run: str) -> None:
 
 
 def _seeds_of_users(
-    source: _Source,
+    source: Source,
     config: ExperimentConfig,
     before: Mapping[str, str],
     after: Mapping[str, str],
@@ -289,7 +330,7 @@ def _seeds_of_users(
     return seed, world_seed
 
 
-def _restored(config: ExperimentConfig, source: _Source) -> Trained:
+def _restored(config: ExperimentConfig, source: Source) -> Trained:
     """Restore the weights of the last and the best policy, for a network of the world of the evaluation."""
     search = checkpoints.find(source.folder, source.run)
     if not search.whole:
@@ -328,7 +369,7 @@ def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Tr
     return dataclasses.replace(evaluation, corpus_seed=world_seed)
 
 
-def _with_origin(evaluation: Evaluation, source: _Source, changed: list[Change], trained: Trained) -> Evaluation:
+def _with_origin(evaluation: Evaluation, source: Source, changed: list[Change], trained: Trained) -> Evaluation:
     """Return the evaluation with the entries that the one of a training lacks."""
     own = _own_evaluation(source.folder)
     changed = [*changed, *_changed_table((own.world or {}) if own else {}, evaluation.world or {})]

@@ -101,6 +101,21 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
     )
 
 
+def is_in_order(log: Interactions) -> bool:
+    """Return whether rows are sorted by user, step and slot.
+
+    Args:
+      log: rows of a log.
+    """
+    keys = (log.user_id, log.step, log.slot)
+    ascending = np.zeros(max(log.num_rows - 1, 0), bool)
+    equal = np.ones(len(ascending), bool)
+    for key in keys:
+        ascending |= equal & (key[1:] > key[:-1])
+        equal &= key[1:] == key[:-1]
+    return bool(np.all(ascending | equal))
+
+
 def unknown(name: str, num_rows: int) -> np.ndarray:
     """Return an optional column without known values: NaN, or None for the policy.
 
@@ -171,6 +186,11 @@ class SequenceChecker:
         """Create a checker that has seen no rows."""
         self._last = _Rows(*(np.empty(0, REQUIRED[name]) for name in _Rows._fields))  # by user, ascending
 
+    @property
+    def num_users(self) -> int:
+        """Number of users with a valid row."""
+        return int(np.sum(self._last.user_id[1:] != self._last.user_id[:-1])) + min(1, len(self._last.user_id))
+
     def faults(self, log: Interactions, valid: np.ndarray) -> Iterator[Fault]:
         """Find rows that cannot be right after the rows before them, and remember the others.
 
@@ -183,7 +203,9 @@ class SequenceChecker:
         """
         places = np.flatnonzero(valid)
         batch = _Rows(log.user_id, log.step, log.slot, log.clicked).take(places)
-        returning = np.isin(self._last.user_id, batch.user_id)
+        returning = np.zeros(len(self._last.user_id), bool)
+        if len(returning) and len(places) and batch.user_id.min() <= self._last.user_id[-1]:
+            returning = np.isin(self._last.user_id, batch.user_id)
         before = self._last.take(returning)
         rows = before.followed_by(batch)
         places = np.concatenate([np.full(len(before.user_id), -1), places])

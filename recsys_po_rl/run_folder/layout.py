@@ -47,7 +47,7 @@ _PACKAGES = (
 
 # Temporary names used by `write_bytes`, figures and TensorBoard events before renaming.
 _TEMPORARY = re.compile(
-    r"\.(checkpoint|.+\.(gin|json|csv|html|npz|keras|png|index|data-[-\w]+))\.\w{8}(\.\w+)?|\.cut-\w{8}"
+    r"\.(checkpoint|.+\.(gin|json|csv|html|npz|keras|parquet|png|index|data-[-\w]+))\.\w{8}(\.\w+)?|\.cut-\w{8}"
 )
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -41,8 +41,21 @@ def json_object(path: str) -> dict[str, Any]:
       FileNotFoundError: if the file does not exist.
       InvalidInputError: one line, if the file is not a valid JSON object within the limits.
     """
-    name = os.path.basename(path)
-    content = regular_files.content(path, MAX_JSON_BYTES)
+    return parsed_object(os.path.basename(path), regular_files.content(path, MAX_JSON_BYTES))
+
+
+def parsed_object(name: str, content: bytes) -> dict[str, Any]:
+    """Parse a JSON object; see `json_object` for limits and errors.
+
+    Args:
+      name: name of the file, for messages.
+      content: its bytes, at most `MAX_JSON_BYTES`.
+
+    Raises:
+      InvalidInputError: one line, if the content is not a valid JSON object within the limits.
+    """
+    if len(content) > MAX_JSON_BYTES:
+        raise validation.InvalidInputError(f"{name} cannot be read: it has more than {MAX_JSON_BYTES} bytes")
     try:
         parsed = json.loads(
             content.decode(),

@@ -292,6 +292,12 @@ FLAGS = [
     Bad("--mode compare a", "--mode compare takes 2 run folders or more, got a", ("--mode", "compare", "a")),
     Bad("--mode compare a b --resume", "--mode compare takes no --resume", ("--mode", "compare", "a", "b", "--resume")),
     Bad("--unpaired", "--mode train_and_evaluate takes no --unpaired", ("--unpaired",)),
+    Bad("--mode log", "--mode log takes 1 run folder, got none", ("--mode", "log")),
+    Bad("--mode log a", "--mode log needs --users, an integer of at least 1, got none", ("--mode", "log", "a")),
+    Bad("--mode log a --users 0", "--users, an integer of at least 1, got 0", ("--mode", "log", "a", "--users", "0")),
+    Bad("--mode log a --users x", "--users: invalid int value: 'x'", ("--mode", "log", "a", "--users", "x")),
+    Bad("--users 5", "--mode train_and_evaluate takes no --users", ("--users", "5")),
+    Bad("--policies learned", "--mode train_and_evaluate takes no --policies", ("--policies", "learned")),
     Bad(
         "--resume --dry_run --output_dir runs/one",
         "--resume and --dry_run exclude each other",
