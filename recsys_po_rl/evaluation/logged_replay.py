@@ -9,6 +9,9 @@ from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import validation
+from recsys_po_rl.corpus import StaticCorpus
+from recsys_po_rl.distributions.top_k_plackett_luce import TopKPlackettLuce
+from recsys_po_rl.evaluation.propensities import SlatePropensities
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.runtime import SeededRuntime
 
@@ -28,8 +31,8 @@ class Replayed(NamedTuple):
     """Policy at the logged histories."""
 
     log_propensities: np.ndarray  # float64 [U, T], joint, of the logged slates; -inf: the policy never shows it
-    log_prefix_propensities: Optional[np.ndarray]  # float64 [U, T, S], see `SlatePropensities`; None: unknown
-    log_item_propensities: Optional[np.ndarray]  # float64 [U, T, S]
+    log_prefix_propensities: Optional[np.ndarray]  # float64 [U, T, S], see `offline_slates`; None: unknown
+    log_item_propensities: Optional[np.ndarray]  # float64 [U, T, S], NaN for marginals with too many terms
     sampled_slates: np.ndarray  # int32 [M, U, T, S], ids of slates that the policy draws at the logged histories
 
 
@@ -53,21 +56,19 @@ class HistoryReplay:
           InvalidInputError: one line, if slates or state depend on values that no log has, such as the interest, if the
             documents change, or if the slate's draws are not its field doc_ranks.
         """
+        self._num_samples = validation.integer("num_samples", num_samples, 0)
+        if not isinstance(network.corpus, StaticCorpus):
+            raise validation.InvalidInputError(
+                f"the documents of {type(network.corpus).__name__} can change from step to step: a policy can be "
+                "evaluated on a log only if its documents stay the same"
+            )
+        _raise_if_not_logged(network, runtime)
         by_name = {variable.name: variable for variable in network.variables}
         self._slate, self._state = by_name[fields.SLATE_DOCS], by_name[fields.RECOMMENDER_STATE]
-        self._num_samples = validation.integer("num_samples", num_samples, 0)
-        _raise_if_not_logged(runtime)
-        slate_flow = runtime.flow(fields.SLATE_DOCS)
-        self.is_deterministic = not slate_flow.random_fields
-        if not self.is_deterministic and list(slate_flow.random_fields) != [fields.DOC_RANKS]:
-            raise validation.InvalidInputError(
-                f"the policy's slates draw {', '.join(map(str, slate_flow.random_fields))}: only a policy whose slates "
-                f"draw {fields.DOC_RANKS} can be evaluated on a log"
-            )
-        first = runtime.execute(0)
-        self._first_state = first[fields.RECOMMENDER_STATE].map(tf.convert_to_tensor).as_dict
-        self._documents = first[fields.AVAILABLE_DOCS]
-        self._first = first
+        self.is_deterministic = not runtime.flow(fields.SLATE_DOCS).random_fields
+        self._first_state = self._state.initial_value.fn().map(tf.convert_to_tensor).as_dict
+        documents = by_name[fields.AVAILABLE_DOCS].initial_value.fn(by_name[fields.CORPUS_STATE].initial_value.fn())
+        self._documents = documents.map(tf.convert_to_tensor)
         self._specs = {name: runtime.flow(name).field_specs for name in by_name}
         ids = self._documents.get(fields.DOC_ID).numpy()
         self._place_of = np.full(int(ids.max()) + 1, -1, np.int32)
@@ -161,22 +162,21 @@ class HistoryReplay:
             )
             results.append({name: tensor.numpy() for name, tensor in result.items()})
         ranks = np.stack([result["ranks"] for result in results], axis=2)[:, :counting]
-        log_propensities = np.stack([result["log_prob"] for result in results], axis=1)[:counting].astype(np.float64)
-        prefix = item = None
-        if "log_shares" in results[0]:
-            shares = np.stack([result["log_shares"] for result in results], axis=1)[:counting].astype(np.float64)
-            prefix, item = slot_propensities(shares, places[:counting])
-            log_propensities = prefix[..., -1]  # in double precision
+        by_slot = {
+            name: np.stack([result[name] for result in results], axis=1)[:counting]
+            for name in ("log_prob", "prefix", "item")
+            if name in results[0]
+        }
+        prefix, item = by_slot.get("prefix"), by_slot.get("item")
+        log_propensities = by_slot["log_prob"].astype(np.float64) if prefix is None else prefix[..., -1]  # float64
         return log_propensities, prefix, item, self._ids[ranks]
 
     def _evaluated_step(
         self, state: Any, places: tf.Tensor, choices: tf.Tensor, times: tf.Tensor, keys: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        inputs = [
-            Value(**state) if dependency.variable_name == fields.RECOMMENDER_STATE
-            else self._first[dependency.variable_name]
-            for dependency in self._slate.value.dependencies
-        ]  # fmt: skip
+        observed = {fields.RECOMMENDER_STATE: state, fields.AVAILABLE_DOCS: self._documents.as_dict}
+        names = [dependency.variable_name for dependency in self._slate.value.dependencies]
+        inputs = [self._completed(name, observed.get(name, {})) for name in names]
         with seeding.replayed_draws([places]) as drawn:
             shown = self._slate.value.fn(*inputs)
         result = {}
@@ -190,8 +190,9 @@ class HistoryReplay:
             result["log_prob"] = tf.cast(distribution.log_prob(places), tf.float32)
             draws = [distribution.sample(seed=keys[draw]) for draw in range(self._num_samples)]
             result["ranks"] = tf.stack(draws) if draws else tf.zeros((0, *places.shape), tf.int32)
-            if hasattr(distribution, "logits") and hasattr(distribution, "slate_size"):
-                result["log_shares"] = tf.nn.log_softmax(tf.cast(distribution.logits, tf.float64))
+            if isinstance(distribution, TopKPlackettLuce):
+                result["prefix"] = distribution.prefix_log_probs(places)
+                result["item"] = tf.math.log(distribution.slot_probabilities(places))
         logged = {fields.CHOICE: choices, fields.CONSUMED_TIME: times}
         slate = {
             **{name: tf.gather(field, places) for name, field in self._documents.as_dict.items()},
@@ -216,8 +217,8 @@ class HistoryReplay:
         )
 
 
-def _raise_if_not_logged(runtime: SeededRuntime) -> None:
-    """Raise if slates or the recommender's state read what a log does not have."""
+def _raise_if_not_logged(network: Any, runtime: SeededRuntime) -> None:
+    """Raise if propensities are unknown, or slates or the recommender's state read what a log does not have."""
     slate, state = runtime.flow(fields.SLATE_DOCS), runtime.flow(fields.RECOMMENDER_STATE)
     logged = {
         fields.RECOMMENDER_STATE: None,
@@ -234,55 +235,6 @@ def _raise_if_not_logged(runtime: SeededRuntime) -> None:
                     f"the policy's {reader} read {unknown[0]!r} of {name!r}, which a log does not have: the policy "
                     "cannot be evaluated on a log"
                 )
-    if runtime.flow(fields.AVAILABLE_DOCS).reads.get(fields.CORPUS_STATE) and _changes(runtime):
-        raise validation.InvalidInputError(
-            "the documents change from step to step: only a policy of a corpus that stays the same can be evaluated on "
-            "a log"
-        )
-
-
-def _changes(runtime: SeededRuntime) -> bool:
-    """Return whether the documents' fields differ after a step."""
-    before, after = runtime.execute(0)[fields.AVAILABLE_DOCS], runtime.execute(1)[fields.AVAILABLE_DOCS]
-    return any(not np.array_equal(before.get(name), after.get(name)) for name in before.as_dict)
-
-
-def slot_propensities(log_shares: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Optional[np.ndarray]]:
-    """Return prefix and item log-propensities of top-S Plackett-Luce slates.
-
-    Args:
-      log_shares: float64 [..., D], log-probabilities of the first slot.
-      places: int32 [..., S], indices of the slate's documents.
-
-    Returns:
-      Prefix propensities, float64 [..., S], and item propensities, float64 [..., S]; None for S above 2, for which they
-      are sums over D^(S - 1) slates.
-    """
-    chosen = np.take_along_axis(log_shares, places, axis=-1)
-    shares = np.exp(log_shares)
-    left = shares.copy()
-    columns = []
-    for slot in range(places.shape[-1]):
-        with np.errstate(divide="ignore"):
-            columns.append(chosen[..., slot] - np.log(left.sum(axis=-1)))
-        np.put_along_axis(left, places[..., slot, np.newaxis], 0.0, axis=-1)
-    prefix = np.cumsum(np.stack(columns, axis=-1), axis=-1)
-    if places.shape[-1] > 2:
-        return prefix, None
-    item = chosen.copy()
-    if places.shape[-1] == 2:
-        # The second slot's document after any other: sum over first != second of p(first) p(second) / (1 - p(first)).
-        odds = shares / np.maximum(_without_each(shares), np.finfo(np.float64).tiny)
-        second = places[..., 1, np.newaxis]
-        after_any_other = odds.sum(axis=-1) - np.take_along_axis(odds, second, axis=-1)[..., 0]
-        with np.errstate(divide="ignore"):
-            item[..., 1] += np.log(np.maximum(after_any_other, 0.0))
-    return prefix, np.minimum(item, 0.0)
-
-
-def _without_each(shares: np.ndarray) -> np.ndarray:
-    """Return for each document the total share of the others, summed without it (1 - p loses digits near p = 1)."""
-    others = np.zeros_like(shares)
-    others[..., 1:] += np.cumsum(shares[..., :-1], axis=-1)
-    others[..., :-1] += np.cumsum(shares[..., :0:-1], axis=-1)[..., ::-1]
-    return others
+    unknown_because = SlatePropensities(network.variables, runtime).unknown_because
+    if unknown_because is not None:
+        raise validation.InvalidInputError(f"the policy cannot be evaluated on a log: {unknown_because}")

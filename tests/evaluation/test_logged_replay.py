@@ -1,16 +1,15 @@
 """Replay of logged histories: propensities equal those of the rollout, for every kind of recommender."""
 
 import functools
-import itertools
 
+import edward2 as ed
 import numpy as np
 import pytest
 import tensorflow as tf
+from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
 from recsys_po_rl.common import validation
-from recsys_po_rl.distributions.top_k_plackett_luce import TopKPlackettLuce
-from recsys_po_rl.evaluation import logged_replay
 from recsys_po_rl.evaluation.logged_replay import HistoryReplay, LoggedHistories
 from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
@@ -25,6 +24,7 @@ from recsys_po_rl.training.replay import SlateReplay
 USERS, STEPS, DOCS, SLOTS = 5, 4, 7, 2
 
 
+@functools.cache
 def network_of(recommender_ctor, **options):
     tf.keras.utils.set_random_seed(3)
     network = create_interest_evolution_simulation_network(
@@ -33,7 +33,7 @@ def network_of(recommender_ctor, **options):
     )  # fmt: skip
     for weight in network.trainable_variables:
         weight.assign(weight + 0.5 * tf.random.stateless_normal(weight.shape, (1, 2)))
-    return network, SeededRuntime(network.variables)
+    return network, SeededRuntime(network.variables, mode="eager")
 
 
 def rolled_out(runtime, more=()):
@@ -53,7 +53,6 @@ def histories_of(trajectory):
 
 
 LEARNED = {
-    "averaged history": functools.partial(CollabFilteringRecommender, model_ctor=AveragedHistoryModel),
     "with a memory": functools.partial(
         CollabFilteringRecommender,
         model_ctor=functools.partial(AveragedHistoryModel, memory=("slates", "step")),
@@ -77,14 +76,14 @@ def test_propensities_equal_the_learners_replay(name):
 
 @pytest.mark.slow
 def test_users_of_any_number_are_replayed_in_batches():
-    network, runtime = network_of(LEARNED["averaged history"])
+    network, runtime = network_of(LEARNED["with a memory"])
     replay = HistoryReplay(network, runtime, num_samples=2)
     histories = histories_of(rolled_out(runtime))
     whole = replay.replay(histories, seed=1)
     assert whole.sampled_slates.shape == (2, USERS, STEPS, SLOTS)
     twice = replay.replay(LoggedHistories(*(np.concatenate([field, field[:2]]) for field in histories)), seed=1)
-    for one, other in ((whole.log_propensities, twice.log_propensities), (whole.log_item_propensities,) * 2):
-        np.testing.assert_allclose(one, other[:USERS])
+    np.testing.assert_allclose(twice.log_propensities[:USERS], whole.log_propensities)
+    np.testing.assert_allclose(twice.log_item_propensities[:USERS], whole.log_item_propensities)
     np.testing.assert_allclose(twice.log_propensities[USERS:], whole.log_propensities[:2])
     np.testing.assert_array_equal(twice.sampled_slates[:, :USERS], whole.sampled_slates)
     assert (replay.replay(histories, seed=2).sampled_slates != whole.sampled_slates).any()
@@ -108,24 +107,6 @@ def test_a_deterministic_policy_has_propensities_of_0_and_1():
     np.testing.assert_array_equal(replayed.sampled_slates, np.broadcast_to([4, 2], (1, 2, 2, 2)))
 
 
-def test_slot_propensities_by_enumeration():
-    logits = np.array([[0.3, -1.0, 2.0, 0.0], [30.0, 0.0, -5.0, 1.0]])
-    log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    pairs = list(itertools.permutations(range(4), 2))
-    for row in range(2):
-        shares = np.exp(log_shares[row])
-        joint = {(i, j): shares[i] * shares[j] / sum(np.delete(shares, i)) for i, j in pairs}
-        for pair in pairs:
-            prefix, item = logged_replay.slot_propensities(log_shares[row], np.array(pair))
-            np.testing.assert_allclose(np.exp(prefix), [shares[pair[0]], joint[pair]], rtol=1e-9)
-            second = sum(share for other, share in joint.items() if other[1] == pair[1])
-            np.testing.assert_allclose(np.exp(item), [shares[pair[0]], second], rtol=1e-9)
-    exact = TopKPlackettLuce(tf.constant(logits), 2).log_prob(tf.constant([[2, 0], [1, 3]]))
-    prefix, _ = logged_replay.slot_propensities(log_shares, np.array([[2, 0], [1, 3]]))
-    np.testing.assert_allclose(prefix[:, -1], exact, rtol=1e-9)
-    assert logged_replay.slot_propensities(log_shares, np.array([[2, 0, 1], [1, 3, 2]]))[1] is None
-
-
 def test_what_a_log_does_not_have_is_refused():
     network, runtime = network_of(FullInformationRecommender, full_information=True)
     with pytest.raises(validation.InvalidInputError, match="read 'interest' of 'user observation', which a log does"):
@@ -143,4 +124,17 @@ def test_what_a_log_does_not_have_is_refused():
 
 def test_documents_that_change_are_refused():
     network, runtime = network_of(UniformRandomRecommender, freeze_corpus=False)
-    HistoryReplay(network, runtime)  # drawn at the first step, then the same
+    with pytest.raises(validation.InvalidInputError, match="the documents of CorpusWithTopicAndQuality can change"):
+        HistoryReplay(network, runtime)
+
+
+def test_a_state_that_draws_at_random_is_refused():
+    class Forgetful(UniformRandomRecommender):
+        def next_state(self, previous_state, user_response, slate_docs):
+            state = super().next_state(previous_state, user_response, slate_docs).as_dict
+            noise = ed.Normal(loc=tf.zeros_like(state[fields.CTIME_HISTORY]), scale=1.0)
+            return Value(**{**state, fields.CTIME_HISTORY: state[fields.CTIME_HISTORY] + noise})
+
+    network, runtime = network_of(Forgetful)
+    with pytest.raises(validation.InvalidInputError, match="on a log: the recommender's state draws at random"):
+        HistoryReplay(network, runtime)
