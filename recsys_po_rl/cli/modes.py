@@ -54,6 +54,18 @@ def log(flags: Any) -> None:
     write_log(flags.runs[0], flags.users, flags.policies, flags.gin_files, flags.gin_bindings, flags.output_dir)
 
 
+def evaluate_offline(flags: Any) -> None:
+    """Estimate the reward of a run's learned policy from a log.
+
+    Args:
+      flags: runs (one log); policy (a run folder), gin_files, gin_bindings (lists of text) and output_dir (text or
+        None).
+    """
+    from recsys_po_rl.experiment.evaluate_offline import evaluate_offline
+
+    evaluate_offline(flags.runs[0], flags.policy, flags.gin_files, flags.gin_bindings, flags.output_dir)
+
+
 def report(flags: Any) -> None:
     """Write report.html of run folders.
 
@@ -82,6 +94,7 @@ MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
     "log": log,
+    "evaluate_offline": evaluate_offline,
     "report": report,
     "compare": compare,
 }

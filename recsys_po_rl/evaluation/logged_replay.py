@@ -116,7 +116,7 @@ class HistoryReplay:
         Raises:
           InvalidInputError: if slates have another size than the policy's, or an id is not among the documents.
         """
-        num_users, horizon, slate_size = histories.slates.shape
+        num_users, _, slate_size = histories.slates.shape
         if slate_size != self.slate_size:
             raise validation.InvalidInputError(
                 f"the log has slates of {slate_size} documents, and the policy shows {self.slate_size}"

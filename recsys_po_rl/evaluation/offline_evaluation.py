@@ -1,17 +1,18 @@
 """Evaluation of a policy on a log: all estimators with intervals, and refusals where the weights carry too little."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Annotated, Optional
+from typing import Optional
 
 import numpy as np
 
 from recsys_po_rl import gin_config
-from recsys_po_rl.common import records, validation
+from recsys_po_rl.common import validation
 from recsys_po_rl.common.records import Bounds, Count, Record
 from recsys_po_rl.evaluation import offline, offline_intervals, offline_slates
 from recsys_po_rl.evaluation.offline import LoggedTrajectories, Terms
 from recsys_po_rl.evaluation.offline_slates import LoggedSlates
+
+BY_VALUES = "the fitted values are right"  # assumption of the direct method
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,6 @@ class OfflineEvaluation:
     def __init__(
         self,
         min_effective_sample_size: float = 200.0,
-        max_user_share: float = 0.05,
         horizon: Optional[int] = None,
         num_target_slates: int = 4,
     ) -> None:
@@ -46,7 +46,6 @@ class OfflineEvaluation:
 
         Args:
           min_effective_sample_size: least effective sample size of an estimator that is not refused, at least 2.
-          max_user_share: largest share of the weight of one step that one user may have.
           horizon: number of first steps of each user that are evaluated; None: all.
           num_target_slates: slates drawn from the target policy at each history for its expected values; 0: no values,
             and no estimators that need them.
@@ -58,7 +57,6 @@ class OfflineEvaluation:
         self.min_effective_sample_size = validation.number(
             f"{owner}: min_effective_sample_size", min_effective_sample_size, 2.0
         )
-        self.max_user_share = validation.number(f"{owner}: max_user_share", max_user_share, 0.0, 1.0)
         self.horizon = None if horizon is None else validation.integer(f"{owner}: horizon", horizon, 1)
         self.num_target_slates = validation.integer(f"{owner}: num_target_slates", num_target_slates, 0)
 
@@ -92,7 +90,7 @@ class OfflineEvaluation:
             many users. With an assumption there is no interval, because none covers an unknown bias.
         """
         refused = self.refusal(terms)
-        estimate = None if refused else offline_intervals.interval(terms)
+        estimate = None if refused else offline_intervals.log_t_interval(terms)
         size = terms.effective_sample_size
         return OfflineEstimate(
             value=None if estimate is None else estimate.mean,
@@ -118,6 +116,3 @@ class OfflineEvaluation:
         if not np.isfinite(terms.value):
             return "the weights are beyond the range of floating-point numbers"
         return None
-
-
-BY_VALUES = "the fitted values are right"
