@@ -34,28 +34,28 @@ SIMULATIONS_OVER_USERS = 2000  # standard error of a coverage of 0.95: 0.005
 
 def totals_of_users() -> tuple[np.ndarray, np.ndarray]:
     """Cumulative rewards of the same users under two policies: uniform random, and slates of one trashy topic."""
-    found = []
+    totals = []
     for policy in (UniformRandomRecommender, functools.partial(TopicRecommender, topic=0)):
         network = create_interest_evolution_simulation_network(
             num_users=1000, num_topics=10, corpus_seed=0, corpus_ctor=corpus.ReferenceCorpus, recommender_ctor=policy
         )
         runtime = SeededRuntime(network.variables, mode="xla")
-        found.append(evaluator.evaluate(runtime, HORIZON, POPULATION, 1000, seed=0, behaviour=False).total)
-    return found[0], found[1]
+        totals.append(evaluator.evaluate(runtime, HORIZON, POPULATION, 1000, seed=0, behaviour=False).total)
+    return totals[0], totals[1]
 
 
 def coverage_over_users(
-    one: np.ndarray, other: np.ndarray, num_users: int, simulations: int = SIMULATIONS_OVER_USERS, seed: int = 0
+    first: np.ndarray, second: np.ndarray, num_users: int, simulations: int = SIMULATIONS_OVER_USERS, seed: int = 0
 ) -> tuple[float, float, float]:
     """Shares of t intervals that hold the population's mean: of either policy, and of their paired difference."""
     rng = np.random.default_rng(seed)
     covered = np.zeros(3)
     for _ in range(simulations):
-        users = rng.integers(one.size, size=num_users)
+        users = rng.integers(first.size, size=num_users)
         estimates = (
-            (statistics.mean_interval(one[users]), one.mean()),
-            (statistics.mean_interval(other[users]), other.mean()),
-            (statistics.paired_difference(one[users], other[users]), (one - other).mean()),
+            (statistics.mean_interval(first[users]), first.mean()),
+            (statistics.mean_interval(second[users]), second.mean()),
+            (statistics.paired_difference(first[users], second[users]), (first - second).mean()),
         )
         covered += [estimate.low <= truth <= estimate.high for estimate, truth in estimates]
     of_one, of_other, of_difference = (covered / simulations).tolist()
@@ -67,18 +67,18 @@ def coverage_of_interquartile_mean(num_runs: int, simulations: int = SIMULATIONS
     rng = np.random.default_rng(seed)
     covered = 0
     for simulation in range(simulations):
-        found = statistics.bootstrap(
+        estimate = statistics.bootstrap(
             statistics.interquartile_mean, rng.normal(size=num_runs), num_samples=BOOTSTRAP_SAMPLES, seed=simulation
         )
-        covered += found.low <= 0.0 <= found.high
+        covered += estimate.low <= 0.0 <= estimate.high
     return covered / simulations
 
 
 def coverage_of_t(num_runs: int, simulations: int = SIMULATIONS, seed: int = 0) -> float:
     """The same for the t interval of the mean, beside which the others are shown."""
     rng = np.random.default_rng(seed)
-    found = [statistics.mean_interval(rng.normal(size=num_runs)) for _ in range(simulations)]
-    return float(np.mean([estimate.low <= 0.0 <= estimate.high for estimate in found]))
+    estimates = [statistics.mean_interval(rng.normal(size=num_runs)) for _ in range(simulations)]
+    return float(np.mean([estimate.low <= 0.0 <= estimate.high for estimate in estimates]))
 
 
 def coverage_of_improvement(num_runs: int, shift: float, simulations: int = SIMULATIONS, seed: int = 0) -> float:
@@ -87,17 +87,17 @@ def coverage_of_improvement(num_runs: int, shift: float, simulations: int = SIMU
     truth = 0.5 * (1.0 + math.erf(shift / 2.0))
     covered = 0
     for simulation in range(simulations):
-        found = statistics.bootstrap(
+        estimate = statistics.bootstrap(
             statistics.probability_of_improvement, rng.normal(shift, size=num_runs), rng.normal(size=num_runs),
             num_samples=BOOTSTRAP_SAMPLES, seed=simulation,
         )  # fmt: skip
-        covered += found.low <= truth <= found.high
+        covered += estimate.low <= truth <= estimate.high
     return covered / simulations
 
 
 def main() -> None:
     """Writes the table."""
-    one, other = totals_of_users()
+    first, second = totals_of_users()
     lines = [
         "# Coverage of intervals",
         "",
@@ -113,7 +113,7 @@ def main() -> None:
         "|---:|---:|---:|---:|",
     ]
     for num_users in NUMBERS_OF_USERS:
-        shares = " | ".join(f"{share:.3f}" for share in coverage_over_users(one, other, num_users))
+        shares = " | ".join(f"{share:.3f}" for share in coverage_over_users(first, second, num_users))
         lines.append(f"| {num_users} | {shares} |")
         print(lines[-1], flush=True)
     lines += [

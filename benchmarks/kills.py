@@ -168,8 +168,10 @@ def run_in_child(
         board.put(PHASES.index("end"))
         status = 0
         if whole is not None:
-            found, expected = module.contents(folder), module.contents(whole)
-            different = sorted({*found, *expected} - {name for name in found if found[name] == expected.get(name)})
+            contents, expected = module.contents(folder), module.contents(whole)
+            different = sorted(
+                {*contents, *expected} - {name for name in contents if contents[name] == expected.get(name)}
+            )
             print("different:", ", ".join(different))
             status = 3 if different else 0
         sys.stdout.flush()

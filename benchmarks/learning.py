@@ -151,18 +151,18 @@ def paired(run: pathlib.Path, other: pathlib.Path) -> dict[str, dict[str, dict]]
     from recsys_po_rl.evaluation import statistics
     from recsys_po_rl.run_folder import per_user
 
-    found: dict[str, dict[str, dict]] = {}
+    differences: dict[str, dict[str, dict]] = {}
     for folder in sorted(run.glob("seed_*")) or [run]:
         seed = json.loads((folder / "evaluation.json").read_text())["seed"]
         same = other / f"seed_{seed}" if (other / f"seed_{seed}").exists() else other
         if json.loads((same / "evaluation.json").read_text())["seed"] != seed:
             raise ValueError(f"{folder} and {same} have different users")
         ours, theirs = per_user.load(str(folder)), per_user.load(str(same))
-        found[f"seed_{seed}"] = {}
+        differences[f"seed_{seed}"] = {}
         for policy in sorted(set(ours) & set(theirs)):
             difference = statistics.paired_difference(ours[policy], theirs[policy])
-            found[f"seed_{seed}"][policy] = {"mean": difference.mean, "interval95": difference.bounds}
-    return found
+            differences[f"seed_{seed}"][policy] = {"mean": difference.mean, "interval95": difference.bounds}
+    return differences
 
 
 def run_on_fresh_users(name: str) -> None:
@@ -180,12 +180,12 @@ def keep(name: str, run: pathlib.Path) -> None:
     folder = KEPT / name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(run / "evaluation.json", folder)
-    of_seeds = sorted(run.glob("seed_*")) or [run]
-    shutil.copy(of_seeds[0] / "operative_config.gin", folder)
-    if (of_seeds[0] / "gradient_variance.csv").exists():
-        shutil.copy(of_seeds[0] / "gradient_variance.csv", folder)
+    seed_folders = sorted(run.glob("seed_*")) or [run]
+    shutil.copy(seed_folders[0] / "operative_config.gin", folder)
+    if (seed_folders[0] / "gradient_variance.csv").exists():
+        shutil.copy(seed_folders[0] / "gradient_variance.csv", folder)
     if name == TIMED:
-        shutil.copy(of_seeds[0] / "timings.json", folder)
+        shutil.copy(seed_folders[0] / "timings.json", folder)
     environment = json.loads((run / "environment.json").read_text())
     (folder / "versions.json").write_text(json.dumps(environment["versions"], indent=2) + "\n")
     if not (run / "metrics.csv").read_text():

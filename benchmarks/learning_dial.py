@@ -49,14 +49,14 @@ def dial_lines() -> list[str]:
         "two trainings that are compared; another training seed moves a mean by up to a unit (see *Training seeds*)."
     )
     for study, title in DIALS.items():
-        of_seeds = seeds_of(study)
-        if not of_seeds:
+        evaluations = seeds_of(study)
+        if not evaluations:
             continue
-        columns = [f"corpus {one['corpus_seed']}" for one in of_seeds]
+        columns = [f"corpus {evaluation['corpus_seed']}" for evaluation in evaluations]
         if len(set(columns)) < len(columns):
-            columns = [f"training seed {one['seed']}" for one in of_seeds]
-        lines += ["", f"**{title}**", "", table(["observes", *columns, "mean"], dial_rows(of_seeds))]
-        lines += ["", table(["worth of", *columns, "mean"], worth_rows(of_seeds))]
+            columns = [f"training seed {evaluation['seed']}" for evaluation in evaluations]
+        lines += ["", f"**{title}**", "", table(["observes", *columns, "mean"], dial_rows(evaluations))]
+        lines += ["", table(["worth of", *columns, "mean"], worth_rows(evaluations))]
     return lines
 
 
@@ -66,14 +66,14 @@ def warm_start_lines() -> list[str]:
     if not path.exists():
         return []
     by_seed: dict[str, dict[str, Any]] = json.loads(path.read_text())
-    of_seeds = seeds_of("warm_start")
+    evaluations = seeds_of("warm_start")
     rows = []
     for policy in ("learned", "learned_full_information"):
         cells = []
-        for one in of_seeds:
-            difference = by_seed[f"seed_{one['seed']}"][policy]
+        for evaluation in evaluations:
+            difference = by_seed[f"seed_{evaluation['seed']}"][policy]
             low, high = difference["interval95"]
-            mean = upstream_mean(one, policy)
+            mean = upstream_mean(evaluation, policy)
             cells.append(f"{mean:.1f}, {difference['mean']:+.2f} [{low:.2f}, {high:.2f}]")
         rows.append([POLICIES[policy], *cells])
     return [
@@ -84,19 +84,19 @@ def warm_start_lines() -> list[str]:
         "`experiments/warm_start.gin`): the mean of 99 responses, and the paired difference to the same learner "
         "without the warm start.",
         "",
-        table(["warm start", *(f"corpus {one['corpus_seed']}" for one in of_seeds)], rows),
+        table(["warm start", *(f"corpus {evaluation['corpus_seed']}" for evaluation in evaluations)], rows),
     ]
 
 
-def dial_rows(of_seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
+def dial_rows(evaluations: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Means of the positions of the dial, by seed; `learned` stands for its position."""
     rows = []
     for position, label in DIAL.items():
-        standing = [policy_at(one, position) for one in of_seeds]
+        standing = [policy_at(evaluation, position) for evaluation in evaluations]
         if any(name is None for name in standing):
             continue
-        means = [upstream_mean(one, str(name)) for one, name in zip(of_seeds, standing)]
-        widths = [half_width(one["policies"][name]) for one, name in zip(of_seeds, standing)]
+        means = [upstream_mean(evaluation, str(name)) for evaluation, name in zip(evaluations, standing)]
+        widths = [half_width(evaluation["policies"][name]) for evaluation, name in zip(evaluations, standing)]
         cells = [f"{mean:.1f} ±{width:.1f}" for mean, width in zip(means, widths)]
         rows.append([label, *cells, f"{np.mean(means):.1f}"])
     return rows
@@ -110,19 +110,22 @@ def policy_at(evaluation: Mapping[str, Any], position: str) -> Optional[str]:
     return "learned" if stands else None
 
 
-def worth_rows(of_seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
+def worth_rows(evaluations: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Paired differences between positions of the dial, by seed."""
     rows = []
     for (better, other), label in STEPS.items():
-        found = []
-        for one in of_seeds:
-            names = policy_at(one, better), policy_at(one, other)
-            found += [
+        differences = []
+        for evaluation in evaluations:
+            names = policy_at(evaluation, better), policy_at(evaluation, other)
+            differences += [
                 difference
-                for difference in one["price_of_partial_observability"]["differences"]
+                for difference in evaluation["price_of_partial_observability"]["differences"]
                 if (difference["of"], difference["minus"]) == names
             ]
-        if len(found) == len(of_seeds):
-            cells = [f"{one['mean']:+.2f} [{one['interval95'][0]:.2f}, {one['interval95'][1]:.2f}]" for one in found]
-            rows.append([label, *cells, f"{np.mean([one['mean'] for one in found]):+.2f}"])
+        if len(differences) == len(evaluations):
+            cells = [
+                f"{difference['mean']:+.2f} [{difference['interval95'][0]:.2f}, {difference['interval95'][1]:.2f}]"
+                for difference in differences
+            ]
+            rows.append([label, *cells, f"{np.mean([difference['mean'] for difference in differences]):+.2f}"])
     return rows

@@ -41,19 +41,24 @@ MEASURES = {
 
 def world_table(study: str) -> str:
     """Policies of a study by corpus: means with half-widths, and the mean share of the gap."""
-    of_seeds = seeds_of(study)
-    for one, more in zip(of_seeds, seeds_of(f"{study}_baselines")):
-        if (one["seed"], one["world"]) != (more["seed"], more["world"]):
+    evaluations = seeds_of(study)
+    for evaluation, baselines in zip(evaluations, seeds_of(f"{study}_baselines")):
+        if (evaluation["seed"], evaluation["world"]) != (baselines["seed"], baselines["world"]):
             raise ValueError(f"{study}_baselines must have the users of {study}")
-        one["policies"] = {**more["policies"], **one["policies"]}
-    names = [name for name in POLICIES if all(name in one["policies"] for one in of_seeds)]
+        evaluation["policies"] = {**baselines["policies"], **evaluation["policies"]}
+    names = [name for name in POLICIES if all(name in evaluation["policies"] for evaluation in evaluations)]
     rows = []
     for name in names:
-        cells = [f"{upstream_mean(one, name):.1f} ±{half_width(one['policies'][name]):.1f}" for one in of_seeds]
-        shares = np.mean([share(one, name) for one in of_seeds])
-        mean = np.mean([upstream_mean(one, name) for one in of_seeds])
+        cells = [
+            f"{upstream_mean(evaluation, name):.1f} ±{half_width(evaluation['policies'][name]):.1f}"
+            for evaluation in evaluations
+        ]
+        shares = np.mean([share(evaluation, name) for evaluation in evaluations])
+        mean = np.mean([upstream_mean(evaluation, name) for evaluation in evaluations])
         rows.append([POLICIES[name], *cells, f"{mean:.1f}", f"{shares:.0%}"])
-    return table(["policy", *(f"corpus {one['corpus_seed']}" for one in of_seeds), "mean", "of the gap"], rows)
+    return table(
+        ["policy", *(f"corpus {evaluation['corpus_seed']}" for evaluation in evaluations), "mean", "of the gap"], rows
+    )
 
 
 def best_blind(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -74,20 +79,20 @@ def fresh_users_lines() -> list[str]:
     """The default's and the headline's policies on users of a seed with which nothing was chosen."""
     rows = []
     for study, schedule in (("v0_1_fresh_users", "default of 0.1.0"), ("headline_fresh_users", "headline of 0.1.0")):
-        of_seeds = seeds_of(study)
-        for one in of_seeds:
-            name, difference = best_blind(one)
+        evaluations = seeds_of(study)
+        for evaluation in evaluations:
+            name, difference = best_blind(evaluation)
             rows.append(
                 [
-                    f"{schedule}, corpus {one['corpus_seed']}",
-                    f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}",
+                    f"{schedule}, corpus {evaluation['corpus_seed']}",
+                    f"{upstream_mean(evaluation):.1f} ±{half_width(evaluation['policies']['learned']):.1f}",
                     f"{POLICIES[name]}: {minus(difference)}",
-                    f"{share(one):.0%}",
+                    f"{share(evaluation):.0%}",
                 ]
             )
-        if of_seeds:
-            mean = np.mean([upstream_mean(one) for one in of_seeds])
-            shares = np.mean([share(one) for one in of_seeds])
+        if evaluations:
+            mean = np.mean([upstream_mean(evaluation) for evaluation in evaluations])
+            shares = np.mean([share(evaluation) for evaluation in evaluations])
             rows.append([f"{schedule}, mean", f"{mean:.2f}", "", f"{shares:.0%}"])
     if not rows:
         return []
@@ -113,35 +118,37 @@ def worlds() -> list[str]:
     }
     lines: list[str] = []
     for study, title in titles.items():
-        of_seeds = seeds_of(study)
-        if not of_seeds:
+        evaluations = seeds_of(study)
+        if not evaluations:
             continue
         lines += ["", title, "", world_table(study), ""]
-        for one in of_seeds:
-            name, difference = best_blind(one)
-            told = f"learned minus {POLICIES[name]}, the best that knows neither interests nor how users behave: "
-            told += minus(difference)
-            belief = one["policies"].get("belief_reference")
+        for evaluation in evaluations:
+            name, difference = best_blind(evaluation)
+            sentence = f"learned minus {POLICIES[name]}, the best that knows neither interests nor how users behave: "
+            sentence += minus(difference)
+            belief = evaluation["policies"].get("belief_reference")
             if belief is not None:
-                told += f"; minus the belief reference, which knows how they behave: {minus(belief['minus_learned'])}"
-            lines.append(f"* Corpus {one['corpus_seed']}: {told}.")
+                sentence += (
+                    f"; minus the belief reference, which knows how they behave: {minus(belief['minus_learned'])}"
+                )
+            lines.append(f"* Corpus {evaluation['corpus_seed']}: {sentence}.")
         path = KEPT / study / "paired.json"
         if path.exists():
             for seed, policies in json.loads(path.read_text()).items():
                 low, high = policies["learned"]["interval95"]
-                told = f"{policies['learned']['mean']:+.2f} [{low:.2f}, {high:.2f}]"
+                sentence = f"{policies['learned']['mean']:+.2f} [{low:.2f}, {high:.2f}]"
                 lines.append(
                     f"* {seed.replace('seed_', 'Corpus ')}: learned minus the same training with clicks only "
-                    f"(`experiments/v0_1.gin` on the same machine): {told}."
+                    f"(`experiments/v0_1.gin` on the same machine): {sentence}."
                 )
         lines += ["", "Differences are paired, over all 100 responses."]
-        details = of_seeds[0]["policies"].get(REFERENCE, {}).get("details", {})
+        details = evaluations[0]["policies"].get(REFERENCE, {}).get("details", {})
         if "grid_change" in details:
             lines += [
                 "",
                 f"The reference is a dynamic program on a grid of {details['grid_points']} x {details['grid_points']} "
                 f"points; half as many intervals change its value by {details['grid_change']:.2f} on corpus "
-                f"{of_seeds[0]['corpus_seed']}.",
+                f"{evaluations[0]['corpus_seed']}.",
             ]
     return lines
 
@@ -153,16 +160,16 @@ def spread_lines() -> list[str]:
     if unseen:
         rows = [
             [
-                str(one["corpus_seed"]),
-                f"{upstream_mean(one, RANDOM):.1f}",
-                f"{upstream_mean(one, PAIR):.1f}",
-                f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}",
-                f"{upstream_mean(one, REFERENCE):.1f}",
-                f"{share(one):.0%}",
+                str(evaluation["corpus_seed"]),
+                f"{upstream_mean(evaluation, RANDOM):.1f}",
+                f"{upstream_mean(evaluation, PAIR):.1f}",
+                f"{upstream_mean(evaluation):.1f} ±{half_width(evaluation['policies']['learned']):.1f}",
+                f"{upstream_mean(evaluation, REFERENCE):.1f}",
+                f"{share(evaluation):.0%}",
             ]
-            for one in unseen
+            for evaluation in unseen
         ]
-        shares = statistics.mean_interval(np.array([share(one) for one in unseen]))
+        shares = statistics.mean_interval(np.array([share(evaluation) for evaluation in unseen]))
         lines += [
             "",
             "## Corpora that nothing was tuned on",
@@ -173,7 +180,7 @@ def spread_lines() -> list[str]:
         ]
     repeated = seeds_of("training_seeds")
     if repeated:
-        means = [upstream_mean(one) for one in repeated]
+        means = [upstream_mean(evaluation) for evaluation in repeated]
         lines += [
             "",
             "## Training seeds",
@@ -188,15 +195,15 @@ def spread_lines() -> list[str]:
     if headline:
         rows = [
             [
-                str(one["corpus_seed"]),
-                f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}",
-                f"{upstream_mean(one, REFERENCE):.1f}",
-                f"{share(one):.0%}",
-                str(one["selection"]["best_step"]),
+                str(evaluation["corpus_seed"]),
+                f"{upstream_mean(evaluation):.1f} ±{half_width(evaluation['policies']['learned']):.1f}",
+                f"{upstream_mean(evaluation, REFERENCE):.1f}",
+                f"{share(evaluation):.0%}",
+                str(evaluation["selection"]["best_step"]),
             ]
-            for one in headline
+            for evaluation in headline
         ]
-        first = np.mean([upstream_mean(one) for one in headline[:3]])
+        first = np.mean([upstream_mean(evaluation) for evaluation in headline[:3]])
         lines += [
             "",
             "## The headline schedule",
@@ -215,10 +222,15 @@ def upstream_lines() -> list[str]:
         return []
     rows = []
     if code is not None:
-        cells = [f"{one['mean_upstream_count']:.1f} ±{half_width(one):.1f}" for one in code["per_seed"]]
+        cells = [
+            f"{evaluation['mean_upstream_count']:.1f} ±{half_width(evaluation):.1f}" for evaluation in code["per_seed"]
+        ]
         rows.append(["recsim_ng's own entities, model, runtime and training step", *cells])
     if ours:
-        cells = [f"{upstream_mean(one):.1f} ±{half_width(one['policies']['learned']):.1f}" for one in ours]
+        cells = [
+            f"{upstream_mean(evaluation):.1f} ±{half_width(evaluation['policies']['learned']):.1f}"
+            for evaluation in ours
+        ]
         rows.append(["the same rule here, `experiments/upstream_rule.gin` (best step)", *cells])
     return [
         "",
@@ -232,7 +244,7 @@ def upstream_lines() -> list[str]:
 
 
 def _start_decides(repeated: Sequence[Mapping[str, Any]]) -> str:
-    means = ", ".join(f"{upstream_mean(one):.1f}" for one in repeated)
+    means = ", ".join(f"{upstream_mean(evaluation):.1f}" for evaluation in repeated)
     return (
         "The two rows start from different weights, and where a run ends depends on its start: four more training "
         f"seeds of the rule here on corpus 0 gave {means}. Gradients of both are equal on the same trajectory "
@@ -242,20 +254,22 @@ def _start_decides(repeated: Sequence[Mapping[str, Any]]) -> str:
 
 def ablation_lines() -> list[str]:
     """Differences of the ablations to the default at the same half schedule, seed by seed."""
-    base = {one["seed"]: upstream_mean(one) for one in seeds_of("ablation_none")}
+    base = {evaluation["seed"]: upstream_mean(evaluation) for evaluation in seeds_of("ablation_none")}
     rows = []
     for folder in sorted(KEPT.glob("ablation_*")):
-        of_seeds = seeds_of(folder.name)
+        evaluations = seeds_of(folder.name)
         if not base or folder.name == "ablation_none":
             continue
-        means = [upstream_mean(one) for one in of_seeds]
-        found = statistics.mean_interval(np.array([upstream_mean(one) - base[one["seed"]] for one in of_seeds]))
+        means = [upstream_mean(evaluation) for evaluation in evaluations]
+        gain = statistics.mean_interval(
+            np.array([upstream_mean(evaluation) - base[evaluation["seed"]] for evaluation in evaluations])
+        )
         rows.append(
             [
                 f"`{folder.name.removeprefix('ablation_')}`",
                 *(f"{mean:.1f}" for mean in means),
-                f"{found.mean:+.1f}",
-                f"[{found.low:+.1f}, {found.high:+.1f}]",
+                f"{gain.mean:+.1f}",
+                f"[{gain.low:+.1f}, {gain.high:+.1f}]",
             ]
         )
     if not rows:
@@ -276,25 +290,26 @@ def ablation_lines() -> list[str]:
 def tried_lines() -> list[str]:
     """Single runs beside the default's on the same corpus."""
     names = sorted(folder.name for folder in KEPT.glob("tried_*"))
-    default = [one for one in seeds_of("v0_1") if one["seed"] == 1]
+    default = [evaluation for evaluation in seeds_of("v0_1") if evaluation["seed"] == 1]
     if not names or not default:
         return []
     rows = [["the default", f"{upstream_mean(default[0]):.1f}"]]
     for name in names:
-        (one,) = seeds_of(name)
-        rows.append([name.removeprefix("tried_").replace("_", " "), f"{upstream_mean(one):.1f}"])
+        (evaluation,) = seeds_of(name)
+        rows.append([name.removeprefix("tried_").replace("_", " "), f"{upstream_mean(evaluation):.1f}"])
     return ["", table(["tried on corpus 1, one seed", "learned"], rows)]
 
 
 def behaviour_lines() -> list[str]:
     """Return the table of users under each policy, by quarter of the horizon, mean over the default's corpora."""
-    of_seeds = seeds_of("default")
-    if not of_seeds:
+    evaluations = seeds_of("default")
+    if not evaluations:
         return []
+    corpora = ", ".join(str(evaluation["corpus_seed"]) for evaluation in evaluations)
     shown = [RANDOM, PAIR, "learned", "belief_reference", "learned_full_information", REFERENCE]
     rows = []
     for name in shown:
-        entries = [one["policies"][name] for one in of_seeds if name in one["policies"]]
+        entries = [evaluation["policies"][name] for evaluation in evaluations if name in evaluation["policies"]]
         if not entries:
             continue
         cells = []
@@ -306,15 +321,14 @@ def behaviour_lines() -> list[str]:
         "",
         "## What the policies do to users",
         "",
-        f"Ten topics, mean of corpora {', '.join(str(one['corpus_seed']) for one in of_seeds)}, one number for each "
-        "quarter of the horizon.",
+        f"Ten topics, mean of corpora {corpora}, one number for each quarter of the horizon.",
         "",
         table(["policy", *MEASURES.values()], rows),
         "",
-        f"The learned policy on corpus {of_seeds[0]['corpus_seed']}, with half-widths of 95% intervals over users; "
+        f"The learned policy on corpus {evaluations[0]['corpus_seed']}, with half-widths of 95% intervals over users; "
         "those of the other policies are in the study's evaluation.json:",
         "",
-        table(["measure", *(f"quarter {number}" for number in (1, 2, 3, 4))], _with_half_widths(of_seeds[0])),
+        table(["measure", *(f"quarter {number}" for number in (1, 2, 3, 4))], _with_half_widths(evaluations[0])),
     ]
 
 
@@ -337,10 +351,10 @@ def variance_lines() -> list[str]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        found = list(csv.DictReader(file))
-    steps = sorted({int(row["step"]) for row in found})
-    baselines = list(dict.fromkeys(row["baseline"] for row in found))
-    value = {(row["baseline"], int(row["step"])): float(row["variance"]) for row in found}
+        measured = list(csv.DictReader(file))
+    steps = sorted({int(row["step"]) for row in measured})
+    baselines = list(dict.fromkeys(row["baseline"] for row in measured))
+    value = {(row["baseline"], int(row["step"])): float(row["variance"]) for row in measured}
     rows = [[f"`{name}`", *(f"{value[name, step]:.3g}" for step in steps)] for name in baselines]
     return [
         "",

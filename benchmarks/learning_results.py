@@ -33,8 +33,8 @@ def evaluation_of(study: str) -> Optional[dict[str, Any]]:
 
 def seeds_of(study: str) -> list[dict[str, Any]]:
     """The evaluations of a study's seeds; empty if it was not run."""
-    found = evaluation_of(study)
-    return [] if found is None else found.get("per_seed", [found])
+    evaluation = evaluation_of(study)
+    return [] if evaluation is None else evaluation.get("per_seed", [evaluation])
 
 
 def upstream_mean(evaluation: Mapping[str, Any], policy: str = "learned") -> float:

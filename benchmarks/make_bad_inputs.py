@@ -30,22 +30,22 @@ def accepted(*args, **kwargs):
 
 def sections(folder: pathlib.Path) -> dict[str, list[str]]:
     """Rows by heading."""
-    found = {"Flags": [tests.row(bad.shown, tests.refusal(bad.arguments)) for bad in bad_inputs.FLAGS]}
+    by_heading = {"Flags": [tests.row(bad.shown, tests.refusal(bad.arguments)) for bad in bad_inputs.FLAGS]}
     whole = folder / "whole"
     status, _, err = tests.outcome([*bad_inputs.RUN, "--output_dir", str(whole)])
     assert status == 0, err
     single_seed.loop.train = accepted
     new = str(folder / "run")
-    found["Gin bindings"] = [
+    by_heading["Gin bindings"] = [
         tests.row(bad.shown, tests.refusal([*bad.arguments, "--output_dir", new]), folder) for bad in tests.BINDINGS
     ]
-    found["Gin files that hold"] = []
+    by_heading["Gin files that hold"] = []
     for shown, content, _ in bad_inputs.GIN_FILES:
         file = folder / "bad.gin"
         file.write_bytes(content.replace(b"FILE", str(file).encode()))
         flags = [*bad_inputs.TINY, "--gin_files", str(file), "--output_dir", new]
-        found["Gin files that hold"].append(tests.row(shown, tests.refusal(flags), folder))
-    found["Run folders"] = []
+        by_heading["Gin files that hold"].append(tests.row(shown, tests.refusal(flags), folder))
+    by_heading["Run folders"] = []
     for bad in [*bad_inputs.RUNS, *bad_inputs.POLICIES]:
         place = {name: folder / name for name in ("run", "other", "new")}
         for name in ("run", "other"):
@@ -54,11 +54,11 @@ def sections(folder: pathlib.Path) -> dict[str, list[str]]:
         bad.change(place["run"])
         arguments = [argument.format(**place) if "{" in argument else argument for argument in bad.arguments]
         line = policy_error(arguments[0]) if bad in bad_inputs.POLICIES else tests.refusal(arguments)
-        found["Run folders"].append(tests.row(bad.shown, line, folder))
+        by_heading["Run folders"].append(tests.row(bad.shown, line, folder))
     names = bad_calls.names()
     for group, cases in bad_calls.GROUPS.items():
-        found[group] = [tests.row(call, tests.matching_line(says, error_of(call, names))) for call, says in cases]
-    return found
+        by_heading[group] = [tests.row(call, tests.matching_line(says, error_of(call, names))) for call, says in cases]
+    return by_heading
 
 
 def policy_error(folder: str) -> str:
@@ -83,9 +83,9 @@ def error_of(call: str, names: dict[str, object]) -> str:
 def main() -> None:
     """Writes the page."""
     with tempfile.TemporaryDirectory() as folder:
-        found = sections(pathlib.Path(folder))
-    parts = [INTRODUCTION.format(count=sum(map(len, found.values())))]
-    for heading, rows in found.items():
+        by_heading = sections(pathlib.Path(folder))
+    parts = [INTRODUCTION.format(count=sum(map(len, by_heading.values())))]
+    for heading, rows in by_heading.items():
         parts.append("\n".join([f"## {heading}", "", "| input | answer |", "| --- | --- |", *rows, ""]))
     tests.PAGE.write_text("\n".join(parts), encoding="utf-8")
 

@@ -35,10 +35,10 @@ from recsys_po_rl.experiment import config, experiment
 from recsys_po_rl.experiment.dry_run import estimate
 gin_config.parse(*json.loads(sys.argv[1]))
 began, started = time.process_time(), time.perf_counter()
-found = estimate.estimate(config.validated(**config.bound(experiment)))
+required = estimate.estimate(config.validated(**config.bound(experiment)))
 seconds = time.perf_counter() - started
 share = (time.process_time() - began) / seconds
-print(json.dumps([sum(found.memory_parts.values()), found.seconds, seconds, share]))
+print(json.dumps([sum(required.memory_parts.values()), required.seconds, seconds, share]))
 """
 HEADER = (
     "| configuration | memory, estimated | measured | off by "
@@ -76,8 +76,8 @@ def row(name: str) -> str:
     files, bindings = CONFIGURATIONS[name]
     files = ["experiments/default.gin", *files]
     load = os.getloadavg()[0]
-    _, _, _, said = process(["-c", ESTIMATE, json.dumps([files, bindings])])
-    memory, seconds, calibration, share = json.loads(said.splitlines()[-1])
+    _, _, _, output = process(["-c", ESTIMATE, json.dumps([files, bindings])])
+    memory, seconds, calibration, share = json.loads(output.splitlines()[-1])
     flags = [flag for file in files for flag in ("--gin_files", file)]
     flags += [flag for binding in bindings for flag in ("--gin_bindings", binding)]
     took, processor, peak, _ = process(["-m", "recsys_po_rl", *flags, "--output_dir", "run"])

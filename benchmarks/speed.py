@@ -63,11 +63,11 @@ def peak_gigabytes() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1e6
 
 
-def facade(which: str) -> tuple[Any, Any]:
+def facade(implementation: str) -> tuple[Any, Any]:
     """The modules for running and for configuring, ours or upstream's."""
     import recsys_po_rl  # noqa: F401  (makes upstream importable)
 
-    if which == "ours":
+    if implementation == "ours":
         from recsys_po_rl import interest_evolution_simulation, simulation_config
     else:
         from recsim_ng.applications.recsys_partially_observable_rl import (
@@ -77,19 +77,19 @@ def facade(which: str) -> tuple[Any, Any]:
     return interest_evolution_simulation, simulation_config
 
 
-def network(which: str, sizes: dict[str, int]) -> Any:
+def network(implementation: str, sizes: dict[str, int]) -> Any:
     """Variables and weights."""
-    _, config = facade(which)
-    slate = {"slate_size": sizes["S"]} if which == "ours" else {}  # upstream's slates have two documents
+    _, config = facade(implementation)
+    slate = {"slate_size": sizes["S"]} if implementation == "ours" else {}  # upstream's slates have two documents
     return config.create_interest_evolution_simulation_network(
         num_users=sizes["U"], num_docs=sizes["D"], num_topics=sizes["K"], history_length=sizes["H"], **slate
     )
 
 
-def train_step(which: str, sizes: dict[str, int]) -> Callable[[], Any]:
+def train_step(implementation: str, sizes: dict[str, int]) -> Callable[[], Any]:
     """A training step through the facade."""
-    simulation, _ = facade(which)
-    variables, weights = network(which, sizes)
+    simulation, _ = facade(implementation)
+    variables, weights = network(implementation, sizes)
     runtime = simulation.make_runtime(variables)
     optimizer = simulation.reset_optimizer(1e-4)
     return simulation.make_train_step(runtime, sizes["T"], sizes["U"], weights, "cumulative_reward", optimizer)
@@ -139,15 +139,18 @@ def sizes_of(users: int, docs: int, steps: int) -> dict[str, int]:
 def job_warm(users: int, docs: int, steps: int) -> dict[str, float]:
     """Warm times of one row."""
     sizes = sizes_of(users, docs, steps)
-    found = medians({which: train_step(which, sizes) for which in ("ours", "upstream")})
-    return {**{f"train, {which}": found[which] for which in found}, **medians(rollouts(sizes))}
+    seconds = medians({implementation: train_step(implementation, sizes) for implementation in ("ours", "upstream")})
+    return {
+        **{f"train, {implementation}": seconds[implementation] for implementation in seconds},
+        **medians(rollouts(sizes)),
+    }
 
 
-def job_first(which: str, users: int, docs: int, steps: int) -> dict[str, float]:
+def job_first(implementation: str, users: int, docs: int, steps: int) -> dict[str, float]:
     """First training step, network included; peak memory after three more."""
-    facade(which)
+    facade(implementation)
     started = time.perf_counter()
-    step = train_step(which, sizes_of(users, docs, steps))
+    step = train_step(implementation, sizes_of(users, docs, steps))
     step()
     first = time.perf_counter() - started
     for _ in range(3):
@@ -167,8 +170,8 @@ def job_base() -> dict[str, float]:
 def job_scale(name: str, value: int) -> dict[str, float]:
     """Training step of both at one size."""
     sizes = {**BASE, name: value}
-    which = ["ours", "upstream"] if sizes["S"] == BASE["S"] else ["ours"]
-    return medians({one: train_step(one, sizes) for one in which}, repeats=5)
+    implementations = ["ours", "upstream"] if sizes["S"] == BASE["S"] else ["ours"]
+    return medians({implementation: train_step(implementation, sizes) for implementation in implementations}, repeats=5)
 
 
 def learner_of(sizes: dict[str, int], num_shards: int) -> tuple[Any, Any]:
@@ -182,11 +185,11 @@ def learner_of(sizes: dict[str, int], num_shards: int) -> tuple[Any, Any]:
     facade("ours")
     from recsys_po_rl import simulation_config
 
-    made = simulation_config.create_interest_evolution_simulation_network(
+    network = simulation_config.create_interest_evolution_simulation_network(
         num_users=sizes["U"] // num_shards, num_docs=sizes["D"], num_topics=sizes["K"], corpus_seed=0
     )
     learner = PolicyGradientLearner(
-        made, sizes["T"], tf.keras.optimizers.SGD, runtime_ctor=functools.partial(SeededRuntime, mode="xla")
+        network, sizes["T"], tf.keras.optimizers.SGD, runtime_ctor=functools.partial(SeededRuntime, mode="xla")
     )
     return learner, [seeding.make_keys(0, "benchmark", batch=shard) for shard in range(num_shards)]
 
@@ -199,9 +202,9 @@ def job_trainer(users: int, docs: int, steps: int) -> dict[str, Any]:
     tf.keras.utils.set_random_seed(0)
     learner, keys = learner_of(sizes_of(users, docs, steps), 2)
     first = [float(number) for number in learner.step(keys)]
-    found = medians({"step": lambda: learner.step(keys)})
+    seconds = medians({"step": lambda: learner.step(keys)})
     weights = float(np.sum([np.abs(weight.numpy()).sum() for weight in learner.trainable_variables]))
-    return {**found, "numbers": [*first, weights]}
+    return {**seconds, "numbers": [*first, weights]}
 
 
 def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
@@ -226,16 +229,16 @@ def job_parts(users: int, docs: int, steps: int) -> dict[str, float]:
     sizes = sizes_of(users, docs, steps)
 
     def rollout(recommender_ctor: Any) -> Callable[[], Any]:
-        made = simulation_config.create_interest_evolution_simulation_network(
+        network = simulation_config.create_interest_evolution_simulation_network(
             num_users=users, num_docs=docs, num_topics=sizes["K"], corpus_seed=0, recommender_ctor=recommender_ctor
         )
-        runtime = SeededRuntime(made.variables, mode="xla")
+        runtime = SeededRuntime(network.variables, mode="xla")
         record = {fields.METRICS_STATE: [fields.REWARD]}
         return lambda: runtime.trajectory(steps, keys=seeding.make_keys(0), record=record)
 
     fixed = functools.partial(FixedSlateRecommender, doc_ids=[1, 2])
     learner, keys = learner_of(sizes, 1)
-    of_rollout = tf.function(lambda one: learner.rollout(one), autograph=False)
+    of_rollout = tf.function(lambda keys_of_shard: learner.rollout(keys_of_shard), autograph=False)
     rolled = of_rollout(keys[0])
     advantages = tf.random.normal((steps, users))
     gradient = tf.function(lambda: learner.gradients([rolled], [advantages]), autograph=False)
@@ -259,16 +262,16 @@ def job_million(users: int, docs: int, steps: int) -> dict[str, float]:
     from recsys_po_rl.simulation.runtime import SeededRuntime
 
     batch = 1000
-    made = simulation_config.create_interest_evolution_simulation_network(
+    network = simulation_config.create_interest_evolution_simulation_network(
         num_users=batch, num_docs=docs, num_topics=2, corpus_seed=0
     )
     started = time.perf_counter()
     with tqdm.tqdm(total=users, unit="users", mininterval=10) as bar:
-        found = evaluator.evaluate(
-            SeededRuntime(made.variables, mode="xla"), steps, users, batch, seed=0,
+        outcome = evaluator.evaluate(
+            SeededRuntime(network.variables, mode="xla"), steps, users, batch, seed=0,
             on_progress=lambda done: bar.update(done - bar.n),
         )  # fmt: skip
-    return {"seconds": time.perf_counter() - started, "peak": peak_gigabytes(), "mean": float(found.total.mean())}
+    return {"seconds": time.perf_counter() - started, "peak": peak_gigabytes(), "mean": float(outcome.total.mean())}
 
 
 def job_import(module: str) -> dict[str, float]:
@@ -343,7 +346,7 @@ def report(quick: bool, peers_python: str) -> str:
     warm = {}
     for work in TABLE:
         warm[work] = run("warm", *work)
-        first = {which: run("first", which, *work) for which in ("ours", "upstream")}
+        first = {implementation: run("first", implementation, *work) for implementation in ("ours", "upstream")}
         bar = BARS[work]
         ours, theirs = warm[work]["train, ours"], warm[work]["train, upstream"]
         lines.append(
@@ -363,22 +366,23 @@ def report(quick: bool, peers_python: str) -> str:
         "| upstream: nothing (s) | all (s) | ratio of one batch: nothing | all | of two batches: rewards | all |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for work, found in warm.items():
-        ours = [found[f"ours, {kind}"] for kind in ("none", "all", "two batches", "two batches, all")]
-        theirs = [found["upstream, none"], found["upstream, all"]]
-        ratios = [theirs[place % 2] / one for place, one in enumerate(ours)]
-        cells = [f"{one:.3f}" for one in (*ours, *theirs)] + [f"{one:.1f}" for one in ratios]
+    for work, seconds in warm.items():
+        ours = [seconds[f"ours, {kind}"] for kind in ("none", "all", "two batches", "two batches, all")]
+        theirs = [seconds["upstream, none"], seconds["upstream, all"]]
+        ratios = [theirs[place % 2] / our for place, our in enumerate(ours)]
+        cells = [f"{value:.3f}" for value in (*ours, *theirs)] + [f"{ratio:.1f}" for ratio in ratios]
         lines.append(f"| {' x '.join(map(str, work))} | {' | '.join(cells)} |")
     work = TABLE[0]
-    one, two = run("trainer", *work, cores="0"), run("trainer", *work)
+    one_core, two_cores = run("trainer", *work, cores="0"), run("trainer", *work)
     lines += [
         "",
         "## The second core",
         "",
-        f"The project's own learner, {' x '.join(map(str, work))} in two shards: {one['step']:.3f} s on one core, "
-        f"{two['step']:.3f} s on two, {one['step'] / two['step']:.2f} times as fast. Diagnostics of the first step "
-        f"and sum of absolute weights after {REPEATS + 2} steps on one core: {applicable(one['numbers'])}; "
-        f"on two: {applicable(two['numbers'])}.",
+        f"The project's own learner, {' x '.join(map(str, work))} in two shards: {one_core['step']:.3f} s on one core, "
+        f"{two_cores['step']:.3f} s on two, {one_core['step'] / two_cores['step']:.2f} times as fast. "
+        "Diagnostics of the first step "
+        f"and sum of absolute weights after {REPEATS + 2} steps on one core: {applicable(one_core['numbers'])}; "
+        f"on two: {applicable(two_cores['numbers'])}.",
     ]
     parts = run("parts", *work)
     user_steps = work[0] * work[2]
@@ -398,7 +402,8 @@ def report(quick: bool, peers_python: str) -> str:
         "whole step": parts["step"],
     }
     lines += [f"| {name} | {part:.4f} | {part / user_steps * 1e9:.0f} |" for name, part in shares.items()]
-    lines += ["", f"Throughput: {user_steps / two['step'] / 2:,.0f} user-steps per second and core in two shards."]
+    per_core = user_steps / two_cores["step"] / 2
+    lines += ["", f"Throughput: {per_core:,.0f} user-steps per second and core in two shards."]
     imports = [run("import", name)["seconds"] for name in ("tensorflow_probability", "recsys_po_rl")]
     # As pip's wrapper of the console script runs it.
     console_script = "import sys, recsys_po_rl_cli; sys.exit(recsys_po_rl_cli.main())"
@@ -456,15 +461,20 @@ def scaling() -> list[str]:
     base = run("scale", "U", BASE["U"])
     figure, axes = pyplot.subplots(2, 3, figsize=(10, 6), layout="constrained")
     for axis, (name, values) in zip(axes.flat, SCALES.items()):
-        found = [base if value == BASE[name] else run("scale", name, value) for value in values]
+        measured = [base if value == BASE[name] else run("scale", name, value) for value in values]
         cells = [
-            f"{name}={value}: {one['ours']:.3f}" + (f" / {one['upstream']:.3f}" if "upstream" in one else "")
-            for value, one in zip(values, found)
+            f"{name}={value}: {seconds['ours']:.3f}"
+            + (f" / {seconds['upstream']:.3f}" if "upstream" in seconds else "")
+            for value, seconds in zip(values, measured)
         ]
         lines.append(f"| {' | '.join([name, *cells])} |")
-        for which, style in (("ours", "o-"), ("upstream", "s--")):
-            points = [(value, one[which]) for value, one in zip(values, found) if which in one]
-            axis.loglog(*zip(*points), style, label=which)
+        for implementation, style in (("ours", "o-"), ("upstream", "s--")):
+            points = [
+                (value, seconds[implementation])
+                for value, seconds in zip(values, measured)
+                if implementation in seconds
+            ]
+            axis.loglog(*zip(*points), style, label=implementation)
         axis.set_xticks(values, [str(value) for value in values])
         axis.tick_params(axis="x", which="minor", length=0, labelbottom=False)
         axis.set_xlabel(name)

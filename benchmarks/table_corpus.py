@@ -104,12 +104,13 @@ def main() -> None:
             write_table(path, num_docs)
             command = [sys.executable, __file__, "--table", path, "--users_per_shard", str(users)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(ran.stdout.splitlines()[-1])
+            measured = json.loads(ran.stdout.splitlines()[-1])
             size = os.path.getsize(path) / 1e6
         rows.append(
-            f"| {num_docs:,} | {size:.2f} | {NUM_SHARDS} x {users} | {found['reading']:.2f} | {found['first']:.1f} | "
-            f"{found['warm']:.2f} | {1e6 * found['warm'] / (NUM_SHARDS * users * HORIZON * num_docs):.4f} | "
-            f"{found['before']:.2f} | {found['peak']:.2f} |"
+            f"| {num_docs:,} | {size:.2f} | {NUM_SHARDS} x {users} | {measured['reading']:.2f} "
+            f"| {measured['first']:.1f} | "
+            f"{measured['warm']:.2f} | {1e6 * measured['warm'] / (NUM_SHARDS * users * HORIZON * num_docs):.4f} | "
+            f"{measured['before']:.2f} | {measured['peak']:.2f} |"
         )
         print(rows[-1], flush=True)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "pyarrow", "numpy"))

@@ -121,19 +121,21 @@ class TableCorpus(StaticCorpus):
 
         def select(names: Sequence[str]) -> list[str]:
             nonlocal columns
-            found = chosen
-            if found is None:
-                found = [name for name in names if name.startswith(FEATURE_PREFIX)] if embeddings_path is None else []
-            columns = columns._replace(features=found)
-            wanted = {**{name: f" ({argument})" for argument, name in named.items()}, **dict.fromkeys(found, "")}
-            for name, argument in wanted.items():
+            features = chosen
+            if features is None:
+                features = (
+                    [name for name in names if name.startswith(FEATURE_PREFIX)] if embeddings_path is None else []
+                )
+            columns = columns._replace(features=features)
+            origins = {**{name: f" ({argument})" for argument, name in named.items()}, **dict.fromkeys(features, "")}
+            for name, argument in origins.items():
                 if name not in names:
                     shown = validation.cut(", ".join(validation.shown(each) for each in names), MAX_COLUMNS_SHOWN)
                     raise validation.InvalidInputError(
                         f"{_OWNER}: {table_files.shown(path)} lacks the column {validation.shown(name)}{argument}, "
                         f"it has {shown}"
                     )
-            return list(wanted)
+            return list(origins)
 
         table = table_files.read(_OWNER, path, select)
         faults = Faults()
@@ -181,8 +183,8 @@ def topic_names(corpus: Any) -> Optional[Sequence[str]]:
 
 def content_hash(corpus: Any) -> Optional[str]:
     """Return the hash of a corpus's table; None for corpora without a table."""
-    found: Optional[str] = getattr(corpus, "content_hash", None)
-    return found
+    content_hash: Optional[str] = getattr(corpus, "content_hash", None)
+    return content_hash
 
 
 def _size(config: Config, size: str) -> Optional[int]:

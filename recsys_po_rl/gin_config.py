@@ -241,13 +241,13 @@ def _one_line(error: Exception) -> str:
     unknown = re.search(r"No configurable matching (?:reference )?'@?(?:[\w/]+/)?([\w.]+)'", message)
     if unknown:
         known = [f"{module}.{name}" for name, module in _MODULE_OF.items()]
-        wanted = unknown.group(1)
-        module, _, name = wanted.rpartition(".")
+        unknown_name = unknown.group(1)
+        module, _, name = unknown_name.rpartition(".")
         modules = set(_MODULE_OF.values())
         if module and module not in modules and not validation.nearest(module, modules):
             message += f" (is 'import {module}' missing, or gin.configurable above {name}?)"
         else:
-            message += validation.nearest(wanted, known) or f" (known: {', '.join(sorted(known))})"
+            message += validation.nearest(unknown_name, known) or f" (known: {', '.join(sorted(known))})"
     parameter = re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message)
     if parameter:
         known = parameters_of(parameter.group(1))

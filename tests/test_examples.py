@@ -20,6 +20,7 @@ def test_an_example_is_short(root, name):
 def test_an_example_is_wired_by_its_gin_file_and_runs(fresh_python, root, tmp_path, name):
     ran = fresh_python(
         "run_simulation.py", "--gin_files", f"examples/{name}.gin", "--gin_files", "overlays/tiny.gin",
+        "--gin_files", "runtime/eager.gin",
         "--output_dir", str(tmp_path / "run"), cwd=root,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -34,6 +35,7 @@ def test_the_catalogue_of_films_becomes_a_trained_policy(fresh_python, root, tmp
     folder = tmp_path / "run"
     ran = fresh_python(
         "run_simulation.py", "--gin_files", "examples/film_catalogue.gin", "--gin_files", "overlays/tiny.gin",
+        "--gin_files", "runtime/eager.gin",
         "--output_dir", str(folder), cwd=root,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")

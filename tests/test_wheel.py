@@ -78,7 +78,7 @@ def test_a_wheel_alone_does_what_run_simulation_does(from_wheel, installed, tmp_
     refused = from_wheel("--gin_files", "experiments/defualt.gin")
     assert refused.returncode == 2
     assert "did you mean experiments/default.gin?" in refused.stderr
-    files = ["experiments/default.gin", "overlays/tiny.gin", "runtime/graph.gin"]
+    files = ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"]
     ran = from_wheel(*[flag for file in files for flag in ("--gin_files", file)], "--output_dir", "here")
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     assert ran.stdout.splitlines()[-1] == "files: here"

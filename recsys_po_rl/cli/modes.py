@@ -23,7 +23,7 @@ def train_and_evaluate(flags: Any) -> None:
         checked = config.validated(**config.bound(experiment))
         if flags.output_dir is not None:
             layout.free_path(flags.output_dir)
-        output.deliver(estimate.timed_text(checked))
+        output.deliver(estimate.text(checked))
         return
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:

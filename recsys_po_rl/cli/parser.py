@@ -182,9 +182,9 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     mode = MODES[flags.mode]
     least, most = mode.takes_runs
     if not least <= len(flags.runs) <= most:
-        wanted = f"no {mode.operand}" if not most else f"{least} {mode.operand}{'s' if least > 1 else ''}"
-        more = " or more" if most > least else ""
-        parser.error(f"--mode {flags.mode} takes {wanted}{more}, got {' '.join(flags.runs) or 'none'}")
+        allowed = f"no {mode.operand}" if not most else f"{least} {mode.operand}{'s' if least > 1 else ''}"
+        or_more = " or more" if most > least else ""
+        parser.error(f"--mode {flags.mode} takes {allowed}{or_more}, got {' '.join(flags.runs) or 'none'}")
     for name in vars(flags):
         if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):
             parser.error(f"--mode {flags.mode} takes no --{name}")

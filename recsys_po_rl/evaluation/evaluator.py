@@ -190,8 +190,8 @@ def _pooled_quarters(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {}
     estimates: dict[str, Optional[list[Optional[statistics.Estimate]]]] = {}
     for name in per_seed[0]:
-        of_seeds = [quarters[name] for quarters in per_seed if quarters.get(name) is not None]
-        present = [[estimate for estimate in of_quarter if estimate is not None] for of_quarter in zip(*of_seeds)]
+        known = [quarters[name] for quarters in per_seed if quarters.get(name) is not None]
+        present = [[estimate for estimate in of_quarter if estimate is not None] for of_quarter in zip(*known)]
         estimates[name] = [statistics.mean_interval(np.array(values)) if values else None for values in present] or None
     return {
         "quarters": behaviour_lib.means(estimates),

@@ -9,16 +9,18 @@ the option of no click. It predicts where an interest drifts without steering, f
 (see `taste`). All policies have the same users, hence the same initial interests and the same segments.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Annotated, Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 from recsim_ng.core.value import Value
 
 from recsys_po_rl import fields
-from recsys_po_rl.common import protocols
+from recsys_po_rl.common import protocols, records
+from recsys_po_rl.common.records import Bounds, Count, NonNegative, Record
 from recsys_po_rl.evaluation import behaviour
 
 NUM_PARTS = 20  # parts of the horizon: fine enough to show trends, coarse enough for narrow intervals
@@ -30,6 +32,95 @@ SIGNIFICANT_DIGITS = 6  # precision of written numbers
 LARGEST_TENSOR = 2**22  # elements of a tensor when tastes are computed: 16 MB
 
 Taste = Callable[[np.ndarray], np.ndarray]  # interests [N, K] -> tastes [N]
+Shares = list[Optional[list[float]]]  # by part and topic; None for an empty part
+
+
+def _document_id(where: str, value: Any) -> None:
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise records.error(where, "an integer or a text", value)
+
+
+def _part(where: str, value: Any) -> None:
+    if not isinstance(value, list) or len(value) != 2:
+        raise records.error(where, "a pair of slates", value)
+    for slate in value:
+        records.between(1, records.MAX_COUNT).validate(where, slate)
+
+
+Part = Annotated[Sequence[int], records.Check(_part)]  # first and last slate, counted from 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment(Record):
+    """Users of a segment."""
+
+    num_users: NonNegative
+    mean_taste: Optional[float]  # None: all users, of a world without interests or tastes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measure(Record):
+    """Measure of the users of a segment, by part of the horizon; None for undefined values."""
+
+    mean: list[Optional[float]]
+    interval95: list[Optional[Bounds]]  # over users
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShownDocument(Record):
+    """Document that was shown in a part of the horizon."""
+
+    doc_id: int
+    topic: int
+    quality: float
+    in_slates: float  # share of slates that contain it
+    click_rate: float  # clicks per showing
+    document: Optional[Annotated[Any, records.Check(_document_id)]] = None  # the user's own id
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyPortrait(Record):
+    """Portrait of one policy."""
+
+    num_users: Count
+    segments: Mapping[str, Segment]  # by name, always including `ALL`
+    users: Mapping[str, Mapping[str, Measure]]  # by segment and measure, see `behaviour.Behaviour.estimates`
+    topics_shown: Shares
+    topics_clicked: Shares
+    documents_early: list[ShownDocument]  # most shown documents of the first part
+    documents_late: list[ShownDocument]  # and of the last part
+
+    def with_ids(self, ids: Sequence[Union[str, int]]) -> "PolicyPortrait":
+        """Return the portrait with the user's own ids beside the documents.
+
+        Args:
+          ids: the user's own id of each document, in the order of `doc_id` from 1.
+        """
+        early, late = (
+            [dataclasses.replace(shown, document=ids[shown.doc_id - 1]) for shown in documents]
+            for documents in (self.documents_early, self.documents_late)
+        )
+        return dataclasses.replace(self, documents_early=early, documents_late=late)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Topic(Record):
+    """Topic of the corpus."""
+
+    topic: int
+    num_documents: NonNegative
+    mean_quality: Optional[float]  # None: no documents
+    name: Optional[str] = None  # the user's own name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Portrait(Record):
+    """Content of portrait.json."""
+
+    horizon: Count  # T
+    parts: list[Part]
+    topics: Optional[list[Topic]]  # None: the corpus is not static
+    policies: Mapping[str, PolicyPortrait]  # by name
 
 
 def taste(user: protocols.UserDynamics, docs: Value) -> Taste:
@@ -47,16 +138,16 @@ def taste(user: protocols.UserDynamics, docs: Value) -> Taste:
     features, quality = docs.get(fields.DOC_FEATURES), docs.get(fields.DOC_QUALITY)
     at_once = max(1, LARGEST_TENSOR // int(np.prod(features.shape)))
 
-    def of_some(interest: np.ndarray) -> np.ndarray:
+    def taste_of_some(interest: np.ndarray) -> np.ndarray:
         shown = docs.map(lambda field: tf.repeat(field[tf.newaxis], len(interest), axis=0))
         shares = tf.nn.softmax(user.choice_logits(tf.convert_to_tensor(interest), shown)[..., :-1])
         return tf.linalg.matvec(shares, quality).numpy().astype(np.float64)
 
-    def of_all(interest: np.ndarray) -> np.ndarray:
+    def taste_of_all(interest: np.ndarray) -> np.ndarray:
         starts = range(0, len(interest), at_once)
-        return np.concatenate([of_some(interest[start : start + at_once]) for start in starts])
+        return np.concatenate([taste_of_some(interest[start : start + at_once]) for start in starts])
 
-    return of_all
+    return taste_of_all
 
 
 class Collector:
@@ -109,41 +200,31 @@ class Collector:
                 counts[part] += np.bincount(known.ravel(), minlength=self._num_topics)
         for end, steps in enumerate((self._parts[0], self._parts[-1])):
             self._num_slates[end] += ids[steps][..., 0].size
-            for counter, which in ((self._showings[end], ids[steps]), (self._clicks[end], ids[steps][clicked[steps]])):
-                unique_ids, times = np.unique(which[which != fields.NULL_DOC_ID], return_counts=True)
+            for counter, doc_ids in (
+                (self._showings[end], ids[steps]),
+                (self._clicks[end], ids[steps][clicked[steps]]),
+            ):
+                unique_ids, times = np.unique(doc_ids[doc_ids != fields.NULL_DOC_ID], return_counts=True)
                 counter.update(dict(zip(unique_ids.tolist(), times.tolist())))
             unique_ids, first = np.unique(ids[steps], return_index=True)
             of_docs = topics[steps].ravel()[first].tolist(), qualities[steps].ravel()[first].tolist()
             self._documents.update(dict(zip(unique_ids.tolist(), zip(*of_docs))))
 
-    def result(self) -> dict[str, Any]:
-        """Return the portrait of all batches added, as in portrait.json; requires at least one batch.
-
-        Returns:
-          num_users: number of users in the portrait;
-          segments: num_users and mean_taste by segment name (None for a network without interests), always including
-            `ALL`;
-          users: by segment and measure (see `behaviour.Behaviour.estimates`) mean and interval95 (over users), each
-            with an entry for each part of the horizon, None for undefined values;
-          topics_shown, topics_clicked: the share of each topic in each part, None for an empty part;
-          documents_early, documents_late: the most shown documents of the first and last part, each with doc_id, topic,
-            quality, in_slates (share of slates that contain it) and click_rate (clicks per showing).
-        """
-        of_users = self._behaviour.result()
+    def result(self) -> PolicyPortrait:
+        """Return the portrait of all batches added; requires at least one batch."""
+        users = self._behaviour.result()
         segments = self._segments()
-        return _rounded(
-            {
-                "num_users": self._num_users,
-                "segments": {
-                    name: {"num_users": len(members), "mean_taste": mean_taste}
-                    for name, (members, mean_taste) in segments.items()
-                },
-                "users": {name: _estimates(of_users, members) for name, (members, _) in segments.items()},
-                "topics_shown": _shares(self._shown),
-                "topics_clicked": _shares(self._clicked),
-                "documents_early": self._most_shown(0),
-                "documents_late": self._most_shown(1),
-            }
+        return PolicyPortrait(
+            num_users=self._num_users,
+            segments={
+                name: Segment(num_users=len(members), mean_taste=_rounded(mean_taste))
+                for name, (members, mean_taste) in segments.items()
+            },
+            users={name: _measures(users, members) for name, (members, _) in segments.items()},
+            topics_shown=_shares(self._shown),
+            topics_clicked=_shares(self._clicked),
+            documents_early=self._most_shown(0),
+            documents_late=self._most_shown(1),
         )
 
     def _segments(self) -> dict[str, tuple[np.ndarray, Optional[float]]]:
@@ -158,22 +239,22 @@ class Collector:
             for name, members in zip((ALL, *SEGMENTS), (everyone, *thirds))
         }
 
-    def _most_shown(self, end: int) -> list[dict[str, Any]]:
+    def _most_shown(self, end: int) -> list[ShownDocument]:
         showings, clicks, slates = self._showings[end], self._clicks[end], self._num_slates[end]
         in_order = sorted(showings.items(), key=lambda item: (-item[1], item[0]))
         return [
-            {
-                "doc_id": doc,
-                "topic": self._documents[doc][0],
-                "quality": self._documents[doc][1],
-                "in_slates": times / slates,
-                "click_rate": clicks[doc] / times,
-            }
+            ShownDocument(
+                doc_id=doc,
+                topic=self._documents[doc][0],
+                quality=_rounded(self._documents[doc][1]),
+                in_slates=_rounded(times / slates),
+                click_rate=_rounded(clicks[doc] / times),
+            )
             for doc, times in in_order[:NUM_DOCUMENTS]
         ]
 
 
-def parts(horizon: int) -> list[list[int]]:
+def parts(horizon: int) -> list[Part]:
     """Return the first and last slate of each part, counted from 1."""
     return [[part.start + 1, part.stop] for part in behaviour.parts_of(horizon, min(NUM_PARTS, horizon))]
 
@@ -187,23 +268,26 @@ def _clicked(trajectory: Mapping[str, Any], ids: np.ndarray) -> np.ndarray:
     return choice[:, : ids.shape[1], np.newaxis] == np.arange(ids.shape[-1])
 
 
-def _estimates(of_users: behaviour.Behaviour, members: np.ndarray) -> dict[str, Any]:
-    arrays = {name: getattr(of_users, name) for name in ("reward", "clicks", "quality", "positive", "drift")}
+def _measures(users: behaviour.Behaviour, members: np.ndarray) -> dict[str, Measure]:
+    arrays = {name: getattr(users, name) for name in ("reward", "clicks", "quality", "positive", "drift")}
     selected: dict[str, Any] = {name: None if array is None else array[members] for name, array in arrays.items()}
-    estimates = of_users._replace(**selected).estimates()
+    estimates = users._replace(**selected).estimates()
     means, intervals = behaviour.means(estimates), behaviour.intervals(estimates)
-    return {name: {"mean": mean, "interval95": intervals[name]} for name, mean in means.items() if mean is not None}
+    return {
+        name: Measure(mean=_rounded(mean), interval95=_rounded(intervals[name]))
+        for name, mean in means.items()
+        if mean is not None
+    }
 
 
-def _shares(counts: np.ndarray) -> list[Optional[list[float]]]:
-    return [(of_part / of_part.sum()).tolist() if of_part.any() else None for of_part in counts]
+def _shares(counts: np.ndarray) -> Shares:
+    return [_rounded((in_part / in_part.sum()).tolist()) if in_part.any() else None for in_part in counts]
 
 
 def _rounded(content: Any) -> Any:
+    """Round a number, or the numbers in nested lists, to `SIGNIFICANT_DIGITS`; None stays."""
     if isinstance(content, float):
         return float(f"{content:.{SIGNIFICANT_DIGITS}g}")
-    if isinstance(content, Mapping):
-        return {key: _rounded(item) for key, item in content.items()}
-    if isinstance(content, Sequence) and not isinstance(content, str):
+    if isinstance(content, Sequence):
         return [_rounded(item) for item in content]
     return content

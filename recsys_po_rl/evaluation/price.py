@@ -132,11 +132,11 @@ def _compared(
     if LEARNED in values and learned_position is not None:
         standing_for.setdefault(learned_position, LEARNED)
     for name, other in _DIFFERENCES:
-        of, minus = standing_for.get(name), standing_for.get(other)
+        better, minus = standing_for.get(name), standing_for.get(other)
         known = {(difference.of, difference.minus) for difference in differences}
-        if of is not None and minus is not None and (of, minus) not in known:
-            difference = statistics.paired_difference(values[of], values[minus])
-            differences.append(Difference(of=of, minus=minus, mean=difference.mean, interval95=difference.bounds))
+        if better is not None and minus is not None and (better, minus) not in known:
+            difference = statistics.paired_difference(values[better], values[minus])
+            differences.append(Difference(of=better, minus=minus, mean=difference.mean, interval95=difference.bounds))
     return Price(
         unit=unit,
         num_units=max((len(of_units) for of_units in values.values()), default=0),

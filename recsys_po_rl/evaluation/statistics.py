@@ -86,33 +86,33 @@ def paired_difference(values: np.ndarray, others: np.ndarray, confidence: float 
     return mean_interval(values - others, confidence)
 
 
-def unpaired_difference(one: Estimate, other: Estimate, confidence: float = CONFIDENCE) -> Estimate:
+def unpaired_difference(first: Estimate, second: Estimate, confidence: float = CONFIDENCE) -> Estimate:
     """Return the difference of the means of two independent samples, with Welch's interval.
 
     B. L. Welch, "The generalization of 'Student's' problem when several different population variances are involved"
     (1947), with the degrees of freedom of Satterthwaite (1946).
 
     Args:
-      one: result of `mean_interval` with at least two units.
-      other: result of `mean_interval` with at least two units; subtracted from `one`.
+      first: result of `mean_interval` with at least two units.
+      second: result of `mean_interval` with at least two units; subtracted from `first`.
       confidence: confidence level of all three intervals.
 
     Returns:
       The estimate; num_units is the smaller number of units. If a sample has one unit, the interval is the whole line.
     """
-    mean, num_units = one.mean - other.mean, min(one.num_units, other.num_units)
+    mean, num_units = first.mean - second.mean, min(first.num_units, second.num_units)
     if num_units < 2:
         return Estimate(mean, -np.inf, np.inf, num_units)
     squares = [
         ((sample.high - sample.low) / 2 / t_quantile(0.5 + confidence / 2, sample.num_units - 1)) ** 2
-        for sample in (one, other)
+        for sample in (first, second)
     ]
     total = sum(squares)
     if not np.isfinite(total):
         return Estimate(mean, -np.inf, np.inf, num_units)
     if total**2 == 0.0:  # all values within each sample are equal, up to floating-point underflow
         return Estimate(mean, mean, mean, num_units)
-    freedom = total**2 / sum(square**2 / (sample.num_units - 1) for square, sample in zip(squares, (one, other)))
+    freedom = total**2 / sum(square**2 / (sample.num_units - 1) for square, sample in zip(squares, (first, second)))
     half_width = t_quantile(0.5 + confidence / 2, freedom) * np.sqrt(total)
     return Estimate(mean, float(mean - half_width), float(mean + half_width), num_units)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from recsim_ng.core.value import Value
+
 from recsys_po_rl import catalogue_corpus, fields
 from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.evaluation.evaluator import Outcome
@@ -30,7 +32,7 @@ class EvaluationFiles:
         self._horizon = context.horizon
         self._num_topics = context.config["num_topics"]
         self._taste: Optional[portrait.Taste] = None
-        self._topics: Optional[list[dict[str, Any]]] = None
+        self._topics: Optional[list[portrait.Topic]] = None
         self._collectors: dict[str, portrait.Collector] = {}
         try:
             documents = context.documents()
@@ -51,23 +53,14 @@ class EvaluationFiles:
           folder: the run folder.
           outcomes: outcome of each policy on the same users, by policy name.
         """
-        content = {
-            "horizon": self._horizon,
-            "parts": portrait.parts(self._horizon),
-            "topics": self._topics,
-            "policies": {name: self._with_ids(collector.result()) for name, collector in self._collectors.items()},
-        }
-        layout.write_compact_json(folder, layout.PORTRAIT, content)
+        portraits = {name: collector.result() for name, collector in self._collectors.items()}
+        if self._document_ids is not None:
+            portraits = {name: result.with_ids(self._document_ids) for name, result in portraits.items()}
+        content = portrait.Portrait(
+            horizon=self._horizon, parts=portrait.parts(self._horizon), topics=self._topics, policies=portraits
+        )
+        layout.write_compact_json(folder, layout.PORTRAIT, content.to_json())
         per_user.save(folder, {name: outcome.total for name, outcome in outcomes.items()})
-
-    def _with_ids(self, of_policy: dict[str, Any]) -> dict[str, Any]:
-        """Add `document`, the user's own id, to each document of a portrait; unchanged for corpora without such ids."""
-        ids = self._document_ids
-        if ids is not None:
-            for documents in (of_policy["documents_early"], of_policy["documents_late"]):
-                for document in documents:
-                    document["document"] = ids[document["doc_id"] - 1]
-        return of_policy
 
 
 def in_users_words(details: dict[str, Any], corpus: Any) -> dict[str, Any]:
@@ -102,25 +95,28 @@ def world_of(network: SimulationNetwork, runtime: SeededRuntime, context: Policy
       batch size, horizon and mode, and `form`, the version of this description. The seeds are separate entries of
       evaluation.json. The recommender and its state do not belong to the world.
     """
-    found: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
+    world: dict[str, Any] = {"form": WORLD_FORM, **{size: network.config[size] for size in SIZES}}
     for role in ("user", "corpus", "metrics"):
         entity = getattr(network, role)
         entity = getattr(entity, "unwrapped", entity)  # the observation does not change the users
-        found[role] = type(entity).__name__
+        world[role] = type(entity).__name__
         by_name = entity_parameters.parameters(entity, network.config)
-        found.update({f"{role}.{name}": value for name, value in by_name.items()})
-    found["horizon"] = context.horizon
-    found["evaluation_batch_size"] = context.batch_size
-    found["runtime_mode"] = runtime.mode
-    return found
+        world.update({f"{role}.{name}": value for name, value in by_name.items()})
+    world["horizon"] = context.horizon
+    world["evaluation_batch_size"] = context.batch_size
+    world["runtime_mode"] = runtime.mode
+    return world
 
 
-def _topics(documents: Any, num_topics: int, names: Optional[Sequence[str]]) -> list[dict[str, Any]]:
+def _topics(documents: Value, num_topics: int, names: Optional[Sequence[str]]) -> list[portrait.Topic]:
     topics, qualities = documents.get(fields.DOC_TOPIC).numpy(), documents.get(fields.DOC_QUALITY).numpy()
-    found = []
-    for topic in range(num_topics):
-        of_topic = qualities[topics == topic]
-        mean = float(of_topic.mean()) if of_topic.size else None
-        entry = {"topic": topic, "num_documents": int(of_topic.size), "mean_quality": mean}
-        found.append(entry if names is None or topic >= len(names) else {**entry, "name": names[topic]})
-    return found
+    by_topic = [qualities[topics == topic] for topic in range(num_topics)]
+    return [
+        portrait.Topic(
+            topic=topic,
+            num_documents=int(in_topic.size),
+            mean_quality=float(in_topic.mean()) if in_topic.size else None,
+            name=None if names is None or topic >= len(names) else names[topic],
+        )
+        for topic, in_topic in enumerate(by_topic)
+    ]

@@ -148,7 +148,7 @@ def validation_scalars(outcome: Outcome) -> dict[str, float]:
         last = int(np.flatnonzero(seen.steps)[-1])
         scalars["users/interest_drift_at_the_end"] = float(seen.drift[:, last].mean() / seen.steps[last])
     for name, quarters in (("catalogue_coverage", seen.catalogue_coverage), ("slate_diversity", seen.slate_diversity)):
-        present = [one for one in quarters or () if one is not None]
+        present = [value for value in quarters or () if value is not None]
         if present:
             scalars[f"policy/{name}"] = float(np.mean(present))
     return scalars

@@ -22,12 +22,12 @@ class Start(NamedTuple):
 
 def tables(config: Any) -> dict[str, Callable[[int], bool]]:
     """Return the tables that a run writes, each with a predicate of the steps that have rows."""
-    found: dict[str, Callable[[int], bool]] = {layout.METRICS: lambda step: True}
+    tables: dict[str, Callable[[int], bool]] = {layout.METRICS: lambda step: True}
     if config.validate_every_steps:
-        found[layout.VALIDATION] = lambda step: selection.is_validated(config, step)
+        tables[layout.VALIDATION] = lambda step: selection.is_validated(config, step)
     if config.gradient_variance_every_steps:
-        found[layout.GRADIENT_VARIANCE] = lambda step: step % config.gradient_variance_every_steps == 0
-    return found
+        tables[layout.GRADIENT_VARIANCE] = lambda step: step % config.gradient_variance_every_steps == 0
+    return tables
 
 
 class Recorder(Callback):
@@ -62,8 +62,9 @@ class Recorder(Callback):
         self._seed = seed
         self._learner = learner
         self._place = layout.Place(folder)
-        environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
-        self._saved = checkpoints.Checkpoints(folder, recommender, learner, str(environment.get("run", "")))
+        environment = layout.read_environment(folder)
+        run = (environment and environment.run) or ""
+        self._saved = checkpoints.Checkpoints(folder, recommender, learner, run)
         self._selector = selector
         self._last_step = 0
         self.start = Start()
@@ -78,11 +79,11 @@ class Recorder(Callback):
         after_step = self.start.step if config.resume else None
         self._tables = {name: csv_tables.CsvLogger(os.path.join(folder, name), after_step) for name in tables(config)}
 
-    def _restored(self, found: checkpoints.Found, folder: str) -> Start:
-        weights = self._saved.restore(found)
-        rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))[: found.step]
-        self._selector.restore(found.state, weights)
-        return Start(found.step, [row_from_text(row) for row in rows], restored=True)
+    def _restored(self, checkpoint: checkpoints.Found, folder: str) -> Start:
+        weights = self._saved.restore(checkpoint)
+        rows = csv_tables.whole_rows(os.path.join(folder, layout.METRICS))[: checkpoint.step]
+        self._selector.restore(checkpoint.state, weights)
+        return Start(checkpoint.step, [row_from_text(row) for row in rows], restored=True)
 
     def on_update(self, row: TrainingRow) -> None:
         """Write a row of metrics.csv."""

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple, Optional
 
 from recsys_po_rl import gin_config, gin_text
 from recsys_po_rl.common import regular_files, validation
-from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers
+from recsys_po_rl.run_folder import checkpoints, csv_tables, layout, readers, schema
 from recsys_po_rl.training import rows as rows_lib
 
 # Bindings that may differ: they change output and checkpoints, not the results of a run.
 FREE = ("experiment.output_dir", "experiment.resume", "experiment.quiet", "experiment.num_processes")
 SEEDS = "experiment.seeds"
-TABLE = "table"  # entry of environment.json: hash of the documents of a table
 
 
 class Position(NamedTuple):
@@ -53,16 +52,12 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
                 f"output_dir {folder!r} holds {held[0]} but no {layout.CONFIG}: it cannot be told which run that is"
             )
         return
-    environment = layout.read_json(folder, layout.ENVIRONMENT)
-    if environment is None:
-        if os.path.exists(os.path.join(folder, layout.ENVIRONMENT)) or _holds_steps(folder):
-            raise validation.InvalidInputError(
-                f"output_dir {folder!r}: {layout.ENVIRONMENT} is missing or cannot be read"
-            )
-        environment = {}
-    versions = _mapping_in(environment, "versions")
+    environment = layout.read_environment(folder)
+    if environment is None and (os.path.exists(os.path.join(folder, layout.ENVIRONMENT)) or _holds_steps(folder)):
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.ENVIRONMENT} is missing or cannot be read")
+    versions = (environment and environment.versions) or {}
     theirs = versions.get(layout.PROJECT)
-    if environment and theirs != layout.PROJECT_VERSION:
+    if environment is not None and theirs != layout.PROJECT_VERSION:
         raise validation.InvalidInputError(
             f"output_dir {folder!r} holds a run of {layout.PROJECT} {validation.one_line(str(theirs))}, "
             f"this is {layout.PROJECT_VERSION}: resume it with the version that it was made with"
@@ -91,7 +86,8 @@ def raise_if_other_table(folder: str, table: Optional[str]) -> None:
     Raises:
       InvalidInputError: if the folder's run began with another table.
     """
-    before = (layout.read_json(folder, layout.ENVIRONMENT) or {}).get(TABLE)
+    environment = layout.read_environment(folder)
+    before = environment and environment.table
     if before is not None and before != table:
         raise validation.InvalidInputError(
             f"output_dir {folder!r} holds a run with another table of documents: it was {_shown(before)}, is "
@@ -119,22 +115,22 @@ def position_of(folder: str, tables: Mapping[str, Callable[[int], bool]]) -> Pos
     Raises:
       InvalidInputError: if a checkpoint belongs to another run, or a table is not a regular file.
     """
-    environment = layout.read_json(folder, layout.ENVIRONMENT) or {}
-    search = checkpoints.find(folder, str(environment.get("run", "")))
+    environment = layout.read_environment(folder)
+    search = checkpoints.find(folder, (environment and environment.run) or "")
     notes = list(search.broken)
     steps = {name: _steps_in(os.path.join(folder, name)) for name in tables}
     csv_tables.whole_rows(os.path.join(folder, layout.ALARMS))  # a pipe in its place is refused here, before training
     keep = []
-    for found in search.whole:
+    for checkpoint in search.whole:
         lacking = [
             name
             for name, has_rows in tables.items()
-            if not all(step in steps[name] for step in range(1, found.step + 1) if has_rows(step))
+            if not all(step in steps[name] for step in range(1, checkpoint.step + 1) if has_rows(step))
         ]
         if lacking:
-            notes.append(f"the checkpoint of step {found.step} is of no use ({lacking[0]} lacks rows before it)")
+            notes.append(f"the checkpoint of step {checkpoint.step} is of no use ({lacking[0]} lacks rows before it)")
         else:
-            keep.append(found)
+            keep.append(checkpoint)
     if notes and keep:
         notes[-1] += f": that of step {keep[0].step} is used"
     notes.append(f"resumed from step {keep[0].step}" if keep else f"no whole checkpoint in {folder}: starts at step 0")
@@ -164,11 +160,6 @@ def exclusive_lock(folder: str) -> Iterator[None]:
         os.close(descriptor)  # releases the lock, as does any end of the process
 
 
-def _mapping_in(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = content.get(key)
-    return found if isinstance(found, dict) else {}  # a file can have been edited
-
-
 def _steps_in(path: str) -> set[int]:
     """Return the steps of a table's rows, up to the first row that cannot be read or is out of order."""
     steps: set[int] = set()
@@ -195,28 +186,28 @@ def _holds_steps(folder: str) -> bool:
 
 
 def _differences(
-    folder: str, environment: Mapping[str, Any], seeds: Sequence[int], arguments: Mapping[str, str]
+    folder: str, environment: Optional[schema.Environment], seeds: Sequence[int], arguments: Mapping[str, str]
 ) -> list[str]:
     """Return one text for each key that differs, with both values."""
     try:
         theirs = _bindings(regular_files.text(os.path.join(folder, layout.CONFIG)))
     except FileNotFoundError as error:
-        if not environment:
+        if environment is None:
             return []
         raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} is missing") from error
     except validation.InvalidInputError as error:
         why = " ".join(str(error).split())
         raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} cannot be read ({why})") from error
-    found = _unequal(theirs, _bindings(gin_config.config_text()))
-    if environment:
-        found.update(_unequal(_mapping_in(environment, "arguments"), arguments, skip=found))
-        if list(seeds) != environment.get("seeds"):
-            found[SEEDS] = (environment.get("seeds"), list(seeds))
+    unequal = _unequal(theirs, _bindings(gin_config.config_text()))
+    if environment is not None:
+        unequal.update(_unequal(environment.arguments or {}, arguments, skip=unequal))
+        if list(seeds) != environment.seeds:
+            unequal[SEEDS] = (environment.seeds, list(seeds))
         else:
-            found.pop(SEEDS, None)  # the folder of one seed of several has the configuration of all seeds
+            unequal.pop(SEEDS, None)  # the folder of one seed of several has the configuration of all seeds
     return [
         f"{validation.one_line(name)} was {_shown(before)}, is {_shown(now)}"
-        for name, (before, now) in sorted(found.items())
+        for name, (before, now) in sorted(unequal.items())
     ]
 
 
@@ -254,7 +245,10 @@ def _text_of(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_text_of, value)) + "]"
     if isinstance(value, functools.partial):
-        given = [*map(_text_of, value.args), *(f"{key}={_text_of(one)}" for key, one in value.keywords.items())]
+        given = [
+            *map(_text_of, value.args),
+            *(f"{key}={_text_of(argument)}" for key, argument in value.keywords.items()),
+        ]
         return f"partial({', '.join([_text_of(value.func), *given])})"
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))

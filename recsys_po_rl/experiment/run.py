@@ -162,8 +162,8 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
     try:
         with resume_lib.exclusive_lock(folder), layout.errors_of(folder):
             place = layout.Place(folder)
-            world = {"corpus_seed": world_seeds[0]} if len(seeds) == 1 else {}
-            single_seed.describe(config, folder, seeds, first.network.corpus, **world)
+            corpus_seed = world_seeds[0] if len(seeds) == 1 else None
+            single_seed.describe(config, folder, seeds, first.network.corpus, corpus_seed)
             if len(seeds) == 1:
                 results = [single_seed.run(config, seeds[0], world_seeds[0], folder, first)]
             else:
@@ -250,7 +250,9 @@ def _merged(folder: str, results: list[SeedResult]) -> ExperimentResult:
     for result in results:
         text = regular_files.text(os.path.join(result.run_dir, layout.METRICS), readers.MAX_TABLE_BYTES)
         metrics.append(text.splitlines(keepends=True))
-    layout.write_text(folder, layout.METRICS, "".join(metrics[0][:1] + [line for one in metrics for line in one[1:]]))
+    layout.write_text(
+        folder, layout.METRICS, "".join(metrics[0][:1] + [line for table in metrics for line in table[1:]])
+    )
     evaluation = pooled([_evaluation_of(result) for result in results]).to_json()
     layout.write_json(folder, layout.EVALUATION, evaluation)
     return ExperimentResult([row for result in results for row in result.history], evaluation, folder, results)
@@ -266,13 +268,13 @@ def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
       InvalidInputError: if an evaluation, read from a file, lacks the price of partial observability.
     """
     first = evaluations[0]
-    names = [name for name in first.policies if all(name in one.policies for one in evaluations)]
-    prices = [one.price_of_partial_observability for one in evaluations]
+    names = [name for name in first.policies if all(name in evaluation.policies for evaluation in evaluations)]
+    prices = [evaluation.price_of_partial_observability for evaluation in evaluations]
     if None in prices:
         raise validation.InvalidInputError(f"{layout.EVALUATION} of a seed lacks price_of_partial_observability")
     return Evaluation(
-        policies={name: evaluator.pooled([one.policies[name] for one in evaluations]) for name in names},
-        left_out={name: reason for one in evaluations for name, reason in one.left_out.items()},
+        policies={name: evaluator.pooled([evaluation.policies[name] for evaluation in evaluations]) for name in names},
+        left_out={name: reason for evaluation in evaluations for name, reason in evaluation.left_out.items()},
         full_information=first.full_information,
         price_of_partial_observability=price.pooled([of_seed for of_seed in prices if of_seed is not None]),
         horizon=first.horizon,

@@ -19,7 +19,7 @@ from recsys_po_rl import catalogue_corpus, fields, gin_config
 from recsys_po_rl.common import output, protocols
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.evaluation import evaluator, price
-from recsys_po_rl.experiment import console, evaluation_files, resume, signals
+from recsys_po_rl.experiment import console, evaluation_files, signals
 from recsys_po_rl.experiment import monitor as monitor_lib
 from recsys_po_rl.experiment import recorder as recorder_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
@@ -262,7 +262,9 @@ def run(
     return SeedResult(seed, trained.history, evaluation, folder)
 
 
-def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], corpus: Any, **more: Any) -> None:
+def describe(
+    config: ExperimentConfig, folder: str, seeds: Sequence[int], corpus: Any, corpus_seed: Optional[int] = None
+) -> None:
     """Write config.gin and environment.json, which identifies the run; a resumed run keeps its files.
 
     Args:
@@ -270,17 +272,19 @@ def describe(config: ExperimentConfig, folder: str, seeds: Sequence[int], corpus
       folder: the run folder.
       seeds: seeds of the run.
       corpus: the corpus entity, whose table, if it has one, is identified by a hash.
-      **more: further entries of environment.json.
+      corpus_seed: seed of the corpus; None: each seed of the run has its own.
     """
     layout.remove_leftovers(folder)
-    if config.resume and layout.read_json(folder, layout.ENVIRONMENT) is not None:
+    if config.resume and layout.read_environment(folder) is not None:
         return
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
-    table = catalogue_corpus.content_hash(corpus)
-    if table is not None:
-        more[resume.TABLE] = table
-    content = {**layout.environment(seeds), **more, "arguments": dict(config.fingerprint)}
-    layout.write_json(folder, layout.ENVIRONMENT, content)
+    content = dataclasses.replace(
+        layout.environment(seeds),
+        corpus_seed=corpus_seed,
+        table=catalogue_corpus.content_hash(corpus),
+        arguments=dict(config.fingerprint),
+    )
+    layout.write_json(folder, layout.ENVIRONMENT, content.to_json())
 
 
 def result_in(folder: str, seed: int) -> SeedResult:
@@ -416,8 +420,8 @@ def evaluate_policies(
         if built.details:
             details[name] = evaluation_files.in_users_words(dict(built.details), network.corpus)
     policies = {name: evaluator.summary(outcome, outcomes[LEARNED]) for name, outcome in outcomes.items()}
-    for name, more in details.items():
-        policies[name] = dataclasses.replace(policies[name], details=more)
+    for name, reported in details.items():
+        policies[name] = dataclasses.replace(policies[name], details=reported)
     place.raise_if_moved()
     files.write(folder, outcomes)
     # The price of partial observability is not defined for a learner that observes the interest.

@@ -209,7 +209,9 @@ def _evaluate_all(loaded: LoadedRun, jobs: Sequence[Job], folder: str) -> Evalua
     if len(jobs) > 1:
         evaluation = dataclasses.replace(run_lib.pooled(evaluations), changed=evaluations[0].changed)
         layout.write_text(folder, layout.CONFIG, gin_config.config_text())
-        layout.write_json(folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]))
+        layout.write_json(
+            folder, layout.ENVIRONMENT, layout.environment([source.seed for source, *_ in jobs]).to_json()
+        )
         layout.write_json(folder, layout.EVALUATION, evaluation.to_json())
     layout.write_text(folder, "trained_config.gin", loaded.trained_text)
     figures.save_price_figure(evaluation, folder)
@@ -221,26 +223,22 @@ def _sources(run: str) -> list[Source]:
     if not isinstance(run, (str, os.PathLike)) or not os.path.isdir(run):
         raise validation.InvalidInputError(f"there is no run folder {validation.shown(run, validation.MAX_PATH_SHOWN)}")
     environment = _environment(run)
-    seeds = environment["seeds"]
+    seeds = environment.seeds or []
     folders = [run] if len(seeds) == 1 else [os.path.join(run, f"seed_{seed}") for seed in seeds]
-    found = []
+    sources = []
     for folder, seed in zip(folders, seeds):
         own = environment if folder == run else _environment(folder)
         _own_evaluation(folder)  # raises for a damaged file before anything is built
-        name = f"{folder!r}: {layout.ENVIRONMENT}: corpus_seed"
-        world_seed = validation.integer(name, own.get("corpus_seed", seed), 0)
-        found.append(Source(folder, seed, world_seed, str(own.get("run", ""))))
-    return found
+        sources.append(Source(folder, seed, seed if own.corpus_seed is None else own.corpus_seed, own.run or ""))
+    return sources
 
 
-def _environment(folder: str) -> dict[str, Any]:
+def _environment(folder: str) -> schema.Environment:
+    """Read environment.json; it must have seeds."""
     content = layout.read_json(folder, layout.ENVIRONMENT)
-    seeds = (content or {}).get("seeds")
-    if not isinstance(content, dict) or not isinstance(seeds, list) or not seeds:
+    if not content or not content.get("seeds"):
         raise validation.InvalidInputError(f"{folder!r} is no run folder: it has no whole {layout.ENVIRONMENT}")
-    for seed in seeds:
-        validation.integer(f"{folder!r}: {layout.ENVIRONMENT}: seeds: each", seed, 0)
-    return content
+    return schema.Environment.from_json(content, f"{folder!r}: {layout.ENVIRONMENT}: ")
 
 
 def _read(folder: str, name: str) -> str:
@@ -284,9 +282,8 @@ def _raise_if_not_imported(run: str, text: str) -> None:
 
 def _scope(run: str) -> list[str]:
     """Return the names of the gin scope that was active when the run began."""
-    given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments")
-    recorded = given.get("experiment.gin_scope", "''") if isinstance(given, dict) else "''"
-    match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", str(recorded))
+    recorded = (_environment(run).arguments or {}).get("experiment.gin_scope", "''")
+    match = re.fullmatch(r"'((?:\w[\w.]*(?:/\w[\w.]*)*)?)'", recorded)
     if not match:
         raise validation.InvalidInputError(
             f"{run!r}: {layout.ENVIRONMENT}: experiment.gin_scope must be names with '/' between"
@@ -296,9 +293,7 @@ def _scope(run: str) -> list[str]:
 
 def _raise_if_not_bound(run: str) -> None:
     """Raise if the run has arguments that its config.gin lacks, as a run started from Python can have."""
-    given = (layout.read_json(run, layout.ENVIRONMENT) or {}).get("arguments") or {}
-    if not isinstance(given, dict):
-        raise validation.InvalidInputError(f"{run!r} is no run folder: {layout.ENVIRONMENT} has no arguments by name")
+    given = _environment(run).arguments or {}
     known = config_lib.validated(**config_lib.bound(run_lib.experiment)).fingerprint
     lacking = [name for name in known if name in given and given[name] != known[name]]
     if lacking:
@@ -335,11 +330,11 @@ def _restored(config: ExperimentConfig, source: Source) -> Trained:
     search = checkpoints.find(source.folder, source.run)
     if not search.whole:
         raise validation.InvalidInputError(f"{source.folder!r} has no whole checkpoint: there is no policy to evaluate")
-    found = search.whole[0]
+    checkpoint = search.whole[0]
     recommender = config.network_ctor(num_users=config.evaluation_batch_size, corpus_seed=source.world_seed).recommender
     best = [tf.Variable(tf.zeros_like(weight)) for weight in recommender.variables]
     try:
-        with checkpoints.readable(found.path) as path:
+        with checkpoints.readable(checkpoint.path) as path:
             status = tf.train.Checkpoint(recommender=recommender, best_weights=best).restore(path)
             status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
@@ -349,9 +344,9 @@ def _restored(config: ExperimentConfig, source: Source) -> Trained:
             f"trained): {why}"
         ) from error
     last: list[np.ndarray] = [weight.numpy() for weight in recommender.variables]
-    best_step = found.state.get("best_step")
+    best_step = checkpoint.state.get("best_step")
     if best_step is None:
-        return Trained([], last, found.step, last)
+        return Trained([], last, checkpoint.step, last)
     return Trained([], [weight.numpy() for weight in best], int(best_step), last)
 
 
@@ -361,7 +356,8 @@ def _evaluated(config: ExperimentConfig, seed: int, world_seed: int, trained: Tr
     context = single_seed.policy_context(config, seed, world_seed, network.config)
     timings = single_seed.Timings()
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
-    layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([seed]), "corpus_seed": world_seed})
+    environment = dataclasses.replace(layout.environment([seed]), corpus_seed=world_seed)
+    layout.write_json(folder, layout.ENVIRONMENT, environment.to_json())
     runtime = context.runtime(network)
     evaluation = single_seed.evaluate_policies(config, context, network, runtime, trained, timings, folder)
     layout.write_text(folder, layout.OPERATIVE_CONFIG, gin_config.operative_config_text())

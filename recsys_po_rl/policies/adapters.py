@@ -37,7 +37,7 @@ def policies_from(given: Any, argument: str) -> list[Policy]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
         raise validation.InvalidTypeError(f"{argument} must be a list of constructors, got {given!r}")
     names = _names(given, argument)
-    return [_policy_from(one, name, argument) for one, name in zip(given, names)]
+    return [_policy_from(entry, name, argument) for entry, name in zip(given, names)]
 
 
 class ConfiguredPolicy(Policy):
@@ -151,7 +151,7 @@ class _Named(NamedTuple):
 
 def _names(given: Sequence[Any], argument: str) -> list[str]:
     """Return the different names of policies, with gin scopes as a prefix of equal names."""
-    named = [_Named(_name_of(one, argument), gin_config.scope_of(one)) for one in given]
+    named = [_Named(_name_of(entry, argument), gin_config.scope_of(entry)) for entry in given]
     counts = collections.Counter(name for name, _ in named)
     names = [f"{scope}/{name}" if counts[name] > 1 and scope else name for name, scope in named]
     if len(set(names)) != len(names):

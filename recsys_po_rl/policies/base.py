@@ -49,9 +49,9 @@ class SearchCost(NamedTuple):
 
     @property
     def search_work(self) -> float:
-        """Time of the simulated user-steps of the search, in user-steps of the learned policy."""
+        """Time of the search without its trainings, in user-steps of the learned policy."""
         relative = self.relative_cost if self.relative_search_cost is None else self.relative_search_cost
-        return relative * self.user_steps
+        return relative * self.user_steps + planning.GRID_SLATE_COST * self.grid_slates
 
 
 class Policy(abc.ABC):

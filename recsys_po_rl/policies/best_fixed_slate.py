@@ -65,7 +65,7 @@ def checked_rounds(rounds: Any) -> Sequence[tuple[int, int]]:
       InvalidInputError: if the rounds are not pairs, or a number is out of bounds.
     """
     listed = isinstance(rounds, Sequence) and not isinstance(rounds, (str, bytes))
-    if not listed or not rounds or any(not isinstance(one, Sequence) or len(one) != 2 for one in rounds):
+    if not listed or not rounds or any(not isinstance(pair, Sequence) or len(pair) != 2 for pair in rounds):
         raise validation.InvalidTypeError(
             f"rounds must hold at least one pair (candidates, users of each), and pairs alone, got {rounds!r}"
         )
@@ -155,24 +155,24 @@ def num_search_users(num_docs: int, slate_size: int, rounds: Sequence[tuple[int,
 
 def _random_slates(num_docs: int, slate_size: int, count: int, random_state: np.random.RandomState) -> np.ndarray:
     """Draw `count` different slates, int [count, S], each ascending; requires that more than `count` exist."""
-    found: dict[tuple[int, ...], None] = {}
-    while len(found) < count:
+    different: dict[tuple[int, ...], None] = {}
+    while len(different) < count:
         drawn = np.argpartition(random_state.rand(count, num_docs), slate_size - 1, axis=1)[:, :slate_size]
-        found.update(dict.fromkeys(map(tuple, np.sort(drawn, axis=1).tolist())))
-    return np.array(list(found)[:count])
+        different.update(dict.fromkeys(map(tuple, np.sort(drawn, axis=1).tolist())))
+    return np.array(list(different)[:count])
 
 
 def _neighbours(slates: np.ndarray, num_docs: int, known: np.ndarray) -> np.ndarray:
     """Return the slates, int [N, S], that differ in one document from one of `slates`, without those in `known`."""
-    found: dict[tuple[int, ...], None] = {}
+    neighbours: dict[tuple[int, ...], None] = {}
     for slate in slates.tolist():
         for left_out in slate:
             rest = [place for place in slate if place != left_out]
             for place in set(range(num_docs)) - set(slate):
-                found[tuple(sorted([*rest, place]))] = None
+                neighbours[tuple(sorted([*rest, place]))] = None
     for slate in map(tuple, known.tolist()):
-        found.pop(slate, None)
-    return np.array(list(found), dtype=known.dtype).reshape(-1, slates.shape[1])
+        neighbours.pop(slate, None)
+    return np.array(list(neighbours), dtype=known.dtype).reshape(-1, slates.shape[1])
 
 
 class _Search:

@@ -280,12 +280,12 @@ class ExternalRuntime:
         return [self._trajectory(length, batch, record) for batch in keys]
 
     def _simulation(self, record: Record) -> SteppedSimulation:
-        wanted = {name: {*names} for name, names in record.items()}
+        recorded = {name: {*names} for name, names in record.items()}
         for name, names in OBSERVED.items():
-            wanted.setdefault(name, set()).update(names)
+            recorded.setdefault(name, set()).update(names)
         if self._full_information:
-            wanted.setdefault(fields.USER_OBSERVATION, set()).add(fields.OBSERVED_INTEREST)
-        ordered = {name: sorted(names) for name, names in sorted(wanted.items())}
+            recorded.setdefault(fields.USER_OBSERVATION, set()).add(fields.OBSERVED_INTEREST)
+        ordered = {name: sorted(names) for name, names in sorted(recorded.items())}
         key = str(ordered)
         if key not in self._simulations:
             self._simulations[key] = SteppedSimulation(

@@ -46,9 +46,9 @@ class FixedSlateRecommender(recommender.HistoryRecommender):
         """
         del previous_state, user_obs
         pool = tf.convert_to_tensor(available_docs.get(fields.DOC_ID))
-        here = tf.equal(pool[tf.newaxis, :], self._doc_ids[:, np.newaxis])
+        is_shown = tf.equal(pool[tf.newaxis, :], self._doc_ids[:, np.newaxis])
         tf.debugging.Assert(
-            tf.reduce_all(tf.reduce_any(here, axis=1)), ["a document of the fixed slate is not available:", pool]
+            tf.reduce_all(tf.reduce_any(is_shown, axis=1)), ["a document of the fixed slate is not available:", pool]
         )
-        places = tf.argmax(tf.cast(here, tf.int32), axis=1, output_type=tf.int32)
+        places = tf.argmax(tf.cast(is_shown, tf.int32), axis=1, output_type=tf.int32)
         return tf.broadcast_to(places, (self._num_users, self._slate_size))

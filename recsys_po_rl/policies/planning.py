@@ -14,6 +14,7 @@ from recsys_po_rl.common import protocols, validation
 # of the default experiment on two cores (0.9 microseconds a user-step of the learned policy).
 MYOPIC_COST = 5.0
 VALUE_COST = 60.0  # with a value function, fit included
+GRID_SLATE_COST = 5e-3  # that of one slate that a dynamic program compares
 MAX_DINKELBACH_ITERATIONS = 50  # three to eight suffice in practice
 _RELATIVE_GAIN = 1e-6  # convergence threshold of the ratio; about ten units in float32's last place
 

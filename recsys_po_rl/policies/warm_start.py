@@ -113,7 +113,7 @@ class Distillation:
         of_update = min(users, _USERS_OF_UPDATE)
         of_round = _ROLLOUT_COST * users + _UPDATE_COST * self.updates_per_round * of_update
         user_steps = of_teacher.search_work + self.num_rounds * of_round * context.horizon
-        return SearchCost(int(user_steps), grid_slates=of_teacher.grid_slates)
+        return SearchCost(int(user_steps))
 
 
 def validated(name: str, ctor: Optional[Callable[[], WarmStart]]) -> Optional[WarmStart]:
@@ -128,9 +128,9 @@ def validated(name: str, ctor: Optional[Callable[[], WarmStart]]) -> Optional[Wa
     """
     if ctor is None:
         return None
-    made = validation.constructor(name, ctor)()
-    if not callable(made) or not hasattr(made, "search_cost"):
+    warm_start = validation.constructor(name, ctor)()
+    if not callable(warm_start) or not hasattr(warm_start, "search_cost"):
         raise validation.InvalidTypeError(
-            f"{name} must make a warm start (in gin: @recsys_po_rl.Distillation), got {type(made).__name__}"
+            f"{name} must make a warm start (in gin: @recsys_po_rl.Distillation), got {type(warm_start).__name__}"
         )
-    return made
+    return warm_start

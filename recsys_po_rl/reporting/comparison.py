@@ -81,12 +81,12 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 
 def _measured(run: RunFiles, name: str) -> _Measured:
     for part in (run, *run.seeds):
-        if part.evaluation_problem is not None:
-            raise validation.InvalidInputError(f"{part.folder!r}: {part.evaluation_problem}")
+        if (problem := part.problem_of(layout.EVALUATION)) is not None:
+            raise validation.InvalidInputError(f"{part.folder!r}: {problem}")
     missing = [part.name for part in run.parts if part.evaluation is None]
     if missing or (run.seeds and run.evaluation is None):
-        of_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
-        raise validation.InvalidInputError(f"{run.folder!r} is not finished: there is no {layout.EVALUATION}{of_seeds}")
+        in_seeds = f" in {', '.join(missing)}" if run.seeds and missing else ""
+        raise validation.InvalidInputError(f"{run.folder!r} is not finished: there is no {layout.EVALUATION}{in_seeds}")
     evaluations: dict[int, Evaluation] = {}
     folders: dict[int, str] = {}
     for part in run.parts:
@@ -125,8 +125,8 @@ def _raise_if_worlds_differ(run: _Measured, other_run: _Measured) -> None:
                 f"{one_line(key)} ({one_line(str(first), 100)} and {one_line(str(second), 100)})"
                 for key, first, second in keys[:MAX_KEYS]
             )
-            more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
-            raise validation.InvalidInputError(f"{pair}: they differ in {shown}{more}; {advice}")
+            and_more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+            raise validation.InvalidInputError(f"{pair}: they differ in {shown}{and_more}; {advice}")
 
 
 def _raise_if_worlds_are_unclear(
@@ -146,16 +146,16 @@ def _raise_if_worlds_are_unclear(
             )
 
 
-def world_differences(one: Evaluation, other: Evaluation) -> list[tuple[str, Any, Any]]:
+def world_differences(first: Evaluation, second: Evaluation) -> list[tuple[str, Any, Any]]:
     """Return the settings that make the users of two evaluations differ: keys with both values.
 
     Args:
-      one: evaluation of one seed.
-      other: evaluation of another run, with the same seed.
+      first: evaluation of one seed.
+      second: evaluation of another run, with the same seed.
     """
     worlds = [
         {"seed": evaluation.seed, "corpus_seed": evaluation.corpus_seed, **(evaluation.world or {})}
-        for evaluation in (one, other)
+        for evaluation in (first, second)
     ]
     keys = list(dict.fromkeys([*worlds[0], *worlds[1]]))
     absent = "not there"

@@ -113,8 +113,8 @@ def difference_sentences(
     """
     texts = []
     for difference in price.differences:
-        of, minus = (_position(price, name) for name in (difference.of, difference.minus))
-        sentence = _SENTENCES.get((of, minus)) or _SENTENCES.get((difference.of, difference.minus))
+        better, other = (_position(price, name) for name in (difference.of, difference.minus))
+        sentence = _SENTENCES.get((better, other)) or _SENTENCES.get((difference.of, difference.minus))
         if sentence is None or (on_terminal and not sentence.on_terminal):
             continue
         text, shown = sentence.text, difference.estimate
@@ -249,9 +249,9 @@ def which_is_which(evaluation: Evaluation, run: str) -> str:
         seed = "" if evaluation.per_seed is None else f"seed {of_seed.trained_seed}: "
         if own is not None:
             low, high = (float("nan") if bound is None else bound for bound in own.interval95)
-            here = of_seed.policies[LEARNED]
+            reached = of_seed.policies[LEARNED]
             lines.append(
-                f"{seed}learned reaches {here.mean:.2f} here, and {own.mean:.2f} [{low:.2f}, {high:.2f}] over "
+                f"{seed}learned reaches {reached.mean:.2f} here, and {own.mean:.2f} [{low:.2f}, {high:.2f}] over "
                 f"{own.horizon} slates where it was trained"
             )
     return "\n".join(lines)

@@ -4,6 +4,7 @@ Over 350 lines: the names of the files and the one way to write them are read to
 """
 
 import contextlib
+import dataclasses
 import datetime
 import errno
 import importlib.metadata
@@ -272,6 +273,14 @@ def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
         return None
 
 
+def read_environment(folder: str) -> Optional[schema.Environment]:
+    """Return the content of environment.json; None if the file is missing, damaged or of another form."""
+    try:
+        return schema.Environment.from_json(readers.json_object(os.path.join(folder, ENVIRONMENT)), f"{ENVIRONMENT}: ")
+    except (FileNotFoundError, validation.InvalidInputError):
+        return None
+
+
 def remove_leftovers(folder: str) -> None:
     """Remove temporary files left in a folder, or directly below it, by a killed process."""
     below = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
@@ -290,20 +299,20 @@ def mark_finished(folder: str) -> None:
         if not name.startswith(".") and ".tfevents." not in name
     )
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    write_json(folder, ENVIRONMENT, {**(read_json(folder, ENVIRONMENT) or {}), "finished": now, "files": files})
+    before = read_environment(folder) or schema.Environment()
+    write_json(folder, ENVIRONMENT, dataclasses.replace(before, finished=now, files=files).to_json())
 
 
 def is_finished(folder: str) -> bool:
     """Return whether a run is done with all of its files, including a valid evaluation.json."""
-    content = read_json(folder, ENVIRONMENT) or {}
-    files = content.get("files")
-    if not content.get("finished") or not isinstance(files, list):
+    content = read_environment(folder)
+    if content is None or not content.finished or content.files is None:
         return False
     try:
         schema.read(os.path.join(folder, EVALUATION))
     except (FileNotFoundError, validation.InvalidInputError):
         return False
-    return all(os.path.isfile(os.path.join(folder, str(name))) for name in files)
+    return all(os.path.isfile(os.path.join(folder, name)) for name in content.files)
 
 
 @contextlib.contextmanager
@@ -358,20 +367,16 @@ def versions() -> dict[str, str]:
     return by_package
 
 
-def environment(seeds: Sequence[int]) -> dict[str, Any]:
+def environment(seeds: Sequence[int]) -> schema.Environment:
     """Return the environment of a run: versions, seeds, machine, and a unique name of the run."""
-    return {
-        "run": uuid.uuid4().hex,
-        "versions": versions(),
-        "seeds": list(seeds),
-        "machine": {
-            "platform": platform.platform(),
-            "processor": platform.machine(),
-            "cpu_count": os.cpu_count(),
-        },
-        "command": sys.argv,
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    return schema.Environment(
+        run=uuid.uuid4().hex,
+        versions=versions(),
+        seeds=list(seeds),
+        machine=schema.Machine(platform=platform.platform(), processor=platform.machine(), cpu_count=os.cpu_count()),
+        command=sys.argv,
+        started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
 
 
 def _finite(content: Any) -> Any:

@@ -3,16 +3,18 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional, TypeVar
 
 from recsys_po_rl import gin_text
 from recsys_po_rl.common import regular_files
 from recsys_po_rl.common import validation as validation_lib
 from recsys_po_rl.common.formatting import as_number
+from recsys_po_rl.evaluation.portrait import Portrait
 from recsys_po_rl.run_folder import layout, readers, schema
 
 Row = Mapping[str, str]
+_Content = TypeVar("_Content")
 _SEED_FOLDER = re.compile(r"seed_(\d+)")
 
 
@@ -23,7 +25,7 @@ class RunFiles:
     Attributes:
       folder: path of the folder.
       config: bindings, by name.
-      environment, evaluation, portrait, timings: content of the JSON files, of evaluation.json as a record.
+      environment, evaluation, portrait, timings: content of the JSON files.
       metrics, validation, alarms: rows of the tables, over all seeds.
       problems: a line for each file that cannot be read.
       seeds: contents of the folders of single seeds, in order, if the run has several seeds.
@@ -31,9 +33,9 @@ class RunFiles:
 
     folder: str
     config: Optional[dict[str, str]] = None
-    environment: Optional[dict[str, Any]] = None
+    environment: Optional[schema.Environment] = None
     evaluation: Optional[schema.Evaluation] = None
-    portrait: Optional[dict[str, Any]] = None
+    portrait: Optional[Portrait] = None
     timings: Optional[dict[str, Any]] = None
     metrics: Sequence[Row] = ()
     validation: Sequence[Row] = ()
@@ -46,10 +48,9 @@ class RunFiles:
         """The folder's name."""
         return os.path.basename(os.path.abspath(self.folder))
 
-    @property
-    def evaluation_problem(self) -> Optional[str]:
-        """Reason why the run's own evaluation.json cannot be read; None if it is valid or missing."""
-        return next((line for line in self.problems if line.startswith(layout.EVALUATION)), None)
+    def problem_of(self, name: str) -> Optional[str]:
+        """Return the reason why the run's own file of this name cannot be read; None if it is valid or missing."""
+        return next((line for line in self.problems if line.startswith(name)), None)
 
     @property
     def parts(self) -> Sequence["RunFiles"]:
@@ -100,19 +101,24 @@ def _read_one(folder: str) -> RunFiles:
         field: [row for of_seed in seeds for row in getattr(of_seed, field)] or _rows(folder, name, problems)
         for field, name in names.items()
     }
-    contents: dict[str, Any] = {
-        field: _json(folder, name, problems)
-        for field, name in (
-            ("environment", layout.ENVIRONMENT),
-            ("evaluation", layout.EVALUATION),
-            ("portrait", layout.PORTRAIT),
-            ("timings", layout.TIMINGS),
-        )
-    }
+    environment = _json(folder, layout.ENVIRONMENT, problems, schema.Environment.from_json)
+    evaluation = _json(folder, layout.EVALUATION, problems, schema.from_json)
+    portrait = _json(folder, layout.PORTRAIT, problems, Portrait.from_json)
+    timings = _json(folder, layout.TIMINGS, problems, lambda content, _: content)
     config = _config(folder, problems)
     for of_seed in seeds:
         problems += [f"seed folder {of_seed.name}: {problem}" for problem in of_seed.problems]
-    return RunFiles(folder, config=config, **contents, **tables, problems=problems, seeds=seeds)
+    return RunFiles(
+        folder,
+        config=config,
+        environment=environment,
+        evaluation=evaluation,
+        portrait=portrait,
+        timings=timings,
+        **tables,
+        problems=problems,
+        seeds=seeds,
+    )
 
 
 def curve(rows: Sequence[Row], column: str) -> Optional[Curve]:
@@ -154,10 +160,14 @@ def _seed_folders(folder: str) -> list[str]:
     return [match.group() for match in sorted(folders, key=lambda match: (len(match.group(1)), match.group(1)))]
 
 
-def _json(folder: str, name: str, problems: list[str]) -> Optional[Union[dict[str, Any], schema.Evaluation]]:
+def _json(
+    folder: str, name: str, problems: list[str], from_json: Callable[[dict[str, Any], str], _Content]
+) -> Optional[_Content]:
+    """Read a JSON file; `from_json` is called with the content and the beginning of messages."""
     path = os.path.join(folder, name)
     try:
-        return schema.read(path) if name == layout.EVALUATION else readers.json_object(path)
+        content = readers.json_object(path)
+        return from_json(content, name if name == layout.EVALUATION else f"{name}: ")
     except FileNotFoundError:
         return None
     except validation_lib.InvalidInputError as error:

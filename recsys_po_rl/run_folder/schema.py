@@ -1,4 +1,4 @@
-"""Form of evaluation.json: versioned records, validated once on reading, so that consumers can rely on the content."""
+"""Form of evaluation.json and environment.json: records, validated once on reading; consumers rely on the content."""
 
 import dataclasses
 import os
@@ -105,6 +105,32 @@ class Evaluation(Record):
     def by_seed(self) -> list["Evaluation"]:
         """The evaluation of each seed."""
         return [self] if self.per_seed is None else self.per_seed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine(Record):
+    """Machine of a run."""
+
+    platform: str
+    processor: str
+    cpu_count: Optional[int]  # None: not known
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment(Record):
+    """Content of environment.json: the identity of a run, where it ran, and whether it is finished."""
+
+    run: Optional[str] = None  # unique name
+    versions: Optional[Mapping[str, str]] = None  # by package, see `layout.versions`
+    seeds: Optional[list[Seed]] = None
+    machine: Optional[Machine] = None
+    command: Optional[list[str]] = None
+    started: Optional[str] = None  # time in ISO 8601, as `finished`
+    corpus_seed: Optional[Seed] = None  # None: several seeds, each with its own
+    table: Optional[str] = None  # hash of the documents of a table
+    arguments: Optional[Mapping[str, str]] = None  # those that decide the results, see `ExperimentConfig.fingerprint`
+    finished: Optional[str] = None  # None: the run is not finished
+    files: Optional[list[str]] = None  # files of the finished run, except for TensorBoard's
 
 
 def read(path: str) -> Evaluation:

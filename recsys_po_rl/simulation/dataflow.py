@@ -36,10 +36,10 @@ class VariableFlow(NamedTuple):
     @property
     def reads(self) -> dict[str, list[str]]:
         """Fields of each dependency from which the variable's fields are computed."""
-        found: dict[str, set[str]] = {}
+        by_variable: dict[str, set[str]] = {}
         for read in frozenset[Read]().union(*self.field_reads.values()):
-            found.setdefault(read.variable, set()).add(read.field)
-        return {name: sorted(names) for name, names in found.items()}
+            by_variable.setdefault(read.variable, set()).add(read.field)
+        return {name: sorted(names) for name, names in by_variable.items()}
 
 
 Field = tuple[str, str]  # name of the variable, name of the field
@@ -95,7 +95,7 @@ def trace(network: SeededNetwork, first: Callable[[], Fields]) -> dict[str, Vari
     flows: dict[str, VariableFlow] = {}
 
     def one_step() -> None:
-        context = StepContext(seeding.make_keys(0), tf.constant(1))
+        context = StepContext(seeding.make_keys(0), tf.constant(1), seeding.placeholder_draws)
         initial = values_of(first())
         for var in network.variables:
             # The backward search ends at these identities of the initial values.

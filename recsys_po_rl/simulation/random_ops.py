@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 from recsys_po_rl.common.protocols import UniformDriven
 
 _PHILOX = 1  # number of the algorithm in TensorFlow; Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"
+_INVERSE_CDFS = (tfp.distributions.Categorical, tfp.distributions.Normal, tfp.distributions.MultivariateNormalDiag)
 _LARGEST_TRIANGLE = 256
 _ANY_SEED = np.zeros(2, np.int32)  # for deterministic distributions, which ignore the seed
 _MANTISSA_BITS = {tf.float32: 24, tf.float64: 53}
@@ -146,13 +147,15 @@ def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tens
     def numbers(shape: tf.Tensor, dtype: tf.DType, salt: Optional[str]) -> tf.Tensor:
         return uniform(shape, salted(make_seed(), salt), dtype)
 
+    if type(distribution) is tfp.distributions.Deterministic and sample_shape == ():
+        return tf.convert_to_tensor(distribution.loc)  # TFP's sampler takes a dozen operations to broadcast it
     if is_deterministic(distribution):
         return distribution.sample(sample_shape, seed=_ANY_SEED)
     if isinstance(distribution, UniformDriven):
         return distribution.of_numbers(numbers(*distribution.numbers_needed(sample_shape)))
-    kind = type(distribution)
-    if kind not in (tfp.distributions.Categorical, tfp.distributions.Normal, tfp.distributions.MultivariateNormalDiag):
+    if not is_drawn_from_uniforms(distribution):
         return distribution.sample(sample_shape, seed=make_seed())
+    kind = type(distribution)
     shape = tf.concat([tf.reshape(tf.cast(sample_shape, tf.int32), [-1]), distribution.batch_shape_tensor()], axis=0)
     if kind is tfp.distributions.Categorical:
         logits = distribution.logits_parameter()
@@ -162,6 +165,11 @@ def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tens
     # In float64: float32 cannot distinguish the 2^53 cells.
     standard = _standard_normal(numbers(shape, tf.float64, None), distribution.dtype)
     return distribution.mean() + distribution.stddev() * standard
+
+
+def is_drawn_from_uniforms(distribution: Any) -> bool:
+    """Return whether `sample` computes draws from uniform numbers and the distribution's parameters alone."""
+    return isinstance(distribution, UniformDriven) or type(distribution) in _INVERSE_CDFS
 
 
 def is_deterministic(distribution: Any) -> bool:

@@ -16,12 +16,20 @@ from recsim_ng.lib import runtime
 
 from recsys_po_rl import fields, gin_config
 from recsys_po_rl.common import validation
-from recsys_po_rl.simulation import dataflow, hoisting, rollout
+from recsys_po_rl.simulation import dataflow, hoisting, rollout, seeding
 from recsys_po_rl.simulation.dataflow import VariableFlow
 from recsys_po_rl.simulation.nan_guard import NAN_STEP_UNKNOWN, FieldGuard, WitnessGuard, nan_anywhere
 from recsys_po_rl.simulation.rollout import Record, Run
 from recsys_po_rl.simulation.seeding import Keys, make_keys
-from recsys_po_rl.simulation.step import Fields, NetworkValue, SeededNetwork, entity_name, fields_of, values_of
+from recsys_po_rl.simulation.step import (
+    Fields,
+    NetworkValue,
+    SeededNetwork,
+    StepContext,
+    entity_name,
+    fields_of,
+    values_of,
+)
 
 MODES = ("graph", "xla", "eager")
 POLICY_VARIABLES = (fields.SLATE_DOCS, fields.RECOMMENDER_STATE)
@@ -387,8 +395,13 @@ class SeededRuntime(runtime.Runtime):
 
     def _all_flows(self) -> dict[str, VariableFlow]:
         if self._flows is None:
-            self._flows = dataflow.trace(self._network, lambda: self._first_value(make_keys(0))[0])
+            self._flows = dataflow.trace(self._network, self._traced_first)
         return self._flows
+
+    def _traced_first(self) -> Fields:
+        if self._mode != "eager":  # compiled modes need the function anyway
+            return self._first_value(make_keys(0))[0]
+        return self._network.initial(StepContext(make_keys(0), tf.constant(0), seeding.placeholder_draws)).fields
 
 
 def _pairs(record: Record) -> list[dataflow.Field]:

@@ -77,28 +77,34 @@ class Draws:
     @property
     def parameters(self) -> list[tf.Tensor]:
         """Tensors that define the distributions."""
-        found: list[tf.Tensor] = []
+        tensors: list[tf.Tensor] = []
         for drawn in self.random_variables:
-            found.extend(_parameter_tensors(drawn.distribution))
-        return found
+            tensors.extend(_parameter_tensors(drawn.distribution))
+        return tensors
 
     @property
     def random_parameters(self) -> list[tf.Tensor]:
         """Parameters of non-deterministic distributions, and witnesses of invalid values of draws."""
-        drawn = [one for one in self.random_variables if not random_ops.is_deterministic(one.distribution)]
-        witnesses = [one.distribution.nan_witness(one.value) for one in drawn if _has_witness(one.distribution)]
+        drawn = [
+            variable for variable in self.random_variables if not random_ops.is_deterministic(variable.distribution)
+        ]
+        witnesses = [
+            variable.distribution.nan_witness(variable.value)
+            for variable in drawn
+            if _has_witness(variable.distribution)
+        ]
         return [*Draws(drawn).parameters, *witnesses]
 
     @property
     def nan_witnesses(self) -> list[tf.Tensor]:
         """Tensors with a NaN under XLA if a parameter has one; small ones if the distribution defines `nan_witness`."""
-        found: list[tf.Tensor] = []
+        tensors: list[tf.Tensor] = []
         for drawn in self.random_variables:
             if _has_witness(drawn.distribution):
-                found.append(drawn.distribution.nan_witness(drawn.value))
+                tensors.append(drawn.distribution.nan_witness(drawn.value))
             elif not random_ops.is_deterministic(drawn.distribution):
-                found.extend(_parameter_tensors(drawn.distribution))
-        return found
+                tensors.extend(_parameter_tensors(drawn.distribution))
+        return tensors
 
     def field_names(self, result: Value) -> list[Optional[str]]:
         """Return, for each random variable, the field of `result` that holds it; None if no field does."""
@@ -123,6 +129,31 @@ def seeded_draws(key: Any, name: str) -> Iterator[Draws]:
 
     def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
         return random_ops.sample(distribution, sample_shape, lambda: seed_of_draw(key, name, place))
+
+    with _traced(draw) as draws:
+        yield draws
+
+
+@contextlib.contextmanager
+def placeholder_draws(key: Any, name: str) -> Iterator[Draws]:
+    """Draw as `seeded_draws` does, with zeros in place of draws that are computed from uniform numbers.
+
+    The zeros depend on the distribution's parameters, as the draws would. That suffices for the data flow, and takes
+    one operation instead of about a hundred.
+
+    Args:
+      key: int32 [2].
+      name: name of the network variable.
+    """
+    key = tf.convert_to_tensor(key)
+
+    def draw(distribution: Any, sample_shape: Any, place: int) -> tf.Tensor:
+        shape = distribution.batch_shape.concatenate(distribution.event_shape)
+        is_simple = isinstance(sample_shape, tuple) and not sample_shape and shape.is_fully_defined()
+        if not is_simple or not random_ops.is_drawn_from_uniforms(distribution):
+            return random_ops.sample(distribution, sample_shape, lambda: seed_of_draw(key, name, place))
+        zeros = tf.zeros(shape, distribution.dtype)
+        return tf.raw_ops.IdentityN(input=[zeros, *_parameter_tensors(distribution)])[0]
 
     with _traced(draw) as draws:
         yield draws
@@ -192,15 +223,15 @@ def _has_witness(distribution: Any) -> bool:
 
 
 def _parameter_tensors(distribution: Any) -> list[tf.Tensor]:
-    found: list[tf.Tensor] = []
+    tensors: list[tf.Tensor] = []
     for parameter in distribution.parameters.values():
         if tf.is_tensor(parameter):
-            found.append(tf.convert_to_tensor(parameter))
+            tensors.append(tf.convert_to_tensor(parameter))
         elif isinstance(parameter, ed.RandomVariable):
-            found.append(parameter.value)
+            tensors.append(parameter.value)
         elif hasattr(parameter, "parameters") and hasattr(parameter, "log_prob"):  # a distribution inside another
-            found.extend(_parameter_tensors(parameter))
-    return found
+            tensors.extend(_parameter_tensors(parameter))
+    return tensors
 
 
 def tensors_of(val: Value) -> list[tf.Tensor]:

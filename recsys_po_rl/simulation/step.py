@@ -4,8 +4,9 @@ RecSim NG's `Network.step` calls value functions that draw from hidden state. `S
 in the same order inside `seeding.seeded_draws`, with the seeds of a `StepContext`.
 """
 
+import contextlib
 import graphlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import tensorflow as tf
@@ -42,6 +43,7 @@ class StepContext(NamedTuple):
 
     keys: Keys
     step: tf.Tensor  # int32 scalar; 0 for the initial step
+    draws: Callable[[tf.Tensor, str], contextlib.AbstractContextManager[seeding.Draws]] = seeding.seeded_draws
 
 
 class StepValue(NamedTuple):
@@ -128,7 +130,7 @@ class SeededNetwork:
         Raises:
           InvalidInputError: if these differ between the initial step and later steps.
         """
-        found: dict[bool, list[str]] = {}
+        names_by_step: dict[bool, list[str]] = {}
         for is_initial, order in ((True, self._initial_order), (False, self.variables)):
             names = [name]
             for var in order:
@@ -140,13 +142,13 @@ class SeededNetwork:
                 ]
                 if var.name not in names and any(read in names for read in reads):
                     names.append(var.name)
-            found[is_initial] = names
-        if set(found[True]) != set(found[False]):
+            names_by_step[is_initial] = names
+        if set(names_by_step[True]) != set(names_by_step[False]):
             raise validation.InvalidInputError(
                 f"the variables that depend on {name!r} within a step must be the same at the initial step, "
-                f"got {found[True]} and {found[False]}"
+                f"got {names_by_step[True]} and {names_by_step[False]}"
             )
-        return found[False]
+        return names_by_step[False]
 
     def evaluate(
         self, name: str, definition: variable.ValueDef, context: StepContext, dependencies: Sequence[Value]
@@ -167,7 +169,7 @@ class SeededNetwork:
           Exception: the function's error, with the attribute `EVALUATION_PLACE`.
         """
         key = random_ops.fold_in(self._key_of(name, context.keys), context.step)
-        with seeding.seeded_draws(key, name) as drawn:
+        with context.draws(key, name) as drawn:
             try:
                 value = definition.fn(*dependencies)
             except (Exception, SystemExit) as error:  # an entity may raise any error, which is raised again unchanged

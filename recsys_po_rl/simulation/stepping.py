@@ -159,7 +159,7 @@ class SteppedSimulation:
 
     def _raise_nan(self, result: StepResult) -> NoReturn:
         read = {**_read(self._memory.state), "reward": {"": result.reward}}
-        names = [name for name, of in read.items() if any(map(_any_nan, of.values()))]
+        names = [name for name, values in read.items() if any(map(_any_nan, values.values()))]
         raise FloatingPointError(f"NaN at step {self.num_steps} in {', '.join(names)}")
 
     @functools.cached_property
@@ -175,8 +175,8 @@ class SteppedSimulation:
         def zeros(wanted: Collection[str]) -> dict[str, dict[str, tf.Variable]]:
             specs = {name: self._flows[name].field_specs for name in wanted}
             return {
-                name: {field: _variable(of[field].shape, of[field].dtype) for field in names[name]}
-                for name, of in specs.items()
+                name: {field: _variable(spec[field].shape, spec[field].dtype) for field in names[name]}
+                for name, spec in specs.items()
             }
 
         return _Memory(
@@ -222,7 +222,10 @@ def _variable(shape: Any, dtype: tf.DType) -> tf.Variable:
 
 
 def _read(variables: Mapping[str, Mapping[str, tf.Variable]]) -> Fields:
-    return {name: {field: tf.convert_to_tensor(of) for field, of in own.items()} for name, own in variables.items()}
+    return {
+        name: {field: tf.convert_to_tensor(variable) for field, variable in own.items()}
+        for name, own in variables.items()
+    }
 
 
 def _assign(variables: Mapping[str, Mapping[str, tf.Variable]], values: Fields) -> None:

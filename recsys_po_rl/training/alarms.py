@@ -101,12 +101,12 @@ class Alarms:
         Args:
           history: all rows of a training so far, at least one.
         """
-        found = []
+        raised = []
         for name, sign_of in self._signs.items():
             sign = sign_of(history)
             if sign is not None and (name == GRADIENT_NOT_FINITE or not history[:-1] or sign_of(history[:-1]) is None):
-                found.append(Alarm(history[-1].step, name, *sign))
-        return found
+                raised.append(Alarm(history[-1].step, name, *sign))
+        return raised
 
     def stop(self, raised: Sequence[Alarm]) -> None:
         """Stop the training if an alarm demands it.
@@ -188,4 +188,4 @@ class Alarms:
 def _checked_names(name: str, given: Any, known: Mapping[str, Any]) -> frozenset[str]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
         raise validation.InvalidTypeError(f"{name} must be a list of {', '.join(known)}, got {given!r}")
-    return frozenset(validation.one_of(f"{name}: each", one, known) for one in given)
+    return frozenset(validation.one_of(f"{name}: each", entry, known) for entry in given)

@@ -164,8 +164,8 @@ def _step_by_step(layer: tf.keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
 
 def _actors_inputs(runtime: SeededRuntime) -> dict[str, list[str]]:
     """Return, by variable, the floating-point fields of the policy's inputs that the slate's distribution reads."""
-    found = {}
+    features = {}
     for name in (fields.RECOMMENDER_STATE, fields.USER_OBSERVATION):
         reads = runtime.flow(fields.SLATE_DOCS).draw_reads.get(name, ())
-        found[name] = [field for field in reads if runtime.flow(name).field_specs[field].dtype.is_floating]
-    return {name: names for name, names in found.items() if names}
+        features[name] = [field for field in reads if runtime.flow(name).field_specs[field].dtype.is_floating]
+    return {name: names for name, names in features.items() if names}

@@ -47,7 +47,7 @@ def gradient_variances(learner: PolicyGradientLearner, keys: Sequence[seeding.Ke
         advantages["generalized_advantage"] = advantages_lib.generalized_advantages(
             rewards, values, learner.discount, learner.trace_decay
         )
-    return {name: _variance(learner, rollouts, of_all) for name, of_all in advantages.items()}
+    return {name: _variance(learner, rollouts, estimates) for name, estimates in advantages.items()}
 
 
 def _values(learner: PolicyGradientLearner, rollouts: Sequence[Rollout]) -> Optional[tf.Tensor]:
@@ -58,7 +58,9 @@ def _values(learner: PolicyGradientLearner, rollouts: Sequence[Rollout]) -> Opti
 
 def _variance(learner: PolicyGradientLearner, rollouts: Sequence[Rollout], advantages: tf.Tensor) -> float:
     of_shards = [
-        np.concatenate([np.ravel(part) for part in learner.gradients([rollout], [one], entropy_bonus=0.0).gradients])
-        for rollout, one in zip(rollouts, tf.split(advantages, len(rollouts), axis=1))
+        np.concatenate(
+            [np.ravel(part) for part in learner.gradients([rollout], [of_shard], entropy_bonus=0.0).gradients]
+        )
+        for rollout, of_shard in zip(rollouts, tf.split(advantages, len(rollouts), axis=1))
     ]
     return float(np.var(np.stack(of_shards).astype(np.float64), axis=0, ddof=1).sum())

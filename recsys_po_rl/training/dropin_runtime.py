@@ -88,7 +88,7 @@ class SimulationRuntime:
             return {name: value.as_dict for name, value in values.items()}
 
         if self._differentiable is self._with_log_prob:
-            found = run(self._with_log_prob, tf.nest.flatten(start))
+            values = run(self._with_log_prob, tf.nest.flatten(start))
         else:
             structure: list[Any] = []
 
@@ -105,17 +105,17 @@ class SimulationRuntime:
                         again = tf.nest.flatten(run(self._differentiable, starts))
                     pairs = [(y, dy) for y, dy in zip(again, upstream) if y.dtype.is_floating]
                     sources = [*(starts[place] for place in floating), *variables]
-                    found = tape.gradient([y for y, _ in pairs], sources, output_gradients=[dy for _, dy in pairs])
+                    gradients = tape.gradient([y for y, _ in pairs], sources, output_gradients=[dy for _, dy in pairs])
                     of_starts: list[Optional[tf.Tensor]] = [None] * len(starts)
-                    for place, of_start in zip(floating, found):
+                    for place, of_start in zip(floating, gradients):
                         of_starts[place] = of_start
-                    return of_starts, found[len(floating) :]
+                    return of_starts, gradients[len(floating) :]
 
                 return tf.nest.flatten(forward), gradient
 
             outputs = flat(*tf.nest.flatten(start))
-            found = tf.nest.pack_sequence_as(structure[0], outputs)
-        return {name: Value(**found.get(name, {})) for name in found}
+            values = tf.nest.pack_sequence_as(structure[0], outputs)
+        return {name: Value(**values[name]) for name in values}
 
     def can_replay(self, trainable_variables: Sequence[tf.Variable]) -> bool:
         """Return whether recorded slates suffice for the objective's gradient, without a tape around the whole loop.
@@ -156,8 +156,10 @@ class SimulationRuntime:
             self._gradients[signature] = SideBySideGradient(
                 self._replay, trainable_variables, _objective, num_statistics=1, mode=self._runtime.mode
             )
-        found = self._gradients[signature]([self._replay.recorded(run.stacked)], [[weights]])
-        return ObjectiveGradient(found.gradients, found.statistics[0], tf.reduce_mean(values), keys, run.nan_steps)
+        gradient = self._gradients[signature]([self._replay.recorded(run.stacked)], [[weights]])
+        return ObjectiveGradient(
+            gradient.gradients, gradient.statistics[0], tf.reduce_mean(values), keys, run.nan_steps
+        )
 
     def raise_on_nan(self, step: ObjectiveGradient, horizon: int, metric: str) -> None:
         """Raise as `SeededRuntime.raise_on_nan` does, for a step of `objective_gradient`."""

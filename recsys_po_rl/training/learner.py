@@ -164,13 +164,13 @@ class PolicyGradientLearner:
         self.optimizer = optimizers.construct(f"{owner}: optimizer", optimizer)
         self.optimizer.build(self.trainable_variables)
         self._runtime = validation.constructor(f"{owner}: runtime_ctor", runtime_ctor)(network.variables)
+        self.critic = None
+        if critic is not None:  # before the replay, which traces the network: arguments are validated first
+            self.critic = validation.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
         self._replay = SlateReplay(network.variables, self._runtime)
         self._record = {**self._replay.record, fields.METRICS_STATE: [fields.REWARD]}
-        self.critic = None
-        if critic is not None:
-            self.critic = validation.constructor(f"{owner}: critic", critic)(horizon=horizon, runtime=self._runtime)
-            for name, names in self.critic.record.items():
-                self._record[name] = sorted({*self._record.get(name, ()), *names})
+        for name, names in ({} if self.critic is None else self.critic.record).items():
+            self._record[name] = sorted({*self._record.get(name, ()), *names})
         self._first_rates = [self._first_rate(optimizer) for optimizer in self._optimizers()]
         self._gradient = SideBySideGradient(
             self._replay, self.trainable_variables, self._loss, num_statistics=3, mode=self._runtime.mode
@@ -299,13 +299,13 @@ class PolicyGradientLearner:
           float32 [T, U].
         """
         if self._whole_return:
-            found = advantages_lib.total_returns(rewards)
+            advantages = advantages_lib.total_returns(rewards)
         else:
             values = tf.zeros_like(rewards) if values is None else values
-            found = advantages_lib.generalized_advantages(rewards, values, self._discount, self._trace_decay)
+            advantages = advantages_lib.generalized_advantages(rewards, values, self._discount, self._trace_decay)
         if self._population_baseline is not None:
-            found = self._population_baseline(found)
-        return advantages_lib.whiten(found) if self._normalize else found
+            advantages = self._population_baseline(advantages)
+        return advantages_lib.whiten(advantages) if self._normalize else advantages
 
     def gradients(
         self,
@@ -328,7 +328,10 @@ class PolicyGradientLearner:
         """
         old = self._old_log_probs(rollouts) if old_log_probs is None else old_log_probs
         bonus = self._entropy_bonus if entropy_bonus is None else entropy_bonus
-        others = [[one, before, tf.zeros_like(one) + bonus] for one, before in zip(advantages, old, strict=True)]
+        others = [
+            [advantage, before, tf.zeros_like(advantage) + bonus]
+            for advantage, before in zip(advantages, old, strict=True)
+        ]
         summed = self._gradient([rollout.recording for rollout in rollouts], others)
         scale = 1.0 / len(rollouts)  # the loss of each shard is a mean over its users
         return ReplayGradient([gradient * scale for gradient in summed.gradients], summed.statistics * scale)
@@ -341,7 +344,7 @@ class PolicyGradientLearner:
         change = [tf.zeros(()), tf.zeros(())]
         if self._algorithm.needs_old_log_probs:
             num_steps = tf.cast(tf.shape(log_probs)[0], tf.float32)
-            change = [num_steps * one for one in losses.policy_change(log_probs, old, self._algorithm.clip_range)]
+            change = [num_steps * metric for metric in losses.policy_change(log_probs, old, self._algorithm.clip_range)]
         return loss, tf.stack([entropy, *change])
 
     def _old_log_probs(self, rollouts: Sequence[Rollout]) -> list[tf.Tensor]:

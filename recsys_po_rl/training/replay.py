@@ -190,12 +190,12 @@ class SlateReplay:
                 log_prob, entropy = self.log_prob_and_entropy(
                     _at_step(recording.inputs, step), [drawn[step] for drawn in recording.draws]
                 )
-                value, more = loss(
+                value, step_statistics = loss(
                     log_prob[tf.newaxis], entropy[tf.newaxis], *(other[step][tf.newaxis] for other in others)
                 )
-            found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            found = [total + tf.convert_to_tensor(one) for total, one in zip(sums, found)]
-            return step + 1, found, statistics + more
+            gradients = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            sums = [total + tf.convert_to_tensor(gradient) for total, gradient in zip(sums, gradients)]
+            return step + 1, sums, statistics + step_statistics
 
         zeros = [tf.zeros(source.shape, source.dtype) for source in sources]
         with hoisting.scope(known):
@@ -212,30 +212,30 @@ class SlateReplay:
     ) -> ReplayGradient:
         with tf.GradientTape() as tape, hoisting.scope():
             value, statistics = loss(*self._unrolled(recording, others[0].shape[0]), *others)
-        found = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return ReplayGradient([tf.convert_to_tensor(gradient) for gradient in found], statistics)
+        gradients = tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return ReplayGradient([tf.convert_to_tensor(gradient) for gradient in gradients], statistics)
 
     def log_probs(self, recording: Recording, horizon: int) -> tf.Tensor:
         """Compute the log-probabilities of the slates of the first steps; float32 [horizon, U]."""
         with hoisting.scope():
             if self.carries_state:
                 return self._unrolled(recording, horizon)[0]
-            found = tf.TensorArray(tf.float32, size=horizon, element_shape=(recording.draws[0].shape[1],))
+            log_probs = tf.TensorArray(tf.float32, size=horizon, element_shape=(recording.draws[0].shape[1],))
 
-            def body(step: tf.Tensor, found: Any) -> Any:
+            def body(step: tf.Tensor, log_probs: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
                 log_prob, _ = self.log_prob_and_entropy(
                     _at_step(recording.inputs, step), [drawn[step] for drawn in recording.draws]
                 )
-                return step + 1, found.write(step, log_prob)
+                return step + 1, log_probs.write(step, log_prob)
 
-            _, found = tf.while_loop(
+            _, log_probs = tf.while_loop(
                 lambda step, *_: step < horizon,
                 body,
-                (tf.constant(0), found),
+                (tf.constant(0), log_probs),
                 maximum_iterations=horizon,
                 parallel_iterations=1,
             )
-            return found.stack()
+            return log_probs.stack()
 
     def _unrolled(self, recording: Recording, horizon: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute log-probabilities and entropies with a recomputed state; float32 [horizon, U] each."""

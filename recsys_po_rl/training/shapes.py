@@ -20,9 +20,11 @@ def require_equal_shapes(**tensors: tf.Tensor) -> None:
     Raises:
       ValueError: if they do not.
     """
-    (one, first), (other, second) = tensors.items()
-    require_rank_2(one, first)
-    require_rank_2(other, second)
+    (first_name, first), (second_name, second) = tensors.items()
+    require_rank_2(first_name, first)
+    require_rank_2(second_name, second)
     static_shapes = tf.convert_to_tensor(first).shape, tf.convert_to_tensor(second).shape
     if not static_shapes[0].is_compatible_with(static_shapes[1]):
-        raise ValueError(f"{one} and {other} must have the same shape, got {static_shapes[0]} and {static_shapes[1]}")
+        raise ValueError(
+            f"{first_name} and {second_name} must have the same shape, got {static_shapes[0]} and {static_shapes[1]}"
+        )

@@ -74,7 +74,10 @@ class SideBySideGradient:
                 output_gradients=through,
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
-            gradients = [one + tf.convert_to_tensor(more) for one, more in zip(gradients, chained)]
+            gradients = [
+                gradient + tf.convert_to_tensor(chained_gradient)
+                for gradient, chained_gradient in zip(gradients, chained)
+            ]
         return ReplayGradient(gradients, tf.add_n([part.statistics for part in parts]))
 
     def _one_part(

@@ -49,7 +49,7 @@ def collected(*batches, taste=first_component, horizon=3):
     collector = portrait.Collector(horizon, 3, taste)
     for batch, num_users in batches:
         collector.add(batch, num_users)
-    return collector.result()
+    return collector.result().to_json()
 
 
 def test_worked_by_hand():

@@ -24,7 +24,7 @@ def make_context(corpus_ctor=corpus.ReferenceCorpus, **options):
         simulation_config.create_interest_evolution_simulation_network,
         corpus_ctor=corpus_ctor, corpus_seed=0, **SIZES, **options,
     )  # fmt: skip
-    return PolicyContext(network_ctor, SeededRuntime, SIZES, 1, HORIZON, NUM_USERS)
+    return PolicyContext(network_ctor, functools.partial(SeededRuntime, mode="eager"), SIZES, 1, HORIZON, NUM_USERS)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_the_world_is_sizes_entities_and_their_parameters():
     found = world()
     assert found["user"] == "InterestEvolutionUser"
     assert (found["num_docs"], found["horizon"], found["evaluation_batch_size"]) == (6, HORIZON, NUM_USERS)
-    assert found["runtime_mode"] == "graph"
+    assert found["runtime_mode"] == "eager"
     assert found["user.step_size.each"] == 0.3
     assert found["corpus.static_state.doc_length"] == 2.0
     assert found["corpus.static_state.doc_features"].startswith("float32 [6, 3] sha256 ")

@@ -57,7 +57,7 @@ def test_from_the_command_line(tmp_path, capsys):
 def real_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "two_seeds"
     gin_config.parse(
-        ["experiments/default.gin", "overlays/tiny.gin", "runtime/graph.gin"],
+        ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"],
         ["recsys_po_rl.experiment.seeds = [0, 1]", "recsys_po_rl.experiment.num_processes = 1"],
     )
     experiment(output_dir=str(folder), quiet=True)

@@ -319,7 +319,7 @@ def test_what_a_killed_writer_leaves_is_removed(whole, folder, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "every"), [((3,), 3), ((3, 5), 11)])
+@pytest.mark.parametrize(("seeds", "every"), [((3,), 5), ((3, 5), 17)])
 def test_a_run_that_is_killed_before_any_write_goes_on(seeds, every, tmp_path, monkeypatch):
     whole_run(tmp_path / "whole", seeds, num_processes=1)
     with monkeypatch.context() as patched:

@@ -17,6 +17,7 @@ from recsys_po_rl.experiment import experiment, single_seed
 from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.recommender import FullInformationRecommender
 from recsys_po_rl.run_folder import layout
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training.learner import PolicyGradientLearner
 from recsys_po_rl.training.rows import TrainingRow
@@ -24,6 +25,7 @@ from recsys_po_rl.training.rows import TrainingRow
 SMALL = dict(
     num_training_steps=3, horizon=4, users_per_step=5, num_evaluation_users=10, evaluation_batch_size=5,
     num_validation_users=10, checkpoint_every_steps=2, quiet=True, policies=[UniformRandom],
+    runtime_ctor=functools.partial(SeededRuntime, mode="eager"),
     network_ctor=functools.partial(
         create_interest_evolution_simulation_network, num_docs=8, num_topics=4, corpus_ctor=corpus.ReferenceCorpus
     ),

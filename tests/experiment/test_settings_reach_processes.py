@@ -30,6 +30,8 @@ gin_config.parse(["experiments/default.gin", "overlays/tiny.gin"], [
     "recsys_po_rl.experiment.num_training_steps = 0",
     "recsys_po_rl.SeededRuntime.mode = 'eager'",
     "recsys_po_rl.experiment.policies = []",
+    "recsys_po_rl.experiment.num_evaluation_users = 12",
+    "recsys_po_rl.experiment.horizon = 2",
 ])
 network = "recsys_po_rl.create_interest_evolution_simulation_network.user_ctor"
 if "settings" in sys.argv:

@@ -62,6 +62,7 @@ class Nowhere(Policy):
         raise LeftOutError("it is not known here")
 
 
+@pytest.mark.slow
 def test_a_student_is_trained_in_batches_of_its_own_and_searches_are_shared(context, monkeypatch):
     monkeypatch.setattr(Fixed, "searches", 0)
     student = network()

@@ -188,9 +188,9 @@ def test_write_json_of_what_json_has_not_keeps_the_old_file(tmp_path):
 
 def test_environment_tells_versions_seeds_machine_command_and_time(tmp_path):
     before = datetime.datetime.now().astimezone().replace(microsecond=0)
-    environment = layout.environment((3, 4))
+    environment = layout.environment((3, 4)).to_json()
     assert list(environment) == ["run", "versions", "seeds", "machine", "command", "started"]
-    assert environment["run"] != layout.environment((3, 4))["run"]
+    assert environment["run"] != layout.environment((3, 4)).run
     assert environment["seeds"] == [3, 4]
     assert environment["command"] == sys.argv
     assert set(environment["machine"]) == {"platform", "processor", "cpu_count"}
@@ -207,11 +207,12 @@ def test_environment_tells_versions_seeds_machine_command_and_time(tmp_path):
     assert before <= started <= datetime.datetime.now().astimezone()
     layout.write_json(str(tmp_path), layout.ENVIRONMENT, environment)
     assert json.loads((tmp_path / layout.ENVIRONMENT).read_text()) == environment
+    assert layout.read_environment(str(tmp_path)).to_json() == environment
 
 
 def test_environment_names_packages_that_are_not_installed(monkeypatch):
     monkeypatch.setattr(layout, "_PACKAGES", ("numpy", "no-package-of-this-name"))
-    versions = layout.environment(())["versions"]
+    versions = layout.environment(()).versions
     assert versions["no-package-of-this-name"] == "unknown"
     assert versions["numpy"] == np.__version__
 

@@ -7,8 +7,9 @@ import pathlib
 import pytest
 
 from recsys_po_rl.common import validation
+from recsys_po_rl.evaluation.portrait import Portrait
 from recsys_po_rl.run_folder import schema
-from tests.support.run_folder import evaluation, policy
+from tests.support.run_folder import evaluation, policy, portrait
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KEPT = sorted((ROOT / "benchmarks" / "results" / "learning").glob("*/evaluation.json"))
@@ -105,3 +106,70 @@ def test_tables_need_numbers(change, said):
     with pytest.raises(validation.InvalidInputError) as raised:
         schema.raise_if_not_shown(schema.from_json(content, "evaluation.json"), "evaluation.json")
     assert str(raised.value) == f"{LEAD}{said}"
+
+
+# environment.json as 0.1.0 wrote it, at the beginning and at the end of a run.
+ENVIRONMENT_0_1_0 = {
+    "run": "0123456789abcdef0123456789abcdef",
+    "versions": {"recsys-po-rl": "0.1.0", "python": "3.11.2", "tensorflow": "2.15.0"},
+    "seeds": [0],
+    "machine": {"platform": "Linux-6.1", "processor": "x86_64", "cpu_count": 2},
+    "command": ["run_simulation.py", "--output_dir", "runs/one"],
+    "started": "2024-01-01T00:00:00+00:00",
+    "corpus_seed": 0,
+    "arguments": {"experiment.horizon": "100"},
+}
+FINISHED_0_1_0 = {**ENVIRONMENT_0_1_0, "finished": "2024-01-01T00:05:00+00:00", "files": ["config.gin"]}
+
+
+@pytest.mark.parametrize("content", [ENVIRONMENT_0_1_0, FINISHED_0_1_0, {}, {"seeds": [0, 1], "newer": {"a": [1]}}])
+def test_environments_are_read_and_written_unchanged(content):
+    assert json.dumps(schema.Environment.from_json(content, "").to_json()) == json.dumps(content)
+
+
+def with_own_names(content):
+    """A portrait of a corpus with its own ids and topic names, as a table's."""
+    topics = [{**topic, "name": name} for topic, name in zip(content["topics"], ("art", "war"))]
+    policies = {
+        name: {**shown, "documents_early": [{**doc, "document": "a1"} for doc in shown["documents_early"]]}
+        for name, shown in content["policies"].items()
+    }
+    return {**content, "topics": topics, "policies": policies}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [portrait(), with_own_names(portrait()), {**portrait(), "topics": None}],
+    ids=["0.1.0", "table", "moving"],
+)
+def test_portraits_are_read_and_written_unchanged(content):
+    assert json.dumps(Portrait.from_json(content, "").to_json()) == json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "message"),
+    [
+        (Portrait, {"parts": [[1, 4], [5]]}, r"x: parts\[1\] must be a pair of slates, got \[5\]"),
+        (Portrait, {"parts": [[0, 4]]}, r"x: parts\[0\] must be an integer between 1 and"),
+        (Portrait, {"topics": [{}]}, r"x: topics\[0\] must be an object with topic, num_documents, mean_quality"),
+        (Portrait, {"policies": {"learned": {}}}, r"x: policies.'learned' must be an object with num_users"),
+        (schema.Environment, {"seeds": ["../../x"]}, r"x: seeds\[0\] must be an integer between 0 and"),
+        (schema.Environment, {"machine": "x"}, "x: machine must be an object"),
+        (schema.Environment, {"arguments": {"a": 7}}, "x: arguments.'a' must be a text, got 7"),
+    ],
+)
+def test_a_wrong_form_names_the_field(record, change, message):
+    content = {**(portrait() if record is Portrait else ENVIRONMENT_0_1_0), **change}
+    with pytest.raises(validation.InvalidInputError, match=f"^{message}"):
+        record.from_json(content, "x: ")
+
+
+def test_a_document_of_a_table_has_a_text_or_an_integer_as_its_id():
+    content = with_own_names(portrait())
+    for document, is_valid in (("a1", True), (7, True), (True, False), (0.5, False), ([], False)):
+        content["policies"]["learned"]["documents_early"][0]["document"] = document
+        if is_valid:
+            Portrait.from_json(content, "")
+        else:
+            with pytest.raises(validation.InvalidInputError, match="document must be an integer or a text"):
+                Portrait.from_json(content, "")

@@ -166,6 +166,7 @@ class UserOfNaNInterest(InterestEvolutionUser):
         return super().next_state(previous_state, user_response, slate_docs).map(lambda field: field * np.nan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("user_ctor", "named"), [(UserOfNaNTimes, "reward"), (UserOfNaNInterest, "user state")])
 def test_a_nan_is_named_with_its_variable_and_step(user_ctor, named):
     broken = simulation("xla", user_ctor=user_ctor)

@@ -447,7 +447,7 @@ class BadRun(NamedTuple):
 # A run as small as can be.
 RUN = (
     *TINY,
-    *("--gin_files", "runtime/graph.gin"),
+    *("--gin_files", "runtime/eager.gin"),
     *(
         part
         for name, value in {

@@ -15,6 +15,7 @@ from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import console, experiment, monitor
 from recsys_po_rl.policies.learned_variants import LearnedFullInformation
 from recsys_po_rl.policies.uniform_random import UniformRandom
+from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
 from recsys_po_rl.training import alarms
 from recsys_po_rl.training import rows as rows_lib
@@ -179,6 +180,7 @@ def test_the_training_with_full_information_says_which_it_is(capsys):
 SMALL = dict(
     num_training_steps=4, horizon=4, users_per_step=5, num_evaluation_users=10, evaluation_batch_size=5,
     num_validation_users=10, validate_every_steps=2, checkpoint_every_steps=2, policies=[UniformRandom],
+    runtime_ctor=functools.partial(SeededRuntime, mode="eager"),
     network_ctor=functools.partial(
         create_interest_evolution_simulation_network, num_docs=8, num_topics=4, corpus_ctor=corpus.ReferenceCorpus
     ),

@@ -55,6 +55,7 @@ def planner():
     return network(ctor, full_information=True).recommender
 
 
+@pytest.mark.slow
 def test_labels_are_the_teachers_slates_in_the_states_that_the_student_visits():
     student, teacher = student_of(), planner()
     labelled, _ = distiller_of(student, teacher, full_information=True)
@@ -73,6 +74,7 @@ def test_labels_are_the_teachers_slates_in_the_states_that_the_student_visits():
     np.testing.assert_array_equal(alone[fields.SLATE_DOCS].get(fields.DOC_RANKS), shown)
 
 
+@pytest.mark.slow
 def test_cross_entropy_and_step_by_hand():
     """A student that ignores its input: the cross-entropy and its gradient have closed forms."""
     student = student_of()
@@ -93,12 +95,10 @@ def test_cross_entropy_and_step_by_hand():
     np.testing.assert_allclose(bias.numpy(), scores - (first + second - taught), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model_ctor",
-    [
-        scoring.AveragedHistoryModel,
-        pytest.param(functools.partial(scoring.GRUModel, memory=("slates", "step")), marks=pytest.mark.slow),
-    ],
+    [scoring.AveragedHistoryModel, functools.partial(scoring.GRUModel, memory=("slates", "step"))],
     ids=["averaged", "gru"],
 )
 def test_a_student_comes_to_show_the_slates_of_its_teacher(model_ctor):
@@ -124,6 +124,7 @@ def test_compiled_distillation_is_that_of_eager_mode():
     np.testing.assert_allclose(found(lambda network: SeededRuntime(network.variables)), found(eager), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_of_other_draws_and_a_teacher_with_empty_slots_are_refused():
     student = student_of()
 

@@ -1,4 +1,4 @@
-"""Calibration: short measurements of a training step and an evaluation on this machine."""
+"""Calibration: short measurements of a training step and an evaluation on this machine, and its available memory."""
 
 import contextlib
 import dataclasses
@@ -6,10 +6,9 @@ import os
 import pathlib
 import statistics
 import time
+import timeit
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import tensorflow as tf
+from typing import NamedTuple
 
 from recsys_po_rl.evaluation import evaluator
 from recsys_po_rl.experiment import single_seed
@@ -32,70 +31,42 @@ class Cost(NamedTuple):
     bytes_per_user_step: float  # bytes of each user-step that is in memory at once
 
 
-def of_training(config: ExperimentConfig, seed: int, world_seed: int, num_docs: int) -> Cost:
-    """Measure training steps of two sizes.
+def of_training(config: ExperimentConfig, context: PolicyContext) -> Cost:
+    """Measure training steps of two sizes in the world of a context."""
+    seed, num_shards = context.seed, config.num_shards
 
-    Args:
-      config: configuration of the experiment.
-      seed: seed of the run.
-      world_seed: seed of the corpus.
-      num_docs: D.
-    """
+    def step_of(num_users: int) -> Callable[[], object]:
+        small = dataclasses.replace(config, users_per_step=num_users * num_shards, resume=False)
+        learner = single_seed.prepare(small, seed, config.world_seed(seed)).learner
+        keys = loop.keys_of_step(seed, 0, num_shards, "calibration")
+        return lambda: [float(scalar) for scalar in learner.step(keys, 0.0)._asdict().values()]  # waits for the step
 
-    def step_of(num_users: int) -> Callable[[int], Any]:
-        small = dataclasses.replace(config, users_per_step=num_users * config.num_shards, resume=False)
-        learner = single_seed.prepare(small, seed, world_seed).learner
-        keys = [loop.keys_of_step(seed, number, config.num_shards, "calibration") for number in range(REPETITIONS + 1)]
-        return lambda number: tf.nest.map_structure(float, learner.step(keys[number], 0.0)._asdict())
-
-    return _cost(step_of, config.users_per_step // config.num_shards, num_docs, config.num_shards * config.horizon)
+    return _cost(step_of, config.users_per_step // num_shards, num_shards * config.horizon, context.config["num_docs"])
 
 
-def of_evaluation(context_of: Callable[[int], PolicyContext], batch_size: int, num_docs: int) -> Cost:
-    """Measure evaluations of two sizes.
+def of_evaluation(context: PolicyContext) -> Cost:
+    """Measure evaluations of two sizes in the world of a context."""
 
-    Args:
-      context_of: returns the world with a batch size.
-      batch_size: batch size of the experiment.
-      num_docs: D.
-    """
+    def evaluation_of(num_users: int) -> Callable[[], object]:
+        world = context.resized(num_users)
+        runtime, total = world.runtime(world.network()), evaluator.BATCHES_AT_ONCE * num_users
+        return lambda: evaluator.evaluate(runtime, world.horizon, total, num_users, world.seed, ("calibration",))
 
-    def evaluation_of(num_users: int) -> Callable[[int], Any]:
-        context = context_of(num_users)
-        runtime = context.runtime(context.network())
-        total = evaluator.BATCHES_AT_ONCE * num_users
-        return lambda number: evaluator.evaluate(
-            runtime, context.horizon, total, num_users, context.seed, ("calibration", number)
-        )
-
-    return _cost(evaluation_of, batch_size, num_docs, evaluator.BATCHES_AT_ONCE * context_of(1).horizon)
+    steps = evaluator.BATCHES_AT_ONCE * context.horizon
+    return _cost(evaluation_of, context.batch_size, steps, context.config["num_docs"])
 
 
-def _cost(work_of: Callable[[int], Callable[[int], Any]], num_users: int, num_docs: int, steps: int) -> Cost:
-    """Measure work of two sizes, at most those of the experiment.
-
-    Args:
-      work_of: builds work for a number of users, which is called with the number of its repetition.
-      num_users: users of a batch in the experiment.
-      num_docs: D.
-      steps: user-steps of the work for each user of a batch.
-    """
+def _cost(work_of: Callable[[int], Callable[[], object]], num_users: int, steps: int, num_docs: int) -> Cost:
+    """Measure work of two sizes, at most `num_users`, with `steps` user-steps for each user of a batch."""
     large = min(num_users, max(2, LARGE * USUAL_DOCS // max(USUAL_DOCS, num_docs)))
-    small = max(1, min(SMALL, large // 2))
     started, before = time.perf_counter(), resident_bytes()
-    work_of(small)(0)
+    work_of(max(1, min(SMALL, large // 2)))()
     first, program = time.perf_counter() - started, max(0.0, resident_bytes() - before)
     before, work = resident_bytes(), work_of(large)
-    work(0)
+    work()
     grown = max(0.0, resident_bytes() - before - program)
-    seconds = statistics.median(_seconds(work, 1 + repetition) for repetition in range(REPETITIONS))
+    seconds = statistics.median(timeit.repeat(work, number=1, repeat=REPETITIONS))
     return Cost(first, seconds / (large * steps), program, grown / (large * steps))
-
-
-def _seconds(work: Callable[[int], Any], number: int) -> float:
-    started = time.perf_counter()
-    work(number)
-    return time.perf_counter() - started
 
 
 def resident_bytes() -> float:
@@ -107,11 +78,11 @@ def resident_bytes() -> float:
 
 def available_bytes() -> float:
     """Return the memory available to a new process; infinite if the system does not provide it."""
-    found = float("inf")
+    available = float("inf")
     with contextlib.suppress(OSError, ValueError, KeyError), open("/proc/meminfo", encoding="ascii") as file:
-        found = float(dict(line.split(":", 1) for line in file)["MemAvailable"].split()[0]) * 1024.0
+        available = float(dict(line.split(":", 1) for line in file)["MemAvailable"].split()[0]) * 1024.0
     with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" if unlimited
         folder = pathlib.Path("/sys/fs/cgroup")
         limit, current = (float((folder / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        found = min(found, limit - current)
-    return found
+        available = min(available, limit - current)
+    return available

@@ -197,20 +197,20 @@ def _rollout(
         values = value(seen, tf.constant(steps_left)).numpy()
         targets.append(returns_to_go(values, trajectory[fields.SLATE_DOCS].get(fields.PLANNED_VALUE).numpy()))
     return _Samples(
-        np.concatenate([one.reshape(-1, one.shape[-1]) for one in interests]),
-        np.concatenate([one.ravel() for one in steps]),
-        np.concatenate([one.ravel() for one in targets]).astype(np.float32),
-        float(np.mean([one.sum(axis=0).mean() for one in rewards])),
-        sum(one.shape[1] for one in rewards),
+        np.concatenate([interest.reshape(-1, interest.shape[-1]) for interest in interests]),
+        np.concatenate([steps_left.ravel() for steps_left in steps]),
+        np.concatenate([target.ravel() for target in targets]).astype(np.float32),
+        float(np.mean([reward.sum(axis=0).mean() for reward in rewards])),
+        sum(reward.shape[1] for reward in rewards),
     )
 
 
 def _joined(samples: list[_Samples]) -> _Samples:
     """Concatenate the samples of several iterations, with the mean reward and number of users of the last."""
     return _Samples(
-        np.concatenate([one.interest for one in samples]),
-        np.concatenate([one.steps_left for one in samples]),
-        np.concatenate([one.target for one in samples]),
+        np.concatenate([sample.interest for sample in samples]),
+        np.concatenate([sample.steps_left for sample in samples]),
+        np.concatenate([sample.target for sample in samples]),
         samples[-1].mean_reward,
         samples[-1].num_users,
     )

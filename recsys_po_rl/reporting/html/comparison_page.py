@@ -60,10 +60,10 @@ def sentences(comparison: Comparison) -> list[str]:
     for name, difference in zip(comparison.names[1:], row.differences[1:]):
         if difference is None:
             continue
-        more = difference if difference.mean >= 0 else _negated(difference)
+        larger = difference if difference.mean >= 0 else _negated(difference)
         clear = difference.low > 0 or difference.high < 0
         texts.append(
-            f"The policy learned in {name} brings {_shown(more)} {'more' if difference.mean >= 0 else 'less'} "
+            f"The policy learned in {name} brings {_shown(larger)} {'more' if difference.mean >= 0 else 'less'} "
             f"than that of {first}{'' if clear else ', which is not clear'}."
         )
     return texts
@@ -104,12 +104,12 @@ def _about(comparison: Comparison) -> str:
         str(numbers[0]) if len(numbers) == 1 else " to ".join(str(number) for number in (numbers[0], numbers[-1]))
     )
     unit = comparison.unit
-    how = (
+    design = (
         f"differences are paired, on the same {how_many} {unit} with the same random draws"
         if comparison.paired
         else f"differences are those of independent samples (Welch), over {how_many} {unit}"
     )
-    return f"Cumulative consumed time per user over {slates}; 95% intervals over {unit}; {how}."
+    return f"Cumulative consumed time per user over {slates}; 95% intervals over {unit}; {design}."
 
 
 def _table(comparison: Comparison) -> Html:
@@ -151,7 +151,7 @@ def _users(comparison: Comparison, runs: Sequence[RunFiles], styles: Sequence[in
         for place in known:
             line = users.pooled(portraits[place], LEARNED, portrait_lib.ALL, measure)
             if line is not None:
-                middles = [(begin + end) / 2 for begin, end in portraits[place][0]["parts"]]
+                middles = [(begin + end) / 2 for begin, end in portraits[place][0].parts]
                 series.append(Series(names[place], middles, line.mean, line.low, line.high, styles[place]))
         if series:
             drawn.append(charts.line_chart(title, series, "slate", x_range=(1, max(comparison.horizons))))
@@ -177,10 +177,7 @@ def _configurations(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
 
 
 def _versions(runs: Sequence[RunFiles], names: Sequence[str]) -> Html:
-    versions = [
-        {package: str(version) for package, version in ((run.environment or {}).get("versions") or {}).items()}
-        for run in runs
-    ]
+    versions = [(run.environment and run.environment.versions) or {} for run in runs]
     differences = report.differences(*versions)
     if not differences:
         return element("p", "None.")

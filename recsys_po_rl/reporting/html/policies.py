@@ -91,7 +91,7 @@ def _users(learned: PolicyResult) -> str:
         "their click rate": turn("click_rate", percent, percent_interval),
         "the distance from their first interest": turn("interest_drift", fixed, interval),
     }
-    known_turns = [f"{what} {how}" for what, how in turns.items() if how is not None]
+    known_turns = [f"{measure} {change}" for measure, change in turns.items() if change is not None]
     if not known_turns:
         return "The behaviour of its users is not known: it was not recorded."
     return f"The behaviour of its users, from the first quarter of the horizon to the last: {', '.join(known_turns)}."

@@ -13,7 +13,6 @@ from recsys_po_rl.run_folder.run_files import RunFiles
 from recsys_po_rl.run_folder.schema import Evaluation
 
 DEFAULT_EXPERIMENT = "experiments/default.gin"
-_DAMAGED = f"This cannot be shown: {layout.EVALUATION} cannot be read, see above."
 
 
 def page(run: RunFiles) -> str:
@@ -23,11 +22,10 @@ def page(run: RunFiles) -> str:
       run: result of `run_files.read`. The page names missing files and files whose form this project does not write.
     """
     evaluation, of_seed = _evaluation(run)
-    with_portrait = [part for part in run.parts if part.portrait is not None]
-    portraits, names = [part.portrait or {} for part in with_portrait], [part.name for part in with_portrait]
+    portraits = [part.portrait for part in run.parts if part.portrait is not None]
+    names = [part.name for part in run.parts if part.portrait is not None]
     sections: dict[str, Html] = {}
-    damaged = any(part.evaluation_problem for part in (run, *run.seeds))
-    no_evaluation = element("p", _DAMAGED if damaged else "There is no evaluation yet.")
+    no_evaluation = _missing(run, layout.EVALUATION, "There is no evaluation yet.")
 
     def add(title: str, make: Callable[[], Any], needed: bool = True, otherwise: Any = None) -> None:
         sections[title] = markup.section(title, markup.guarded(make) if needed else otherwise)
@@ -43,11 +41,16 @@ def page(run: RunFiles) -> str:
             add(title, functools.partial(_shown, show, evaluation))
     elsewhere = element("p", "This is an evaluation of a trained policy: the training is in the run that it evaluates.")
     add("Training", lambda: training.learning(run), evaluation is None or evaluation.changed is None, elsewhere)
-    no_portrait = element("p", f"There is no {layout.PORTRAIT} yet: the evaluation writes it.")
+    no_portrait = _missing(run, layout.PORTRAIT, f"There is no {layout.PORTRAIT} yet: the evaluation writes it.")
     add("Users over the horizon", lambda: users.users(portraits), bool(portraits), no_portrait)
     add("Slates that the policy shows", lambda: users.shown(portraits, names), bool(portraits), no_portrait)
     add("Configuration of the run", lambda: _what_was_run(run))
     return markup.page(f"Report of {run.name}", _lead(run, of_seed), sections)
+
+
+def _missing(run: RunFiles, name: str, not_yet: str) -> Html:
+    damaged = any(part.problem_of(name) for part in (run, *run.seeds))
+    return element("p", f"This cannot be shown: {name} cannot be read, see above." if damaged else not_yet)
 
 
 def _evaluation(run: RunFiles) -> tuple[Optional[Evaluation], Optional[str]]:
@@ -68,7 +71,7 @@ def _verdict(evaluation: Evaluation) -> Html:
 
 def _lead(run: RunFiles, of_seed: Optional[str]) -> list[Html]:
     parts = [element("p", markup.guarded(lambda: _summary(run)), class_="muted")]
-    if run.evaluation is None and run.evaluation_problem is None:
+    if run.evaluation is None and run.problem_of(layout.EVALUATION) is None:
         parts.append(element("p", markup.guarded(lambda: _progress(run)), class_="warn"))
     if of_seed is not None:
         parts.append(element("p", f"Figures of policies are those of {of_seed} alone.", class_="warn"))
@@ -78,12 +81,12 @@ def _lead(run: RunFiles, of_seed: Optional[str]) -> list[Html]:
 
 
 def _summary(run: RunFiles) -> str:
-    environment = run.environment or {}
-    seeds = environment.get("seeds") or []
+    environment = run.environment or schema.Environment()
+    seeds = environment.seeds or []
     texts = [f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"] if seeds else []
-    if environment.get("started"):
-        texts.append(f"started {environment['started']}")
-    version = (environment.get("versions") or {}).get("recsys-po-rl")
+    if environment.started:
+        texts.append(f"started {environment.started}")
+    version = (environment.versions or {}).get("recsys-po-rl")
     if version:
         texts.append(f"recsys_po_rl {version}")
     return ", ".join(texts)
@@ -91,7 +94,7 @@ def _summary(run: RunFiles) -> str:
 
 def _progress(run: RunFiles) -> str:
     planned = as_number(run.bound("num_training_steps"))
-    asked = f" of {planned:g}" if planned is not None else ""
+    of_planned = f" of {planned:g}" if planned is not None else ""
     done = [
         (
             part.name,
@@ -100,18 +103,17 @@ def _progress(run: RunFiles) -> str:
         for part in run.parts
     ]
     if not run.seeds:
-        return (
-            f"This run is not finished: {done[0][1]:g}{asked} training steps are done, {layout.EVALUATION} is missing."
-        )
+        steps_done = f"{done[0][1]:g}{of_planned} training steps are done"
+        return f"This run is not finished: {steps_done}, {layout.EVALUATION} is missing."
     texts = [
-        f"{name}: {'finished' if part.evaluation is not None else f'{steps:g}{asked} training steps'}"
+        f"{name}: {'finished' if part.evaluation is not None else f'{steps:g}{of_planned} training steps'}"
         for (name, steps), part in zip(done, run.seeds)
     ]
     return f"This run is not finished ({'; '.join(texts)})."
 
 
 def _what_was_run(run: RunFiles) -> list[Any]:
-    environment = run.environment or {}
+    environment = run.environment or schema.Environment()
     parts: list[Any] = [
         markup.section("Differences from the default experiment", markup.guarded(lambda: _differences(run)), level=3)
     ]
@@ -119,13 +121,12 @@ def _what_was_run(run: RunFiles) -> list[Any]:
     if evaluation is not None and evaluation.changed is not None:
         moved = markup.guarded(functools.partial(_moved, evaluation, evaluation.changed))
         parts.append(markup.section("Trained and evaluated", moved, level=3))
-    facts = [["seeds", ", ".join(map(str, environment.get("seeds") or [])) or "unknown"]]
-    if "corpus_seed" in environment:
-        facts.append(["seed of the corpus", str(environment["corpus_seed"])])
-    machine = environment.get("machine") or {}
-    if machine:
-        facts.append(["machine", f"{machine.get('processor')}, {machine.get('cpu_count')} cores"])
-    facts += [[package, str(version)] for package, version in (environment.get("versions") or {}).items()]
+    facts = [["seeds", ", ".join(map(str, environment.seeds or [])) or "unknown"]]
+    if environment.corpus_seed is not None:
+        facts.append(["seed of the corpus", str(environment.corpus_seed)])
+    if environment.machine is not None:
+        facts.append(["machine", f"{environment.machine.processor}, {environment.machine.cpu_count} cores"])
+    facts += [[package, version] for package, version in (environment.versions or {}).items()]
     parts.append(
         markup.section("Seeds and versions", markup.table(["what", "which"], facts, "Seeds and versions"), level=3)
     )
@@ -134,7 +135,7 @@ def _what_was_run(run: RunFiles) -> list[Any]:
         tables = [
             markup.table(
                 ["part", "seconds"],
-                [[markup.name(what), fixed(seconds, 1)] for what, seconds in by_part.items()],
+                [[markup.name(part_name), fixed(seconds, 1)] for part_name, seconds in by_part.items()],
                 f"Time by part{f', {name}' if run.seeds else ''}",
                 "numbers",
             )

@@ -112,8 +112,8 @@ def _alarms(run: RunFiles) -> list[Html]:
     header = [*(["seed"] if several else []), "step", "alarm", "value", "threshold", "message"]
     rows = [[markup.escaped(row.get(column, "")) for column in header] for row in shown]
     number = f"{len(run.alarms)} alarm{'s' if len(run.alarms) != 1 else ''}"
-    more = f", the first {MAX_ALARMS} are listed" if len(run.alarms) > MAX_ALARMS else ""
+    listed = f", the first {MAX_ALARMS} are listed" if len(run.alarms) > MAX_ALARMS else ""
     return [
-        element("p", f"{number}{more}. The first of each kind is a vertical line in the charts."),
+        element("p", f"{number}{listed}. The first of each kind is a vertical line in the charts."),
         markup.table(header, rows, "Alarms of the training"),
     ]

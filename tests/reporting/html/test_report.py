@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from recsys_po_rl.evaluation.portrait import Portrait
 from recsys_po_rl.reporting.html import report, users
 from recsys_po_rl.run_folder import run_files
 from tests.support.run_folder import HOSTILE, Page, evaluation, policy, portrait, write_run
@@ -115,16 +116,17 @@ def test_nothing_hostile_gets_out_of_its_text(tmp_path):
     (folder / "environment.json").write_text(
         json.dumps(
             {
-                "seeds": HOSTILE,
+                "seeds": [0],
                 "versions": dict(zip(HOSTILE, HOSTILE)),
                 "started": HOSTILE[1],
-                "machine": {"processor": HOSTILE[2]},
+                "machine": {"platform": HOSTILE[2], "processor": HOSTILE[2], "cpu_count": 2},
             }
         )
     )
     shown = portrait()
     for of in shown["policies"].values():
-        of["documents_early"] = [{**of["documents_early"][0], "doc_id": text, "topic": text} for text in HOSTILE]
+        of["documents_early"] = [{**of["documents_early"][0], "document": text} for text in HOSTILE]
+    shown["topics"] = [{**topic, "name": text} for topic, text in zip(shown["topics"], HOSTILE)]
     (folder / "portrait.json").write_text(json.dumps(shown))
     (folder / "timings.json").write_text(json.dumps(dict.fromkeys(HOSTILE, 1.0)))
     (folder / "config.gin").write_text("".join(f"a.b.c{at} = {text!r}\n" for at, text in enumerate(HOSTILE)))
@@ -177,6 +179,7 @@ def test_pooled_measures_are_means_over_runs():
     one, other = portrait(), portrait()
     other["policies"]["learned"] = json.loads(json.dumps(other["policies"]["learned"]))
     other["policies"]["learned"]["users"]["all"]["reward_per_step"]["mean"] = [0.75, None]
+    one, other = (Portrait.from_json(content, "") for content in (one, other))
     line = users.pooled([one, other], "learned", "all", "reward_per_step")
     assert line.mean == [0.5, 0.75]
     assert line.low[0] == pytest.approx(0.5 - 12.7062 * 0.25, rel=1e-4)  # t quantile of one degree of freedom
@@ -212,6 +215,11 @@ def test_foreign_content_is_said_and_the_rest_is_shown(tmp_path, name, change):
     page = page_of(folder)
     assert [text for level, text in page.headings if level == 2] == SECTIONS
     assert "in training: from 10 to 40." in " ".join(page.alternatives())
+    if name in ("portrait.json", "environment.json"):
+        assert f"{name}: " in page.text
+    if name == "portrait.json":
+        assert "portrait.json cannot be read, see above" in page.text
+        assert "There is no portrait.json yet" not in page.text
 
 
 def test_differences_name_what_is_not_the_same():
