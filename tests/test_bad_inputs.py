@@ -212,6 +212,7 @@ NOT_BOUND = {
     "StaticCorpus",  # needs documents
     "PlanningRecommender",
     "ColumnMap",  # of logs; tests/logs/test_columns.py tries its arguments
+    "OfflineEvaluation",  # of logs; tests/evaluation/test_offline_evaluation.py tries its arguments
 }
 
 

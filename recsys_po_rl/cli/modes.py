@@ -71,6 +71,18 @@ def log(flags: Any) -> None:
     write_log(flags.runs[0], flags.users, flags.policies, flags.gin_files, flags.gin_bindings, flags.output_dir)
 
 
+def evaluate_offline(flags: Any) -> None:
+    """Estimate the reward of a run's learned policy from a log.
+
+    Args:
+      flags: runs (one log); policy (a run folder), gin_files, gin_bindings (lists of text) and output_dir (text or
+        None).
+    """
+    from recsys_po_rl.experiment.evaluate_offline import evaluate_offline
+
+    evaluate_offline(flags.runs[0], flags.policy, flags.gin_files, flags.gin_bindings, flags.output_dir)
+
+
 def report(flags: Any) -> None:
     """Write report.html of run folders.
 
@@ -100,6 +112,7 @@ MODES: dict[str, Callable[[Any], None]] = {
     "evaluate": evaluate,
     "pretrain": pretrain,
     "log": log,
+    "evaluate_offline": evaluate_offline,
     "report": report,
     "compare": compare,
 }

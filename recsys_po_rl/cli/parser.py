@@ -22,6 +22,7 @@ class Mode(NamedTuple):
     text: str  # one line of --help
     takes_runs: tuple[int, float] = (0, 0)  # minimum and maximum number of run folders
     flags: tuple[str, ...] = ()  # accepted flags besides --mode
+    operand: str = "run folder"
 
 
 _CONFIGURED = ("gin_files", "gin_bindings", "output_dir")
@@ -46,6 +47,13 @@ MODES = {
         " the run's own",
         (1, 1),
         (*_CONFIGURED, "users", "policies"),
+    ),
+    "evaluate_offline": Mode(
+        "estimate the reward of what the run in --policy has learned from a log (in the place of RUN); files and"
+        " bindings come on top of that run's own",
+        (1, 1),
+        (*_CONFIGURED, "policy"),
+        operand="log",
     ),
     "report": Mode("make the page report.html of run folders from their files", (1, float("inf"))),
     "compare": Mode(
@@ -151,6 +159,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         "--unpaired", action="store_true", help="compare runs as independent samples, whatever their worlds and users"
     )
     parser.add_argument("--users", type=int, metavar="N", help="number of users of a log, at least 1")
+    parser.add_argument("--policy", metavar="RUN", help="run folder of the policy that a log is used to evaluate")
     parser.add_argument(
         "--policies",
         action="append",
@@ -168,8 +177,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
       program: name of the program in usage and messages.
 
     Returns:
-      Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run, unpaired, users and policies; flags
-      that the mode does not accept have their defaults.
+      Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run, unpaired, users, policies and
+      policy; flags that the mode does not accept have their defaults.
 
     Raises:
       SystemExit: after --help (status 0), or for invalid flags (status 2, one line on standard error).
@@ -179,7 +188,7 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     mode = MODES[flags.mode]
     least, most = mode.takes_runs
     if not least <= len(flags.runs) <= most:
-        allowed = "no run folder" if not most else f"{least} run folder{'s' if least > 1 else ''}"
+        allowed = f"no {mode.operand}" if not most else f"{least} {mode.operand}{'s' if least > 1 else ''}"
         or_more = " or more" if most > least else ""
         parser.error(f"--mode {flags.mode} takes {allowed}{or_more}, got {' '.join(flags.runs) or 'none'}")
     for name in vars(flags):
@@ -188,6 +197,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     if flags.mode == "log" and (flags.users is None or flags.users < 1):
         given = "none" if flags.users is None else flags.users
         parser.error(f"--mode log needs --users, an integer of at least 1, got {given}")
+    if flags.mode == "evaluate_offline" and flags.policy is None:
+        parser.error("--mode evaluate_offline needs --policy, the run folder of the policy to evaluate")
     if flags.resume and flags.dry_run:
         parser.error("--resume and --dry_run exclude each other")
     if flags.resume and not flags.output_dir:
