@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from recsys_po_rl.common import output, validation
+from recsys_po_rl.common import formatting, output, validation
 from recsys_po_rl.evaluation import fitted_values, statistics
 from recsys_po_rl.evaluation.logged_replay import HistoryReplay, LoggedHistories, Replayed
 from recsys_po_rl.evaluation.offline import LoggedTrajectories
@@ -182,7 +182,7 @@ def table(results: OfflineResults) -> str:
             continue
         no_interval = f"no interval: right only if {result.assumption}" if result.assumption else ""
         interval = "" if result.interval95 is None else tables.interval(result.interval95)
-        rows.append((name, tables.plain(result.value or 0.0, ".2f"), interval, size, no_interval))
+        rows.append((name, formatting.plain(result.value or 0.0, ".2f"), interval, size, no_interval))
     by = f" by {', '.join(results.logging_policies)}" if results.logging_policies else ""
     steps = "step" if results.horizon == 1 else "steps"
     lines = [

@@ -281,7 +281,8 @@ def _run(
     place = layout.Place(folder)
     layout.write_text(folder, layout.CONFIG, gin_config.config_text())
     arguments = resume.fingerprint({f"pretrain.{name}": value for name, value in vars(config).items()})
-    layout.write_json(folder, layout.ENVIRONMENT, {**layout.environment([config.seed]), "arguments": arguments})
+    environment = dataclasses.replace(layout.environment([config.seed]), arguments=arguments)
+    layout.write_json(folder, layout.ENVIRONMENT, environment.to_json())
     seconds: dict[str, float] = {}
     with _measured(seconds, "training"):
         fitted = _fit(config, model, optimizer, data, folder)
