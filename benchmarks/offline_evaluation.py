@@ -62,7 +62,7 @@ class ScaledRecommender(CollabFilteringRecommender):
 
 
 class Cell(NamedTuple):
-    """What one estimator found in one log."""
+    """Result of one estimator on one log."""
 
     horizon: int
     target: float
@@ -326,8 +326,8 @@ def spread_of(cells: Sequence[Cell], by_cell: Mapping[tuple[float, int], statist
     return (
         f"Of the {len(shares)} rows below in which no log was refused, {inside} have a coverage of 93 to 97%, the "
         f"least {100 * min(shares):.1f}% and the largest {100 * max(shares):.1f}%; of intervals that cover "
-        f"exactly 95%, {100 * exact:.0f}% of such rows would be within, because {num_logs} logs determine a coverage to "
-        f"± {196 * np.sqrt(0.95 * 0.05 / num_logs):.1f} points."
+        f"exactly 95%, {100 * exact:.0f}% of such rows would be within, because {num_logs} logs determine a "
+        f"coverage to ± {196 * np.sqrt(0.95 * 0.05 / num_logs):.1f} points."
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from recsys_po_rl import catalogue_corpus, fields, gin_config, simulation_config
 from recsys_po_rl.catalogue_corpus import TableCorpus
 from recsys_po_rl.common import table_files, validation
 from recsys_po_rl.corpus import CorpusWithTopicAndQuality, ReferenceCorpus
+from recsys_po_rl.evaluation import portrait
 from recsys_po_rl.experiment import entity_parameters, evaluation_files, experiment, resume, transfer
 from recsys_po_rl.reporting.html import users
 
@@ -414,8 +416,8 @@ def test_details_in_the_users_words(tmp_path):
 
 
 def test_the_report_lists_the_users_own_ids():
-    document = {"doc_id": 3, "topic": 1, "quality": 0.5, "in_slates": 0.5, "click_rate": 0.5}
-    with_names = str(users._documents([{**document, "document": "<é, d>"}], "title", {1: "war"}))
+    document = portrait.ShownDocument(doc_id=3, topic=1, quality=0.5, in_slates=0.5, click_rate=0.5)
+    with_names = str(users._documents([dataclasses.replace(document, document="<é, d>")], "title", {1: "war"}))
     assert "&lt;é, d&gt;" in with_names
     assert "war" in with_names
     assert ">3<" in str(users._documents([document], "title", {}))

@@ -1,4 +1,7 @@
-"""Mode pretrain: trains a scorer on logs to predict the document that a user consumes next."""
+"""Mode pretrain: trains a scorer on logs to predict the document that a user consumes next.
+
+Over 350 lines, because the entry has many arguments, each documented and validated here, and one way through them.
+"""
 
 import contextlib
 import dataclasses

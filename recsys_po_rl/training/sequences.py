@@ -58,7 +58,7 @@ class Sequences(NamedTuple):
 
     @property
     def is_click(self) -> np.ndarray:
-        """Whether a document was consumed; bool [M]."""
+        """Mask of steps with a consumed document; bool [M]."""
         return self.clicked < self.shown.shape[1]
 
     @property
