@@ -1,6 +1,7 @@
 """Import directions: six layers, no cycles."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -28,6 +29,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "recsys_po_rl"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
+@functools.cache
 def imported(path):
     """Dotted names of the package's own modules that a module imports."""
     names = set()
@@ -57,7 +59,6 @@ def test_a_module_imports_only_layers_below(path):
         assert ROW_OF[other] <= ROW_OF[own], f"{path.name} imports {dotted}, which lies above it"
 
 
-@pytest.mark.slow
 def test_modules_import_one_another_without_cycles():
     edges = {}
     for path in MODULES:

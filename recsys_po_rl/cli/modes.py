@@ -49,10 +49,9 @@ def pretrain(flags: Any) -> None:
       flags: runs (paths of logs; none: that of gin), gin_files, gin_bindings (lists of text) and output_dir (text or
         None).
     """
-    from recsys_po_rl.cli.parser import DEFAULT_GIN_FILE
     from recsys_po_rl.experiment.pretrain import pretrain
 
-    gin_config.parse(flags.gin_files or [DEFAULT_GIN_FILE], flags.gin_bindings)
+    gin_config.parse(flags.gin_files, flags.gin_bindings)
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.runs:
         given["log"] = flags.runs

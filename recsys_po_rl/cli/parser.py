@@ -209,6 +209,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
         flags.gin_files = [own if has_own else DEFAULT_GIN_FILE]
         if flags.resume and not has_own:
             _complain(f"there is no {own}: it is a run of {DEFAULT_GIN_FILE} that begins there")
+    if flags.mode == "pretrain" and not flags.gin_files:
+        flags.gin_files = [DEFAULT_GIN_FILE]
     flags.gin_files = flags.gin_files or []
     flags.gin_bindings = flags.gin_bindings or []
     flags.policies = flags.policies or ["learned"]
