@@ -207,6 +207,7 @@ NOT_BOUND = {
     "BeliefRecommender",  # belief_reference
     "FixedSlateRecommender",  # best_fixed_slate and others
     "LinUCBRecommender",  # lin_ucb
+    "SampledDocumentsRecommender",  # sampled_by_popularity
     "external_policy",  # needs a callable; tests/policies/test_external.py tries its arguments
     "TopicRecommender",  # best_fixed_topic
     "StaticCorpus",  # needs documents

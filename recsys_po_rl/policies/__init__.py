@@ -19,7 +19,7 @@ from recsys_po_rl.policies.learned_variants import (
     LearnedStep,
 )
 from recsys_po_rl.policies.lin_ucb import LinUCB
-from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
+from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime, SampledByPopularity
 from recsys_po_rl.policies.rollout_reference import RolloutReference
 from recsys_po_rl.policies.uniform_random import UniformRandom
 from recsys_po_rl.policies.warm_start import Distillation
@@ -46,6 +46,7 @@ __all__ = [
     "PopularByClicks",
     "PopularByTime",
     "RolloutReference",
+    "SampledByPopularity",
     "SearchCost",
     "Trainer",
     "TunedFullInformation",

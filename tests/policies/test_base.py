@@ -25,6 +25,7 @@ from recsys_po_rl.policies import (
     PolicyContext,
     PopularByClicks,
     PopularByTime,
+    SampledByPopularity,
     SearchCost,
     TunedFullInformation,
     UniformRandom,
@@ -40,6 +41,7 @@ CHEAP = {
     "uniform_random": UniformRandom(),
     "popular_by_clicks": PopularByClicks(24),
     "popular_by_time": PopularByTime(24),
+    "sampled_by_popularity": SampledByPopularity(24, 2.0),
     "best_fixed_topic": BestFixedTopic(24),
     "best_fixed_slate": BestFixedSlate(((20, 3), (2, 6))),
     "myopic_full_information": MyopicFullInformation(),
@@ -98,7 +100,7 @@ def test_a_context_memoises_as_long_as_it_lives():
 
 
 @pytest.mark.slow
-def test_policies_share_a_log(monkeypatch):
+def test_policies_share_a_log():
     class Counted(PolicyContext):
         networks = 0
 
@@ -107,14 +109,15 @@ def test_policies_share_a_log(monkeypatch):
             return super().network(**options)
 
     context = make_context(cls=Counted)
-    by_clicks, by_time = PopularByClicks(12).build(context), PopularByTime(12).build(context)
+    built = [policy(12).build(context) for policy in (PopularByClicks, PopularByTime, SampledByPopularity)]
     assert context.networks == 1
-    assert by_clicks.details["num_log_users"] == by_time.details["num_log_users"] == 12
+    assert [policy.details["num_log_users"] for policy in built] == [12, 12, 12]
 
 
 COSTS = [
     (UniformRandom(), SearchCost()),
     (PopularByClicks(30), SearchCost(30 * HORIZON, ("popularity", 30))),
+    (SampledByPopularity(30), SearchCost(30 * HORIZON, ("popularity", 30))),
     (BestFixedTopic(30), SearchCost(3 * 30 * HORIZON)),
     # 15 pairs of 6 documents: all, then the best 4.
     (BestFixedSlate(((20, 3), (4, 10))), SearchCost((15 * 3 + 4 * 10) * HORIZON)),
@@ -312,6 +315,8 @@ def test_first_interests_are_those_of_no_evaluated_user():
     ("name", "option", "given"),
     [
         ("best_fixed_topic", "num_search_users", 0),
+        ("sampled_by_popularity", "num_log_users", 0),
+        ("sampled_by_popularity", "power", -1.0),
         ("best_fixed_slate", "rounds", ()),
         ("tuned_full_information", "num_search_users", 0),
         ("full_information_reference", "users_per_iteration", 0),

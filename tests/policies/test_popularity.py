@@ -1,8 +1,12 @@
+import functools
+
 import numpy as np
 import pytest
 
 from recsys_po_rl import corpus, fields, simulation_config
+from recsys_po_rl.evaluation.propensities import SlatePropensities
 from recsys_po_rl.policies import popularity
+from recsys_po_rl.policies.base import PolicyContext
 from recsys_po_rl.policies.fixed_slate import FixedSlateRecommender
 from recsys_po_rl.policies.uniform_random import UniformRandomRecommender
 from recsys_po_rl.simulation import runtime, seeding
@@ -12,18 +16,21 @@ NUM_USERS, NUM_DOCS, NUM_TOPICS, SLATE_SIZE, HISTORY_LENGTH = 6, 9, 4, 3, 5
 HORIZON, NUM_BATCHES = 7, 2
 
 
-def make_runtime(recommender_ctor):
-    network = simulation_config.create_interest_evolution_simulation_network(
-        num_users=NUM_USERS,
+def make_network(recommender_ctor, slate_size=SLATE_SIZE, num_users=NUM_USERS):
+    return simulation_config.create_interest_evolution_simulation_network(
+        num_users=num_users,
         num_topics=NUM_TOPICS,
         num_docs=NUM_DOCS,
         history_length=HISTORY_LENGTH,
-        slate_size=SLATE_SIZE,
+        slate_size=slate_size,
         corpus_seed=0,
         corpus_ctor=corpus.ReferenceCorpus,
         recommender_ctor=recommender_ctor,
     )
-    return runtime.SeededRuntime(network.variables)
+
+
+def make_runtime(recommender_ctor):
+    return runtime.SeededRuntime(make_network(recommender_ctor).variables)
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +104,36 @@ def test_only_documents_that_were_shown_are_popular():
     assert set(np.flatnonzero(result.consumed_time) + 1) == set(shown)
     assert result.clicks.sum() <= HORIZON * NUM_USERS * NUM_BATCHES
     assert (result.consumed_time >= 0).all()
+
+
+@pytest.mark.slow
+def test_documents_are_drawn_from_their_weights():
+    weights = np.array([1.0, 2.0, 5.0, 1e-30, 1e-30, 1e-30, 1e-30, 1e-30, 1e-30])
+    network = make_network(
+        functools.partial(popularity.SampledDocumentsRecommender, log_weights=np.log(weights)), slate_size=2
+    )
+    seeded = runtime.SeededRuntime(network.variables)
+    propensities = SlatePropensities(network.variables, seeded)
+    trajectory = seeded.trajectory(50, keys=seeding.make_keys(0), record=propensities.record)
+    joint = propensities.of_slates(trajectory).joint
+    first, second = (trajectory[fields.SLATE_DOCS].get(fields.DOC_RANKS).numpy()[..., place] for place in (0, 1))
+    # First 3 of 8, then 2 of the 3 that are left, and so on.
+    expected = {(2, 1): 5 / 8 * 2 / 3, (2, 0): 5 / 8 / 3, (1, 2): 2 / 8 * 5 / 6, (1, 0): 2 / 8 / 6,
+                (0, 2): 1 / 8 * 5 / 7, (0, 1): 1 / 8 * 2 / 7}  # fmt: skip
+    for slate, probability in expected.items():
+        is_shown = (first == slate[0]) & (second == slate[1])
+        np.testing.assert_allclose(joint[is_shown], probability, rtol=1e-6)
+        half_width = 5 * np.sqrt(probability * (1 - probability) / joint.size)
+        np.testing.assert_allclose(is_shown.mean(), probability, atol=half_width)
+
+
+@pytest.mark.slow
+def test_the_power_sharpens_the_popularity(monkeypatch):
+    clicks = np.array([0, 3, 1, 0, 0, 0, 0, 0, 0])
+    monkeypatch.setattr(popularity, "popularity_from_logs", lambda *args: popularity.Popularity(clicks, clicks * 2.0))
+    context = PolicyContext(make_network, runtime.SeededRuntime, {"num_docs": NUM_DOCS}, 0, HORIZON, NUM_USERS)
+    for power in (0.0, 1.0, 2.0):
+        built = popularity.SampledByPopularity(6, power).build(context)
+        weights = np.exp(built.network.recommender._log_weights)  # the entity has no other way to tell
+        np.testing.assert_allclose(weights, (1 + clicks) ** power, rtol=1e-6)
+        assert built.details == {"power": power, "num_log_users": 6}

@@ -23,7 +23,7 @@ def names() -> dict[str, Any]:
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment
     from recsys_po_rl.interop.gymnasium import InterestEvolutionEnv, InterestEvolutionVectorEnv
-    from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, external, fixed_slate
+    from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, external, fixed_slate, popularity
     from recsys_po_rl.policies.values import attraction, fitted, grid
     from recsys_po_rl.run_folder import csv_tables, layout
     from recsys_po_rl.scoring.averaged_history import AveragedHistoryModel
@@ -56,7 +56,7 @@ def names() -> dict[str, Any]:
         "CorpusWithTopicAndQuality": corpus.CorpusWithTopicAndQuality,
         "User": user.InterestEvolutionUser, "Metrics": metrics.ConsumedTimeAsRewardMetrics,
         "Recommender": recommender.CollabFilteringRecommender, "fixed_slate": fixed_slate,
-        "best_fixed_topic": best_fixed_topic,
+        "best_fixed_topic": best_fixed_topic, "popularity": popularity,
         "scorer": scoring.CollabFilteringModel(U, D, E, H, name="scorer"),
         "CollabFilteringModel": scoring.CollabFilteringModel,
         "GRUModel": GRUModel, "SelfAttentionModel": SelfAttentionModel, "AveragedHistoryModel": AveragedHistoryModel,
@@ -200,6 +200,8 @@ ENTITIES = [
     ("fixed_slate.FixedSlateRecommender(config, doc_ids=(1, 8))", "doc_ids must be .*7, got 8"),
     ("best_fixed_topic.TopicRecommender(config, topic=-1)", "topic must be an integer of at least 0, got -1"),
     ("best_fixed_topic.TopicRecommender(config, topic=3)", "topic must be .*2, got 3"),
+    ("popularity.SampledDocumentsRecommender(config, log_weights=(1.0, 2.0))", "log_weights must be 7 numbers, got 2"),
+    ("popularity.SampledDocumentsRecommender(config, log_weights=(nan,) * 7)", "log_weights must be a finite.*nan"),
 ]
 
 RUNTIME = [

@@ -89,6 +89,7 @@ WITH = {
             "popular_by_clicks",
             "rollout_reference",
             "popular_by_time",
+            "sampled_by_popularity",
             "tuned_full_information",
         )
     },
@@ -262,6 +263,7 @@ NUMBERS: dict[str, dict[str, Kind]] = {
     },
     "popular_by_clicks": {"num_log_users": integer(1)},
     "popular_by_time": {"num_log_users": integer(1)},
+    "sampled_by_popularity": {"num_log_users": integer(1), "power": between(0, 100)},
     "best_fixed_topic": {"num_search_users": integer(1)},
     "best_fixed_slate": {
         "rounds": Kind("rounds", ("'x'", "[]", "3", "[5]", "[(1, 2, 3)]", "[(0, 1)]", "[(5, 2.5)]")),
