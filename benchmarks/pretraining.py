@@ -3,8 +3,8 @@
     python benchmarks/pretraining.py run [--seeds 0 1 2] [--scratch RUN]   # about 20 minutes a seed on two cores
     python benchmarks/pretraining.py page    # results/PRETRAINING.md and its figure, from results/pretraining.json
 
-For each seed: a log of 100 000 users of the default world, to whom documents were shown in proportion to a power of
-their popularity; the default's scorer, pretrained on it, with and without inverse-propensity weights; the default
+For each seed: a log of 100 000 users of the default world, to whom documents were shown in proportion to a power
+of their popularity; the default's scorer, pretrained on it, with and without inverse-propensity weights; the default
 experiment from each of both, and from fresh weights. Folders go to runs/pretraining/seed_N; what is there is not made
 again. With --scratch, the trainings from fresh weights are those of seed_N of another run of the default's learner.
 """
@@ -120,12 +120,13 @@ def run(seeds: Sequence[int], scratch: Optional[pathlib.Path]) -> None:
     """Run the study of some seeds, and keep their results beside those of the others."""
     for seed in seeds:
         run_seed(seed)
-        from_scratch = RUNS / f"seed_{seed}" / SCRATCH if scratch is None else scratch / f"seed_{seed}"
         if scratch is None:
-            simulate(from_scratch, [], [f"{ENTRY}.seeds = [{seed}]", POLICIES, POWER_OF_LOG])
-        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+            simulate(RUNS / f"seed_{seed}" / SCRATCH, [], [f"{ENTRY}.seeds = [{seed}]", POLICIES, POWER_OF_LOG])
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    for seed in seeds:
+        from_scratch = RUNS / f"seed_{seed}" / SCRATCH if scratch is None else scratch / f"seed_{seed}"
         kept[str(seed)] = results_of(seed, from_scratch)
-        KEPT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
+    KEPT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -159,6 +160,17 @@ def ranking_rows(kept: Mapping[str, Any], measure: str) -> list[list[str]]:
     return rows
 
 
+INTRO = (
+    "Made by `python benchmarks/pretraining.py run` and `page`. For each seed (of corpus, users and training): a log of "
+    f"{LOG_USERS:,} users of the default world over {LOG_HORIZON} slates of 2 documents, drawn in proportion to the "
+    f"documents' clicks under random slates to the power of {POWER:g} (`@recsys_po_rl.{LOGGING}`); the default's scorer "
+    "(`AveragedHistoryModel`, which remembers clicks, own slates and the step), pretrained on 80% of the users, stopped "
+    "by 10%, measured on 10% (`--mode pretrain`); the default experiment (300 steps of 750 users, 100 slates a user) "
+    "from the result (`experiment.pretrained`) and from fresh weights. Brackets are 95% intervals over users; "
+    "differences are paired."
+)
+
+
 def page() -> None:
     """Write the page and its figure from what is kept."""
     kept = json.loads(KEPT.read_text())
@@ -166,13 +178,7 @@ def page() -> None:
     lines = [
         "# Pretraining on a log of a popularity policy",
         "",
-        "Made by `python benchmarks/pretraining.py run` and `page`. For each seed (of corpus, users and training): a log "
-        f"of {LOG_USERS:,} users of the default world over {LOG_HORIZON} slates of 2 documents, drawn in proportion to "
-        f"the {POWER:g}th power of the documents' clicks under random slates (`@recsys_po_rl.{LOGGING}`); the default's "
-        "scorer (`AveragedHistoryModel`, which remembers clicks, own slates and the step), pretrained on 80% of the "
-        "users, stopped by 10%, measured on 10% (`--mode pretrain`); the default experiment (300 steps of 750 users, 100 "
-        "slates a user) from the result (`experiment.pretrained`) and from fresh weights. Brackets are 95% intervals "
-        "over users; differences are paired.",
+        INTRO,
         "",
         "## Next document: NDCG at 10 on users of the test part",
         "",
@@ -188,7 +194,7 @@ def page() -> None:
         "",
         "![Rewards of the first steps](pretraining.png)",
         "",
-        *table(["start", *(f"{column}, {when}" for column in header for when in ("step 1", f"steps 1 to {FIRST_STEPS}"))], [
+        *table(["start", *(f"{seed}, {when}" for seed in header for when in ("step 1", f"steps 1 to {FIRST_STEPS}"))], [
             [LABELS[name], *(
                 cell
                 for seed in kept.values()
