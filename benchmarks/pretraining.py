@@ -161,13 +161,13 @@ def ranking_rows(kept: Mapping[str, Any], measure: str) -> list[list[str]]:
 
 
 INTRO = (
-    "Made by `python benchmarks/pretraining.py run` and `page`. For each seed (of corpus, users and training): a log of "
-    f"{LOG_USERS:,} users of the default world over {LOG_HORIZON} slates of 2 documents, drawn in proportion to the "
-    f"documents' clicks under random slates to the power of {POWER:g} (`@recsys_po_rl.{LOGGING}`); the default's scorer "
-    "(`AveragedHistoryModel`, which remembers clicks, own slates and the step), pretrained on 80% of the users, stopped "
-    "by 10%, measured on 10% (`--mode pretrain`); the default experiment (300 steps of 750 users, 100 slates a user) "
-    "from the result (`experiment.pretrained`) and from fresh weights. Brackets are 95% intervals over users; "
-    "differences are paired."
+    "Made by `python benchmarks/pretraining.py run` and `page`. For each seed (of corpus, users and training): a log "
+    f"of {LOG_USERS:,} users of the default world over {LOG_HORIZON} slates of 2 documents, drawn in proportion to "
+    f"the documents' clicks under random slates to the power of {POWER:g} (`@recsys_po_rl.{LOGGING}`); the default's "
+    "scorer (`AveragedHistoryModel`, which remembers clicks, own slates and the step), pretrained on 80% of the "
+    "users, stopped by 10%, measured on 10% (`--mode pretrain`); the default experiment (300 steps of 750 users, 100 "
+    "slates a user) from the result (`experiment.pretrained`) and from fresh weights. Brackets are 95% intervals over "
+    "users; differences are paired."
 )
 
 
