@@ -50,6 +50,31 @@ def test_the_catalogue_of_films_becomes_a_trained_policy(fresh_python, root, tmp
     assert any(film in report for film in films)
 
 
+@pytest.mark.slow
+def test_twenty_lines_of_a_log_become_a_trained_policy(fresh_python, root, tmp_path):
+    assert len((root / "examples" / "film_log.csv").read_text().splitlines()) == 1 + 20
+    ran = fresh_python(
+        "run_simulation.py", "--mode", "pretrain", "--gin_files", "examples/film_log.gin",
+        "--output_dir", str(tmp_path / "pretraining"), cwd=root,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    pretraining = json.loads((tmp_path / "pretraining" / "pretraining.json").read_text())
+    assert pretraining["log"] == {
+        "num_rows": 20, "num_clicks": 10, "num_users": {"training": 2, "validation": 2, "test": 2},
+    }  # fmt: skip
+    ran = fresh_python(
+        "run_simulation.py", "--gin_files", "examples/film_log.gin", "--gin_files", "overlays/tiny.gin",
+        "--gin_files", "runtime/eager.gin",
+        "--gin_bindings", f"recsys_po_rl.experiment.pretrained = '{tmp_path / 'pretraining'}'",
+        "--gin_bindings", "recsys_po_rl.experiment.horizon = 2",
+        "--gin_bindings", "recsys_po_rl.experiment.num_training_steps = 1",
+        "--output_dir", str(tmp_path / "run"), cwd=root,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads((tmp_path / "run" / "warm_start.json").read_text())["weights"] == pretraining["weights"]
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["policies"]["learned"]["mean"] > 0.0
+
+
 @pytest.fixture
 def examples(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root))

@@ -267,7 +267,7 @@ def _users(config: _Config, of_users: Sequences) -> Split:
         if len(part) < 2:
             raise validation.InvalidInputError(
                 f"the log has {(clicks > 0).sum()} users with a click, {len(part)} of them for {name}: each of "
-                "training, validation and test needs two (pretrain.validation_share, test_share)"
+                "training, validation and test needs two (pretrain.validation_share, test_share, seed)"
             )
     return users
 
