@@ -1,7 +1,8 @@
 """Bias, variance and coverage of off-policy estimators, by how far target and logging policy differ.
 
 python benchmarks/offline_evaluation.py [--logs 200] writes results/OFFLINE.md and results/offline.png. With a finished
-run in --policy instead of a fresh short training, that run's policy is the learned one.
+run in --policy instead of a fresh short training, that run's policy is the learned one. All estimates go to
+runs/offline_evaluation.json.gz, from which --page writes page and figure again.
 
 The logging policy draws slates by the scores of the learned policy times `LOGGING`; a target policy by these scores
 times another factor, 1 for the learned policy itself and 0 for the uniform one. Every log is of fresh users; the truth
@@ -10,6 +11,8 @@ is the mean reward of other users under the target policy.
 
 import argparse
 import contextlib
+import gzip
+import json
 import os
 import pathlib
 import tempfile
@@ -33,6 +36,7 @@ from recsys_po_rl.simulation import seeding
 
 HERE = pathlib.Path(__file__).resolve().parent
 PAGE, FIGURE = HERE / "results" / "OFFLINE.md", HERE / "results" / "offline.png"
+ESTIMATES = HERE.parent / "runs" / "offline_evaluation.json.gz"
 USERS = 1000  # of a log
 HORIZONS = (1, 5, 20)
 LOGGING = 0.6  # factor of the logging policy's scores
@@ -345,6 +349,7 @@ def save_figure(cells: Sequence[Cell], by_cell: Mapping[tuple[float, int], stati
     figure = Figure(figsize=(11.0, 4.2), layout="constrained")
     panels = figure.subplots(1, len(HORIZONS))
     for panel, horizon in zip(panels, HORIZONS):
+        drawn: list[float] = []  # ends of the bars that are not faint
         ends = [by_cell[target, horizon].mean for target in TARGETS]
         margin = 0.25 * (max(ends) - min(ends))
         gap = (max(ends) - min(ends)) / 60
@@ -359,18 +364,20 @@ def save_figure(cells: Sequence[Cell], by_cell: Mapping[tuple[float, int], stati
                 values = [cell.value for cell in group] if refused > 0.5 else kept
                 low, middle, high = np.quantile(values, [0.025, 0.5, 0.975])
                 faint = refused > 0.5
+                if not faint:
+                    drawn += [low, high]
                 panel.plot([truth, truth], [low, high], color=colour, linewidth=1.6, alpha=0.3 if faint else 1.0)
                 panel.plot(
                     [truth], [middle], "o", color=colour, markersize=5, alpha=0.6 if faint else 1.0,
                     markerfacecolor="white" if faint else colour,
                     label=label if horizon == HORIZONS[0] and target == TARGETS[0] else None,
                 )  # fmt: skip
-        span = limits[1] - limits[0]
-        panel.set_ylim(limits[0] - 0.3 * span, limits[1] + 0.3 * span)
+        low, high = min(limits[0], *drawn), max(limits[1], *drawn)
+        panel.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))  # faint bars may end outside
         panel.set_title(f"{horizon} step{'s' if horizon > 1 else ''}")
         panel.set_xlabel("true value")
     panels[0].set_ylabel("estimate, median and 95% of the logs")
-    panels[0].legend(loc="upper left", frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), frameon=False)
     figures.save(figure, str(FIGURE))
 
 
@@ -397,36 +404,56 @@ Hollow points: more than half of the logs are refused; the bars then show all of
 """
 
 
-def main() -> None:
-    """Measure, and write page and figure."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--logs", type=int, default=200)
-    parser.add_argument("--policy", help="run folder of one seed")
-    flags = parser.parse_args()
+def measure(num_logs: int, policy: Optional[str]) -> dict[str, Any]:
+    """Return the estimates of all logs and the truths, for JSON."""
     started = time.perf_counter()
     cells: list[Cell] = []
-    with learned_world(flags.policy) as world:
+    with learned_world(policy) as world:
         by_cell = truths(world)
         print(f"truths after {time.perf_counter() - started:.0f} s", flush=True)
         replays = {}
         for target in TARGETS:
             network = world.network(target)
             replays[target] = HistoryReplay(network, world.context.runtime(network), SAMPLES)
-        for number, log in enumerate(logs_of(world, flags.logs)):
+        for number, log in enumerate(logs_of(world, num_logs)):
             for target, replay in replays.items():
                 cells.extend(cells_of(log, target, replay.replay(log.histories, seed=number), replay))
             if number % 10 == 9:
                 print(f"{number + 1} logs after {time.perf_counter() - started:.0f} s", flush=True)
+    return {
+        "num_logs": num_logs,
+        "seconds": time.perf_counter() - started,
+        "truths": [[target, horizon, list(truth)] for (target, horizon), truth in by_cell.items()],
+        "cells": [list(cell) for cell in cells],
+    }
+
+
+def main() -> None:
+    """Measure, and write page and figure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--logs", type=int, default=200)
+    parser.add_argument("--policy", help="run folder of one seed")
+    parser.add_argument("--page", action="store_true", help="only write page and figure")
+    flags = parser.parse_args()
+    if not flags.page:
+        ESTIMATES.parent.mkdir(exist_ok=True)
+        with gzip.open(ESTIMATES, "wt", encoding="utf-8") as file:
+            json.dump(measure(flags.logs, flags.policy), file)
+    with gzip.open(ESTIMATES, "rt", encoding="utf-8") as file:
+        measured = json.load(file)
+    cells = [Cell(*cell) for cell in measured["cells"]]
+    by_cell = {(target, horizon): statistics.Estimate(*truth) for target, horizon, truth in measured["truths"]}
+    num_logs = measured["num_logs"]
     intro = INTRO.format(
-        arguments="" if flags.logs == 200 else f" --logs {flags.logs}",
-        minutes=(time.perf_counter() - started) / 60,
-        num_logs=flags.logs,
+        arguments="" if num_logs == 200 else f" --logs {num_logs}",
+        minutes=measured["seconds"] / 60,
+        num_logs=num_logs,
         users=USERS,
         logging=LOGGING,
         truth_users=TRUTH_BATCHES * USERS,
         least=OfflineEvaluation().min_effective_sample_size,
     )
-    summary = [*summary_of(cells, by_cell), "", spread_of(cells, by_cell, flags.logs)]
+    summary = [*summary_of(cells, by_cell), "", spread_of(cells, by_cell, num_logs)]
     PAGE.write_text(intro + "\n".join([*summary, *lines_of(cells, by_cell)]) + "\n", encoding="utf-8")
     save_figure(cells, by_cell)
 
