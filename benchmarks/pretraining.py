@@ -26,6 +26,11 @@ KEPT, PAGE, FIGURE = RESULTS / "pretraining.json", RESULTS / "PRETRAINING.md", R
 ENTRY = "recsys_po_rl.experiment"
 LOG_USERS, LOG_HORIZON, POWER = 100_000, 50, 2.0
 FIRST_STEPS = 20  # of reinforcement learning
+FIT = (  # larger and fewer updates than by default, whose batches are small for a log of this size
+    "recsys_po_rl.pretrain.batch_size = 8192",
+    "recsys_po_rl.pretrain.optimizer = @tf.keras.optimizers.Adam",
+    "tf.keras.optimizers.Adam.learning_rate = 0.01",
+)
 SCRATCH = "scratch"
 PRETRAININGS = {"pretrained": False, "pretrained_ipw": True}  # with inverse-propensity weights?
 LABELS = {
@@ -78,7 +83,7 @@ def run_seed(seed: int) -> None:
     for name, weighted in PRETRAININGS.items():
         arguments = ["--mode", "pretrain", str(folder / "log" / "log.parquet")]
         options = [f"recsys_po_rl.pretrain.seed = {seed}", f"recsys_po_rl.pretrain.inverse_propensity = {weighted}"]
-        simulate(folder / "pretraining" / name, arguments, options)
+        simulate(folder / "pretraining" / name, arguments, [*options, *FIT])
         start = f"{ENTRY}.pretrained = '{folder / 'pretraining' / name}'"
         simulate(folder / name, [], [*world, start])
 
