@@ -33,10 +33,12 @@ def configurable(wrapped: _Configurable) -> _Configurable: ...
 
 
 @overload
-def configurable(*, name: str) -> Callable[[_Configurable], _Configurable]: ...
+def configurable(
+    *, name: Optional[str] = None, denylist: Optional[Sequence[str]] = None
+) -> Callable[[_Configurable], _Configurable]: ...
 
 
-def configurable(wrapped: Any = None, *, name: Optional[str] = None) -> Any:
+def configurable(wrapped: Any = None, *, name: Optional[str] = None, denylist: Optional[Sequence[str]] = None) -> Any:
     """Register a class or function with gin as `recsys_po_rl.<name>`; a decorator, with or without arguments.
 
     The module prefix is mandatory: upstream registers classes of the same names, and a bare name is ambiguous if both
@@ -45,12 +47,13 @@ def configurable(wrapped: Any = None, *, name: Optional[str] = None) -> Any:
     Args:
       wrapped: the class or function.
       name: name in gin; None: the object's own name.
+      denylist: parameters that gin cannot bind.
     """
     if wrapped is None:
-        return functools.partial(configurable, name=name)
+        return functools.partial(configurable, name=name, denylist=denylist)
     name = name or wrapped.__name__
     _MODULE_OF[name] = MODULE
-    return gin.configurable(name, module=MODULE)(wrapped)
+    return gin.configurable(name, module=MODULE, denylist=denylist)(wrapped)
 
 
 def register_external(wrapped: Callable[..., Any], module: str) -> None:

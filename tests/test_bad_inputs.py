@@ -234,7 +234,7 @@ def test_every_number_of_every_configurable_is_tried():
 # No file is unpickled
 
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "torch"}
-FROM_STANDARD_INPUT = "experiment/workers.py"  # a seed's process reads its work from its parent, from no file
+FROM_STANDARD_INPUT = "experiment/local_processes.py"  # a seed's process reads its work from its parent, from no file
 
 
 def unpickling(path):

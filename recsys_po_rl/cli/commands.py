@@ -11,7 +11,7 @@ from recsys_po_rl import gin_config
 from recsys_po_rl.cli import modes
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import signals, user_errors
-from recsys_po_rl.experiment.workers import SeedFailedError
+from recsys_po_rl.experiment.tasks import TaskFailedError
 from recsys_po_rl.run_folder import layout
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 
@@ -44,7 +44,7 @@ def run(flags: Any) -> int:
         report = user_errors.report(error)
         output.complain(report or "error: gin: a binding refers to itself, or values nest too deep")
         return FAILED if report else BAD_INPUT
-    except (StoppedByAlarmError, SeedFailedError, layout.FolderMovedError) as error:
+    except (StoppedByAlarmError, TaskFailedError, layout.FolderMovedError) as error:
         output.complain(f"error: {gin_config.first_line(error)}")
         return FAILED
     except (Exception, SystemExit) as error:  # user code may raise any error; the package's own errors are re-raised

@@ -1,5 +1,6 @@
 """Mode train_and_evaluate: trains a recommender, then compares it with other policies on fresh users."""
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,10 +10,13 @@ from recsys_po_rl import catalogue_corpus, gin_config, gin_state
 from recsys_po_rl.common import output, regular_files, validation
 from recsys_po_rl.evaluation import evaluator, price
 from recsys_po_rl.experiment import config as config_lib
-from recsys_po_rl.experiment import recorder, signals, single_seed, workers
+from recsys_po_rl.experiment import recorder, signals, single_seed
 from recsys_po_rl.experiment import resume as resume_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
+from recsys_po_rl.experiment.executors import Executor
+from recsys_po_rl.experiment.local_processes import LocalExecutor
 from recsys_po_rl.experiment.single_seed import SeedResult
+from recsys_po_rl.experiment.tasks import Task
 from recsys_po_rl.policies.base import Policy, WarmStart
 from recsys_po_rl.policies.popularity import PopularByClicks, PopularByTime
 from recsys_po_rl.policies.uniform_random import UniformRandom
@@ -36,7 +40,15 @@ class ExperimentResult(NamedTuple):
     per_seed: list[SeedResult]
 
 
-@gin_config.configurable
+class SeedJob(NamedTuple):
+    """Seed of an experiment of several."""
+
+    seed: int
+    world_seed: int
+    folder: str
+
+
+@gin_config.configurable(denylist=("executor",))
 def experiment(
     seeds: Sequence[int] = (0,),
     num_training_steps: int = 250,
@@ -62,6 +74,7 @@ def experiment(
     checkpoint_every_minutes: Optional[float] = None,
     warm_start_ctor: Optional[Callable[[], WarmStart]] = None,
     pretrained: Optional[str] = None,
+    executor: Optional[Executor] = None,
 ) -> ExperimentResult:
     """Train a recommender, compare it with other policies on fresh users, and write a run folder.
 
@@ -105,6 +118,8 @@ def experiment(
         None: weights are those of the initialisation.
       pretrained: folder of a pretraining (`--mode pretrain`) of the same scorer, whose weights the training starts
         from; None: no pretraining. Excludes warm_start_ctor.
+      executor: where the seeds run, if there are several, see `executors`; None: processes of this machine. Gin cannot
+        bind it: a run folder from elsewhere must not choose machines.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
@@ -145,11 +160,12 @@ def experiment(
                 checkpoint_every_minutes=checkpoint_every_minutes,
                 warm_start_ctor=warm_start_ctor,
                 pretrained=pretrained,
-            )
+            ),
+            LocalExecutor(num_processes) if executor is None else executor,
         )
 
 
-def _run(config: ExperimentConfig) -> ExperimentResult:
+def _run(config: ExperimentConfig, executor: Executor) -> ExperimentResult:
     """Validate the run folder, and run a validated experiment in it."""
     if config.resume:
         _raise_if_not_resumable(config)
@@ -174,7 +190,7 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
                 folders = _seed_folders(folder, seeds)
                 for seed_folder in folders:  # created together: later, another folder might have taken the same name
                     layout.make_subfolder(*os.path.split(seed_folder))
-                results = workers.run_seeds(config, list(zip(seeds, world_seeds, folders)))
+                results = _run_seeds(config, executor, [SeedJob(*job) for job in zip(seeds, world_seeds, folders)])
             result = _complete(place, folder, results)
     except KeyboardInterrupt:
         if not config.quiet:
@@ -182,6 +198,28 @@ def _run(config: ExperimentConfig) -> ExperimentResult:
         raise
     _show(config, result)
     return result
+
+
+def _run_seeds(config: ExperimentConfig, executor: Executor, jobs: Sequence[SeedJob]) -> list[SeedResult]:
+    """Run seeds in tasks of an executor; each seed gives the same results as alone."""
+    resumed = dataclasses.replace(config, resume=True)
+    executor.run(
+        [
+            Task(f"seed {job.seed}", _run_seed, (config, job), (resumed, job))
+            for job in jobs
+            if not (config.resume and layout.is_finished(job.folder))
+        ],
+        config.quiet,
+    )
+    return [single_seed.result_in(job.folder, job.seed) for job in jobs]
+
+
+def _run_seed(config: ExperimentConfig, job: SeedJob) -> None:
+    """Run a seed, in the process that its executor has started."""
+    with resume_lib.exclusive_lock(job.folder), layout.errors_of(job.folder):
+        single_seed.run(config, job.seed, job.world_seed, job.folder)
+        if not (config.resume and layout.is_finished(job.folder)):
+            layout.mark_finished(job.folder)
 
 
 def _complete(place: layout.Place, folder: str, results: list[SeedResult]) -> ExperimentResult:

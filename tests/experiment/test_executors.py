@@ -13,7 +13,7 @@ import time
 import cloudpickle
 import pytest
 
-from recsys_po_rl.experiment import config, experiment, recorder, resume, run, signals, workers
+from recsys_po_rl.experiment import config, experiment, recorder, resume, run, signals, tasks
 from tests.support import toy_run
 
 if __name__ in sys.modules:
@@ -134,7 +134,7 @@ def test_seeds_end_with_the_process_that_began_them(tmp_path, gate, root):
 def test_a_seed_that_fails_says_why(tmp_path, gate, capfd):
     open_gate(gate)
     failing = functools.partial(Failing, gate=str(gate))
-    with pytest.raises(workers.SeedFailedError, match=r"seed \d failed \(exit status 1\): ValueError: out of luck\n"):
+    with pytest.raises(tasks.TaskFailedError, match=r"seed \d failed \(exit status 1\): ValueError: out of luck\n"):
         experiment(seeds=SEEDS, output_dir=str(tmp_path / "run"), **{**arguments(gate), "learner_ctor": failing})
     traceback = capfd.readouterr().err
     assert "Traceback (most recent call last):" in traceback
