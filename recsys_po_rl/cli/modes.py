@@ -11,9 +11,10 @@ def train_and_evaluate(flags: Any) -> None:
     """Train, then compare the learned policy with others; with --dry_run, estimate memory and time.
 
     Args:
-      flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume and dry_run.
+      flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume, dry_run, executor,
+        ray_address and num_workers.
     """
-    from recsys_po_rl.experiment import config
+    from recsys_po_rl.experiment import config, executors
     from recsys_po_rl.experiment.dry_run import estimate
     from recsys_po_rl.experiment.run import experiment
     from recsys_po_rl.run_folder import layout
@@ -28,6 +29,8 @@ def train_and_evaluate(flags: Any) -> None:
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:
         given["resume"] = True
+    if (flags.executor, flags.num_workers, flags.ray_address) != ("local", None, None):
+        given["executor"] = executors.make(flags.executor, flags.num_workers, flags.ray_address)
     experiment(**given)
 
 
@@ -82,6 +85,39 @@ def evaluate_offline(flags: Any) -> None:
     evaluate_offline(flags.runs[0], flags.policy, flags.gin_files, flags.gin_bindings, flags.output_dir)
 
 
+def population(flags: Any) -> None:
+    """Evaluate policies of a run on very many users, in shards.
+
+    Args:
+      flags: runs (one run folder); users (int), policies, shards (pair or None), executor, ray_address, num_workers,
+        gin_files, gin_bindings (lists of text) and output_dir (text or None).
+    """
+    from recsys_po_rl.experiment import executors
+    from recsys_po_rl.experiment.population import evaluate_population
+
+    evaluate_population(
+        flags.runs[0],
+        flags.users,
+        flags.policies,
+        flags.shards,
+        gin_files=flags.gin_files,
+        gin_bindings=flags.gin_bindings,
+        output_dir=flags.output_dir,
+        executor=executors.make(flags.executor, flags.num_workers, flags.ray_address),
+    )
+
+
+def merge(flags: Any) -> None:
+    """Merge the shards of a population.
+
+    Args:
+      flags: runs (one folder of a population).
+    """
+    from recsys_po_rl.experiment import population
+
+    population.merge(flags.runs[0])
+
+
 def report(flags: Any) -> None:
     """Write report.html of run folders.
 
@@ -112,6 +148,8 @@ MODES: dict[str, Callable[[Any], None]] = {
     "pretrain": pretrain,
     "log": log,
     "evaluate_offline": evaluate_offline,
+    "population": population,
+    "merge": merge,
     "report": report,
     "compare": compare,
 }

@@ -26,9 +26,11 @@ class Mode(NamedTuple):
 
 
 _CONFIGURED = ("gin_files", "gin_bindings", "output_dir")
+_EXECUTED = ("executor", "ray_address", "num_workers")
 MODES = {
     "train_and_evaluate": Mode(
-        "train, then compare with other policies on fresh users (default)", flags=(*_CONFIGURED, "dry_run", "resume")
+        "train, then compare with other policies on fresh users (default)",
+        flags=(*_CONFIGURED, "dry_run", "resume", *_EXECUTED),
     ),
     "evaluate": Mode(
         "evaluate what a RUN has learned for other users, over another horizon or in another world; files and bindings"
@@ -55,6 +57,13 @@ MODES = {
         (*_CONFIGURED, "policy"),
         operand="log",
     ),
+    "population": Mode(
+        "evaluate policies of a RUN on very many users, in numbered shards, which any machine can compute in any order;"
+        " files and bindings come on top of the run's own",
+        (1, 1),
+        (*_CONFIGURED, "users", "policies", "shards", *_EXECUTED),
+    ),
+    "merge": Mode("merge the shards of a population, in the place of RUN its folder", (1, 1), operand="folder"),
     "report": Mode("make the page report.html of run folders from their files", (1, float("inf"))),
     "compare": Mode(
         "compare runs with the first of them, on the same users where their worlds are equal",
@@ -158,15 +167,33 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--unpaired", action="store_true", help="compare runs as independent samples, whatever their worlds and users"
     )
-    parser.add_argument("--users", type=int, metavar="N", help="number of users of a log, at least 1")
+    parser.add_argument("--users", type=int, metavar="N", help="number of users of a log or population, at least 1")
     parser.add_argument("--policy", metavar="RUN", help="run folder of the policy that a log is used to evaluate")
     parser.add_argument(
         "--policies",
         action="append",
         metavar="NAME",
-        help="policy of a log, as in the run's table; repeatable, users are split evenly (default: learned)",
+        help="policy of a log or population, as in the run's table; repeatable; in a log, users are split evenly "
+        "(default: learned)",
     )
+    parser.add_argument(
+        "--shards", type=_shards, metavar="FIRST:END", help="shards of a population to compute, END excluded (all)"
+    )
+    parser.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="where parts run: processes here, or Ray (local)"
+    )
+    parser.add_argument(
+        "--ray_address", metavar="ADDRESS", help="host:port of a running Ray, or auto (default: one for this run)"
+    )
+    parser.add_argument("--num_workers", type=int, metavar="N", help="parts that run at once (default: all cores)")
     return parser
+
+
+def _shards(text: str) -> tuple[int, int]:
+    first, colon, end = text.partition(":")
+    if not colon or not first.isdecimal() or not end.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be FIRST:END, such as 0:1000, got {text!r}")
+    return int(first), int(end)
 
 
 def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") -> argparse.Namespace:
@@ -177,8 +204,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
       program: name of the program in usage and messages.
 
     Returns:
-      Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run, unpaired, users, policies and
-      policy; flags that the mode does not accept have their defaults.
+      Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run, unpaired, users, policies,
+      policy, shards, executor, ray_address and num_workers; flags that the mode does not accept have their defaults.
 
     Raises:
       SystemExit: after --help (status 0), or for invalid flags (status 2, one line on standard error).
@@ -194,11 +221,13 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     for name in vars(flags):
         if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):
             parser.error(f"--mode {flags.mode} takes no --{name}")
-    if flags.mode == "log" and (flags.users is None or flags.users < 1):
+    if "users" in mode.flags and (flags.users is None or flags.users < 1):
         given = "none" if flags.users is None else flags.users
-        parser.error(f"--mode log needs --users, an integer of at least 1, got {given}")
+        parser.error(f"--mode {flags.mode} needs --users, an integer of at least 1, got {given}")
     if flags.mode == "evaluate_offline" and flags.policy is None:
         parser.error("--mode evaluate_offline needs --policy, the run folder of the policy to evaluate")
+    if flags.num_workers is not None and flags.num_workers < 1:
+        parser.error(f"--num_workers must be an integer of at least 1, got {flags.num_workers}")
     if flags.resume and flags.dry_run:
         parser.error("--resume and --dry_run exclude each other")
     if flags.resume and not flags.output_dir:

@@ -52,6 +52,7 @@ def evaluate(
     on_progress: Callable[[int], None] = lambda num_done: None,
     behaviour: bool = True,
     reducer: Optional[Reducer] = None,
+    first_batch: int = 0,
 ) -> Outcome:
     """Roll out the runtime's network, a few batches at a time, so that memory does not grow with the population.
 
@@ -69,6 +70,7 @@ def evaluate(
       behaviour: whether to record behaviour too, as far as the network has the fields; False records only rewards.
         Totals are the same (under XLA up to rounding, because the compiled program differs).
       reducer: also receives the recorded trajectories; has no influence on the recorded fields.
+      first_batch: number of batches of users before these, at least 0.
 
     Returns:
       Rewards and, by quarter of the horizon, behaviour of each user.
@@ -79,6 +81,7 @@ def evaluate(
     validation.integer("horizon", horizon, 1)
     validation.integer("num_users", num_users, 1)
     validation.integer("batch_size", batch_size, 1)
+    validation.integer("first_batch", first_batch, 0)
     record = {fields.METRICS_STATE: [fields.REWARD], **(_recordable(runtime) if behaviour else {})}
     collector = behaviour_lib.Collector(horizon)
     totals, upstream_totals = [], []
@@ -88,7 +91,9 @@ def evaluate(
         # The metrics of a step contain the response of the step before: the last response is counted after T more
         # steps.
         trajectories = runtime.trajectories(
-            horizon + 1, [seeding.make_keys(seed, *path, batch=batch) for batch in together], record=record
+            horizon + 1,
+            [seeding.make_keys(seed, *path, batch=first_batch + batch) for batch in together],
+            record=record,
         )
         for batch, trajectory in zip(together, trajectories):
             rewards = trajectory[fields.METRICS_STATE].get(fields.REWARD)[1:].numpy().astype(np.float64)

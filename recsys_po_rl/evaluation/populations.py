@@ -72,7 +72,7 @@ class PolicyOfShard(Record):
     minus_learned: Moments  # paired difference to the first policy, on the same users
     minimum: float
     maximum: float
-    histogram: Mapping[str, int]  # users by bin; bin i holds rewards from i to i + 1 widths
+    histogram: Mapping[str, Count]  # users by bin; bin i holds rewards from i to i + 1 widths
 
     @classmethod
     def of(cls, rewards: np.ndarray, learned: np.ndarray, width: float) -> "PolicyOfShard":

@@ -11,7 +11,7 @@ from recsys_po_rl import catalogue_corpus, fields, gin_config
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.evaluation.evaluator import BATCHES_AT_ONCE, Rollouts
 from recsys_po_rl.evaluation.propensities import Propensities, SlatePropensities
-from recsys_po_rl.experiment import evaluation_files, resume, selection, single_seed, transfer
+from recsys_po_rl.experiment import actors, evaluation_files, resume, single_seed, transfer
 from recsys_po_rl.logs import writing
 from recsys_po_rl.logs.interactions import Interactions
 from recsys_po_rl.policies.base import LeftOutError, PolicyContext
@@ -24,7 +24,6 @@ LOGS = "logs"  # subfolder of the run folder that holds time-stamped folders
 LOG = "log.parquet"
 PURPOSE = "log"  # of the users, see `seeding.make_keys`
 MAX_DOCUMENTS = 100_000  # whose fields stand in the metadata
-_LEARNED = (single_seed.LEARNED, single_seed.LEARNED_LAST, single_seed.LEARNED_GREEDY)
 _SHOWN = {fields.SLATE_DOCS: [fields.DOC_ID], fields.USER_RESPONSE: [fields.CHOICE, fields.CONSUMED_TIME]}
 
 
@@ -87,7 +86,7 @@ def write_log(
         if len(loaded.sources) > 1:
             parts = ", ".join(os.path.basename(source.folder) for source in loaded.sources)
             raise validation.InvalidInputError(f"a log is of one seed: choose a folder of {run!r}: {parts}")
-        names = _checked_policies(policies, [*_LEARNED, *(policy.name for policy in loaded.config.policies)])
+        names = actors.checked_names(policies, loaded.config)
         if num_users < len(names):
             raise validation.InvalidInputError(f"users must be at least the number of policies, {len(names)}")
         under = os.path.join(run, LOGS)
@@ -98,20 +97,23 @@ def write_log(
         context = single_seed.policy_context(loaded.config, job.seed, job.world_seed, network.config)
         context.learned_weights = job.trained.best
         shares = [num_users // len(names) + (place < num_users % len(names)) for place in range(len(names))]
-        actors = [_actor(name, context, loaded, job, share) for name, share in zip(names, shares)]
+        logging_actors = [
+            _logging_actor(actors.build(name, context, loaded.config, job.trained), share)
+            for name, share in zip(names, shares)
+        ]
         folder = layout.create(output_dir, under)
         with (
             resume.exclusive_lock(folder),
             layout.errors_of(folder, "write the log again, to another folder, when that is mended"),
         ):
-            metadata = _metadata(context, network, job, actors)
+            metadata = _metadata(context, network, job, logging_actors)
             with writing.InteractionWriter(os.path.join(folder, LOG), metadata) as writer:
-                _write_all(writer, actors, context, quiet)
+                _write_all(writer, logging_actors, context, quiet)
             layout.write_text(folder, "log_config.gin", gin_config.config_text())
         result = LogResult(
             os.path.join(folder, LOG),
             writer.num_rows,
-            {actor.name: actor.unknown_because for actor in actors if actor.unknown_because is not None},
+            {actor.name: actor.unknown_because for actor in logging_actors if actor.unknown_because is not None},
         )
     if not quiet:
         for name, reason in result.unknown.items():
@@ -170,40 +172,18 @@ def interactions_of(
     return log if shown.all() else log.take(shown)
 
 
-def _checked_policies(given: Sequence[str], known: Sequence[str]) -> list[str]:
-    for name in given:
-        validation.one_of("policies: each", name, known)
-    if not given or len(set(given)) < len(given):
-        raise validation.InvalidInputError(f"policies must be different names, got {', '.join(given) or 'none'}")
-    return list(given)
-
-
-def _actor(name: str, context: PolicyContext, loaded: transfer.LoadedRun, job: transfer.Job, num_users: int) -> _Actor:
-    if name in _LEARNED:
-        weights = job.trained.last if name == single_seed.LEARNED_LAST else job.trained.best
-        network = selection.with_weights(context.network(), weights)
-        if name == single_seed.LEARNED_GREEDY:
-            if not hasattr(network.recommender, "greedy"):
-                raise validation.InvalidInputError(f"{type(network.recommender).__name__} has no attribute greedy")
-            network.recommender.greedy = True
-    else:
-        policy = next(policy for policy in loaded.config.policies if policy.name == name)
-        try:
-            built = policy.build(context)
-        except LeftOutError as error:
-            raise validation.InvalidInputError(f"{name} cannot be built: {gin_config.first_line(error)}") from error
-        if built.runtime is not None and not isinstance(built.runtime, SeededRuntime):
-            return _Actor(name, built.runtime, None, num_users)
-        network = built.network
-    runtime = context.runtime(network)
-    return _Actor(name, runtime, SlatePropensities(network.variables, runtime), num_users)
+def _logging_actor(actor: actors.Actor, num_users: int) -> _Actor:
+    if actor.network is None or not isinstance(actor.rollouts, SeededRuntime):
+        return _Actor(actor.name, actor.rollouts, None, num_users)
+    propensities = SlatePropensities(actor.network.variables, actor.rollouts)
+    return _Actor(actor.name, actor.rollouts, propensities, num_users)
 
 
 def _write_all(
-    writer: writing.InteractionWriter, actors: Sequence[_Actor], context: PolicyContext, quiet: bool
+    writer: writing.InteractionWriter, logging_actors: Sequence[_Actor], context: PolicyContext, quiet: bool
 ) -> None:
     first_user, first_batch = 0, 0
-    for actor in actors:
+    for actor in logging_actors:
         record = {name: list(names) for name, names in _SHOWN.items()}
         known = actor.propensities is not None and actor.propensities.unknown_because is None
         if known and actor.propensities is not None:
@@ -226,7 +206,7 @@ def _write_all(
 
 
 def _metadata(
-    context: PolicyContext, network: SimulationNetwork, job: transfer.Job, actors: Sequence[_Actor]
+    context: PolicyContext, network: SimulationNetwork, job: transfer.Job, logging_actors: Sequence[_Actor]
 ) -> dict[str, Any]:
     """Return the metadata of a log; docs/logs.md describes them."""
     documents: dict[str, Any] = {"num_docs": context.config["num_docs"]}
@@ -248,8 +228,8 @@ def _metadata(
         "trained_seed": job.source.seed,
         "horizon": context.horizon,
         "slate_size": context.config["slate_size"],
-        "policies": [{"name": actor.name, "num_users": actor.num_users} for actor in actors],
-        "unknown_propensities": {a.name: a.unknown_because for a in actors if a.unknown_because is not None},
+        "policies": [{"name": actor.name, "num_users": actor.num_users} for actor in logging_actors],
+        "unknown_propensities": {a.name: a.unknown_because for a in logging_actors if a.unknown_because is not None},
         "config": gin_config.config_text(),
         "versions": layout.versions(),
     }
