@@ -5,7 +5,7 @@
 
 For each seed: a log of 100 000 users of the default world, to whom documents were shown in proportion to a power
 of their popularity; the default's scorer, pretrained on it, with and without inverse-propensity weights; the default
-experiment from each of both, and from fresh weights. Folders go to runs/pretraining/seed_N; what is there is not made
+experiment from the former, and from fresh weights. Folders go to runs/pretraining/seed_N; what is there is not made
 again. With --scratch, the trainings from fresh weights are those of seed_N of another run of the default's learner.
 """
 
@@ -31,14 +31,14 @@ FIT = (  # larger and fewer updates than by default, whose batches are small for
     "recsys_po_rl.pretrain.optimizer = @tf.keras.optimizers.Adam",
     "tf.keras.optimizers.Adam.learning_rate = 0.01",
 )
-SCRATCH = "scratch"
-PRETRAININGS = {"pretrained": False, "pretrained_ipw": True}  # with inverse-propensity weights?
+SCRATCH, PRETRAINED = "scratch", "pretrained"
+PRETRAININGS = {PRETRAINED: False, "pretrained_ipw": True}  # with inverse-propensity weights?
 LABELS = {
     SCRATCH: "fresh weights",
-    "pretrained": "pretrained",
+    PRETRAINED: "pretrained",
     "pretrained_ipw": "pretrained, inverse propensities",
 }
-COLOURS = {SCRATCH: "#777777", "pretrained": "#1f5fa8", "pretrained_ipw": "#b35900"}
+STARTS = {SCRATCH: "#777777", PRETRAINED: "#1f5fa8"}  # of trainings, with the colours of their curves
 LOGGING = "sampled_by_popularity"
 POLICIES = f"{ENTRY}.policies = [@recsys_po_rl.uniform_random, @recsys_po_rl.{LOGGING}]"
 POWER_OF_LOG = f"recsys_po_rl.{LOGGING}.power = {POWER}"
@@ -84,8 +84,8 @@ def run_seed(seed: int) -> None:
         arguments = ["--mode", "pretrain", str(folder / "log" / "log.parquet")]
         options = [f"recsys_po_rl.pretrain.seed = {seed}", f"recsys_po_rl.pretrain.inverse_propensity = {weighted}"]
         simulate(folder / "pretraining" / name, arguments, [*options, *FIT])
-        start = f"{ENTRY}.pretrained = '{folder / 'pretraining' / name}'"
-        simulate(folder / name, [], [*world, start])
+    start = f"{ENTRY}.pretrained = '{folder / 'pretraining' / PRETRAINED}'"
+    simulate(folder / PRETRAINED, [], [*world, start])
 
 
 def rewards(folder: pathlib.Path) -> list[float]:
@@ -101,17 +101,17 @@ def results_of(seed: int, scratch: pathlib.Path) -> dict[str, Any]:
     from recsys_po_rl.run_folder import per_user
 
     folder = RUNS / f"seed_{seed}"
-    folders = {SCRATCH: scratch, **{name: folder / name for name in PRETRAININGS}}
+    folders = {SCRATCH: scratch, PRETRAINED: folder / PRETRAINED}
     users = {name: per_user.load(str(path)) for name, path in folders.items()}
     for name, of_run in users.items():
         same = np.array_equal(of_run["uniform_random"], users[SCRATCH]["uniform_random"])
         if not same:
             raise ValueError(f"{folders[name]} and {scratch} have different users")
-    kept: dict[str, Any] = {"pretrainings": {}, "rewards": {}, "final": {}, "final_minus_scratch": {}}
+    kept: dict[str, Any] = {"pretrainings": {}, "rewards": {}, "final": {}}
     for name in PRETRAININGS:
         kept["pretrainings"][name] = json.loads((folder / "pretraining" / name / "pretraining.json").read_text())
-        difference = statistics.paired_difference(users[name]["learned"], users[SCRATCH]["learned"])
-        kept["final_minus_scratch"][name] = Interval(difference.mean, *difference.bounds)
+    difference = statistics.paired_difference(users[PRETRAINED]["learned"], users[SCRATCH]["learned"])
+    kept["final_minus_scratch"] = Interval(difference.mean, *difference.bounds)
     for name, path in folders.items():
         kept["rewards"][name] = rewards(path)
         final = statistics.mean_interval(users[name]["learned"])
@@ -195,7 +195,7 @@ def page() -> None:
         "",
         f"## Rewards of the first {FIRST_STEPS} steps of reinforcement learning",
         "",
-        "Mean reward (consumed time in 100 slates) of the 750 users of a step, which all three trainings share.",
+        "Mean reward (consumed time in 100 slates) of the 750 users of a step, which both trainings share.",
         "",
         "![Rewards of the first steps](pretraining.png)",
         "",
@@ -207,7 +207,7 @@ def page() -> None:
                     f"{seed['rewards'][name][0]:.1f}", f"{np.mean(seed['rewards'][name][:FIRST_STEPS]):.1f}"
                 )
             )]
-            for name in LABELS
+            for name in STARTS
         ]),
         "",
         "## Final policies",
@@ -216,14 +216,11 @@ def page() -> None:
         "",
         *table(["policy", *header], [
             ["the log's policy", *(str(Interval(*seed["logging_policy"])) for seed in kept.values())],
-            *([LABELS[name], *(str(Interval(*seed["final"][name])) for seed in kept.values())] for name in LABELS),
-            *(
-                [f"{LABELS[name]}, minus fresh weights",
-                 *(f"{Interval(*seed['final_minus_scratch'][name]).mean:+.2f} "
-                   f"[{seed['final_minus_scratch'][name][1]:.2f}, {seed['final_minus_scratch'][name][2]:.2f}]"
-                   for seed in kept.values())]
-                for name in PRETRAININGS
-            ),
+            *([LABELS[name], *(str(Interval(*seed["final"][name])) for seed in kept.values())] for name in STARTS),
+            ["pretrained, minus fresh weights", *(
+                f"{mean:+.2f} [{low:.2f}, {high:.2f}]"
+                for mean, low, high in (seed["final_minus_scratch"] for seed in kept.values())
+            )],
         ]),
     ]  # fmt: skip
     comment = RESULTS / "pretraining_comment.md"
@@ -243,8 +240,8 @@ def save_figure(kept: Mapping[str, Any]) -> None:
     panels = figure.subplots(1, len(kept), sharey=True, squeeze=False)[0]
     steps = np.arange(1, FIRST_STEPS + 1)
     for panel, (number, seed) in zip(panels, kept.items()):
-        for name, label in LABELS.items():
-            panel.plot(steps, seed["rewards"][name][:FIRST_STEPS], color=COLOURS[name], linewidth=1.6, label=label)
+        for name, colour in STARTS.items():
+            panel.plot(steps, seed["rewards"][name][:FIRST_STEPS], color=colour, linewidth=1.6, label=LABELS[name])
         panel.set_title(f"seed {number}")
         panel.set_xlabel("training step")
         panel.set_xticks([1, 5, 10, 15, 20])
