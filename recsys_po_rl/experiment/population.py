@@ -202,11 +202,11 @@ def table(population: Population) -> str:
             (
                 name,
                 formatting.plain(policy.mean, ".4f"),
-                tables.interval(policy.interval95),
+                formatting.interval(policy.interval95, 4),
                 formatting.plain(policy.standard_deviation, ".2f"),
                 *quantiles,
                 "" if name == first else formatting.plain(difference.mean, "+.4f"),
-                "" if name == first else tables.interval(difference.interval95),
+                "" if name == first else formatting.interval(difference.interval95, 4),
             )
         )
     return "\n".join(
