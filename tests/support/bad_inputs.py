@@ -319,6 +319,27 @@ FLAGS = [
     Bad("--mode log a", "--mode log needs --users, an integer of at least 1, got none", ("--mode", "log", "a")),
     Bad("--mode log a --users 0", "--users, an integer of at least 1, got 0", ("--mode", "log", "a", "--users", "0")),
     Bad("--mode log a --users x", "--users: invalid int value: 'x'", ("--mode", "log", "a", "--users", "x")),
+    Bad("--mode population a", "--mode population needs --users, an integer of at", ("--mode", "population", "a")),
+    Bad(
+        "--mode population a --users 5 --shards 3",
+        "argument --shards: must be FIRST:END, such as 0:1000, got '3'",
+        ("--mode", "population", "a", "--users", "5", "--shards", "3"),
+    ),
+    Bad(
+        "--mode population no_such_run --users 5",
+        "there is no run folder 'no_such_run'",
+        ("--mode", "population", "no_such_run", "--users", "5"),
+    ),
+    Bad("--mode merge", "--mode merge takes 1 folder, got none", ("--mode", "merge")),
+    Bad("--mode merge no_such_folder", "'no_such_folder' holds no population", ("--mode", "merge", "no_such_folder")),
+    Bad("--executor slurm", "argument --executor: invalid choice: 'slurm'", ("--executor", "slurm")),
+    Bad("--num_workers 0", "--num_workers must be an integer of at least 1, got 0", ("--num_workers", "0")),
+    Bad("--ray_address auto", "ray_address needs the executor ray, got local", ("--ray_address", "auto")),
+    Bad(
+        "--mode report a --executor ray",
+        "--mode report takes no --executor",
+        ("--mode", "report", "a", "--executor", "ray"),
+    ),
     Bad("--users 5", "--mode train_and_evaluate takes no --users", ("--users", "5")),
     Bad("--policies learned", "--mode train_and_evaluate takes no --policies", ("--policies", "learned")),
     Bad(
