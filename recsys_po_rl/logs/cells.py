@@ -69,12 +69,7 @@ def _exact_integers(column: Any) -> tuple[np.ndarray, np.ndarray]:
         return exact, np.zeros(len(exact), bool)
     if not (is_text(column) or pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)):
         raise TypeError(f"must hold integers, it holds {validation.cut(str(column.type))}")
-    exact, wrong = np.zeros(len(column), np.int64), np.zeros(len(column), bool)
-    for place, cell in enumerate(column.to_pylist()):
-        if cell is not None:
-            value = exact_integer(cell)
-            exact[place], wrong[place] = value or 0, value is None
-    return exact, wrong
+    return _parsed(column, exact_integer, np.int64)
 
 
 def exact_integer(cell: Any) -> Optional[int]:
@@ -125,12 +120,24 @@ def numbers(column: Any) -> Cells:
         return Cells(fitting, missing, np.zeros(len(missing), bool))
     if not is_text(column):
         raise TypeError(f"must hold numbers, it holds {validation.cut(str(column.type))}")
-    values, wrong = np.zeros(len(missing)), np.zeros(len(missing), bool)
-    for place, cell in enumerate(column.to_pylist()):
-        if cell is not None:
-            number = _TRUE_FALSE.get(cell.strip().lower(), number_in(cell.strip()))
-            values[place], wrong[place] = number or 0.0, number is None
+    values, wrong = _parsed(column, _number_or_truth, np.float64)
     return Cells(values, missing, wrong)
+
+
+def _number_or_truth(cell: str) -> Optional[float]:
+    text = cell.strip()
+    number = number_in(text)
+    return _TRUE_FALSE.get(text.lower()) if number is None else number
+
+
+def _parsed(column: Any, parse: Callable[[Any], Optional[float]], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers that cells hold, 0 where a cell is missing, and where a cell holds none; arrays [N]."""
+    encoded = column.dictionary_encode()
+    parsed = [parse(cell) for cell in encoded.dictionary.to_pylist()] or [0]  # each different cell once
+    places, missing = filled(encoded.indices), is_missing(column)
+    values = np.array([number or 0 for number in parsed], dtype)[places]
+    wrong = np.array([number is None for number in parsed])[places]
+    return np.where(missing, 0, values), ~missing & wrong
 
 
 def labels(column: Any, table: IdTable) -> Cells:
