@@ -30,7 +30,7 @@ STATS_REQUIRES = [
     "pandas<3",  # arch 7.2, which rliable imports, fails with pandas 3
 ]
 DATA_REQUIRES = [
-    "pyarrow>=16",  # tables of documents and interaction logs, CSV and Parquet; the first for NumPy 2
+    "pyarrow>=17",  # tables and interaction logs; the first with ParquetWriter.add_key_value_metadata
 ]
 GYM_REQUIRES = [
     "gymnasium>=1.1",  # the first with `AutoresetMode`; recsim-ng's gym stays beside it

@@ -23,11 +23,11 @@ MAX_HEADER = 10_000  # characters of an array's header, as in NumPy
 MAX_FAULTS = 10  # faults in a message
 MAX_KEPT = 100_000  # faults in memory; those of single rows of a CSV file come in order
 MAX_FAULT_SHOWN = 40  # characters of a cell in a fault
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # characters that no id has
 
 _MISSING_PYARROW = 'tables need pyarrow, which is not installed: pip install "recsys_po_rl[data]"'
 _PARQUET_MAGIC = b"PAR1"
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # fits into 64 bits; "007" is a text
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Label = Union[int, str]
 
@@ -178,7 +178,7 @@ class Table:
         labels: list[Optional[Label]] = [None if label == "" else label for label in column.to_pylist()]
         faults.add_rows(name, (i for i, label in enumerate(labels) if label is None), lambda place: "is missing")
         if is_text:
-            control = [i for i, label in enumerate(labels) if isinstance(label, str) and _CONTROL.search(label)]
+            control = [i for i, label in enumerate(labels) if isinstance(label, str) and CONTROL.search(label)]
             faults.add_rows(name, control, lambda place: f"{_cell(column, place)} holds a control character")
         return labels
 

@@ -107,7 +107,7 @@ def write_log(
             layout.errors_of(folder, "write the log again, to another folder, when that is mended"),
         ):
             metadata = _metadata(context, network, job, logging_actors)
-            with writing.InteractionWriter(os.path.join(folder, LOG), metadata) as writer:
+            with writing.InteractionWriter(os.path.join(folder, LOG), metadata, whole_users=True) as writer:
                 _write_all(writer, logging_actors, context, quiet)
             layout.write_text(folder, "log_config.gin", gin_config.config_text())
         result = LogResult(
@@ -140,6 +140,7 @@ def interactions_of(
     shape = ids.shape
     slot = np.broadcast_to(np.arange(shape[2], dtype=np.int32), shape)
     clicked = slot == choice[..., np.newaxis]
+    time = np.maximum(time, 0.0)  # a negative time counts as 0, as in the reward (`metrics`)
     nan = np.full(shape, np.nan)
     joint, prefix, item = (
         (nan, nan, nan)
@@ -162,7 +163,7 @@ def interactions_of(
         slot=rows(slot, np.int32),
         item_id=rows(ids, np.int32),
         clicked=rows(clicked, bool),
-        consumed_time=rows(np.where(clicked, np.maximum(time[..., np.newaxis], 0.0), 0.0), np.float32),
+        consumed_time=rows(np.where(clicked, time[..., np.newaxis], 0.0), np.float32),
         propensity=rows(joint, np.float64),
         propensity_prefix=rows(prefix, np.float64),
         propensity_item=rows(item, np.float64),

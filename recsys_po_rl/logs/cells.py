@@ -1,5 +1,9 @@
-"""Cells of a log's columns, from arrow arrays to NumPy, with the places of cells that are missing or of wrong type."""
+"""Cells of a log's columns, from arrow arrays to NumPy, with the places of cells that are missing or of wrong type.
 
+Whole columns are cast where all cells fit; otherwise cell by cell, with the same result for each cell.
+"""
+
+import decimal
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
@@ -7,11 +11,16 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from recsys_po_rl.common import table_files, validation
-from recsys_po_rl.logs.columns import IdTable, Label
+from recsys_po_rl.logs.id_tables import IdTable, label_of
 
-MAX_EXACT = 2**53  # integers that a float64 holds
+MAX_EXACT = 2**53  # below it a float64 holds every integer
+NUMBER = r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)"  # text of a number, for ASCII and without case
+
+_NUMBER = re.compile(NUMBER, re.ASCII | re.IGNORECASE)
+_DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
+_NOT_IN_NUMBERS = (b"x", b"X", b"(")  # arrow casts "0x10" and "nan(1)"
 _TRUE_FALSE = {"true": 1.0, "false": 0.0}
-_INTEGER = re.compile(r"(0|-?[1-9][0-9]{0,17})$")  # fits into 64 bits; "007" is a text
+_INT64 = np.iinfo(np.int64)
 
 
 class Cells(NamedTuple):
@@ -28,10 +37,10 @@ class Cells(NamedTuple):
 
 
 def integers(column: Any, dtype: Any) -> Cells:
-    """Return a column of integers.
+    """Return a column of integers, without rounding.
 
     Args:
-      column: arrow array of integers, whole floating numbers, or texts of such.
+      column: arrow array of integers, of whole numbers (floating ones below 2**53 in magnitude), or of texts of such.
       dtype: an integer dtype of NumPy; numbers beyond it are wrong.
 
     Raises:
@@ -39,74 +48,103 @@ def integers(column: Any, dtype: Any) -> Cells:
     """
     import pyarrow as pa
 
-    missing = _missing(column)
-    exact = _cast(column, pa.int64(), (pa.types.is_integer,))
-    if exact is None:
-        values, _, wrong = numbers(column)
-        wrong |= ~missing & ~((np.abs(values) <= MAX_EXACT) & (values == np.floor(values)))
+    missing = is_missing(column)
+    if pa.types.is_floating(column.type):
+        values = numbers(column).values
+        wrong = ~missing & ~((np.abs(values) < MAX_EXACT) & (values == np.floor(values)))
         exact = np.where(missing | wrong, 0.0, values).astype(np.int64)
     else:
-        wrong = np.zeros(len(missing), bool)
+        exact, wrong = _exact_integers(column)
     limits = np.iinfo(dtype)
     wrong |= ~missing & ((exact < limits.min) | (exact > limits.max))
     return Cells(np.where(wrong, 0, exact).astype(dtype), missing, wrong)
+
+
+def _exact_integers(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return a column of integers, decimals or texts as int64 [N], and where a cell is none; bool [N]."""
+    import pyarrow as pa
+
+    exact = cast(column, pa.int64(), (pa.types.is_integer,))
+    if exact is not None:
+        return exact, np.zeros(len(exact), bool)
+    if not (is_text(column) or pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)):
+        raise TypeError(f"must hold integers, it holds {validation.cut(str(column.type))}")
+    return _parsed(column, exact_integer, np.int64)
+
+
+def exact_integer(cell: Any) -> Optional[int]:
+    """Return the integer that a cell holds, None if it holds none of 64 bits, or a floating one that may be rounded.
+
+    Args:
+      cell: int, decimal, or text.
+    """
+    if isinstance(cell, decimal.Decimal):
+        value = int(cell) if cell.is_finite() and abs(cell) < 2**64 and cell == int(cell) else None
+    elif isinstance(cell, int):
+        value = cell
+    else:
+        text = cell.strip()
+        if len(text) <= table_files.MAX_CELL and _DIGITS.fullmatch(text):
+            value = int(text)
+        else:
+            number = number_in(text)
+            is_whole = number is not None and abs(number) < MAX_EXACT and number.is_integer()
+            value = int(number) if is_whole and number is not None else None
+    return value if value is not None and _INT64.min <= value <= _INT64.max else None
+
+
+def number_in(text: str) -> Optional[float]:
+    """Return the number that a text is, as it is written in files: "1e3", "nan" or "inf", not "0x10" or "1_000".
+
+    Args:
+      text: text without white space around it.
+    """
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def numbers(column: Any) -> Cells:
     """Return a column of numbers, float64; NaN and infinite ones are not wrong.
 
     Args:
-      column: arrow array of numbers, or of texts of such.
+      column: arrow array of numbers or booleans, or of texts of such.
 
     Raises:
       TypeError: if the column holds another type.
     """
     import pyarrow as pa
 
-    missing = _missing(column)
+    missing = is_missing(column)
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
-    values = _cast(column, pa.float64(), kinds)
-    if values is not None:
-        return Cells(values, missing, np.zeros(len(missing), bool))
-    if not _is_text(column):
+    fitting = cast(column, pa.float64(), kinds)
+    if fitting is not None:
+        return Cells(fitting, missing, np.zeros(len(missing), bool))
+    if not is_text(column):
         raise TypeError(f"must hold numbers, it holds {validation.cut(str(column.type))}")
-    return _one_by_one(column.to_pylist(), missing, lambda text: _TRUE_FALSE.get(text.strip().lower()))
+    values, wrong = _parsed(column, _number_or_truth, np.float64)
+    return Cells(values, missing, wrong)
 
 
-def timestamps(column: Any) -> Cells:
-    """Return a column of times, int64 or float64, in a unit of its own.
+def _number_or_truth(cell: str) -> Optional[float]:
+    text = cell.strip()
+    number = number_in(text)
+    return _TRUE_FALSE.get(text.lower()) if number is None else number
 
-    Args:
-      column: arrow array of numbers, of dates with time, or of texts of such.
 
-    Raises:
-      TypeError: if the column holds another type.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    missing = _missing(column)
-    right = np.zeros(len(missing), bool)
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        column = pc.cast(column, pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
-        return Cells(_filled(pc.cast(column, pa.int64())), missing, right)
-    if _is_text(column):
-        for zone in ("UTC", None):  # with and without an offset from UTC
-            dates = _cast(column, pa.timestamp("us", zone), (), then=pa.int64())
-            if dates is not None:
-                return Cells(dates, missing, right)
-    exact = _cast(column, pa.int64(), (pa.types.is_integer,))
-    if exact is not None:
-        return Cells(exact, missing, right)
-    values, _, wrong = numbers(column)
-    return Cells(values, missing | np.isnan(values), wrong | np.isinf(values))
+def _parsed(column: Any, parse: Callable[[Any], Optional[float]], dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers that cells hold, 0 where a cell is missing, and where a cell holds none; arrays [N]."""
+    encoded = column.dictionary_encode()
+    parsed = [parse(cell) for cell in encoded.dictionary.to_pylist()] or [0]  # each different cell once
+    places, missing = filled(encoded.indices), is_missing(column)
+    values = np.array([number or 0 for number in parsed], dtype)[places]
+    wrong = np.array([number is None for number in parsed])[places]
+    return np.where(missing, 0, values), ~missing & wrong
 
 
 def labels(column: Any, table: IdTable) -> Cells:
     """Return the numbers of a column's labels, int64; -1 for labels unknown to a closed table.
 
     Args:
-      column: arrow array of integers or texts; texts of integers, as in CSV, are integers.
+      column: arrow array of integers or texts, see `columns.label_of`.
       table: table that numbers the labels.
 
     Raises:
@@ -114,20 +152,20 @@ def labels(column: Any, table: IdTable) -> Cells:
     """
     import pyarrow as pa
 
-    if not pa.types.is_integer(column.type) and not _is_text(column):
+    if not pa.types.is_integer(column.type) and not is_text(column):
         raise TypeError(f"must hold texts or integers, it holds {validation.cut(str(column.type))}")
-    missing = _missing(column)
+    missing = is_missing(column)
     encoded = column.dictionary_encode()
-    distinct = [_label(value) for value in encoded.dictionary.to_pylist()]
+    distinct = [label_of(value) for value in encoded.dictionary.to_pylist()]
     numbers_of = np.array([-2 if label is None else table.number(label) for label in distinct], np.int64)
-    places = _filled(encoded.indices)
+    places = filled(encoded.indices)
     values = numbers_of[places] if len(numbers_of) else np.zeros(len(missing), np.int64)
     wrong = ~missing & (values == -2)
     return Cells(np.where(missing, 0, values), missing, wrong)
 
 
 def texts(column: Any) -> Cells:
-    """Return a column of texts, objects; None for a missing text, which is not a fault.
+    """Return a column of texts, objects; None for a missing or empty text, which is not a fault.
 
     Args:
       column: arrow array of texts.
@@ -135,30 +173,23 @@ def texts(column: Any) -> Cells:
     Raises:
       TypeError: if the column holds another type.
     """
-    if not _is_text(column):
+    if not is_text(column):
         raise TypeError(f"must hold texts, it holds {validation.cut(str(column.type))}")
     encoded = column.dictionary_encode()
     distinct = np.array([*encoded.dictionary.to_pylist(), None], object)  # equal texts are one object
-    missing = _missing(column)
-    values = distinct[np.where(missing, -1, _filled(encoded.indices))]
+    distinct[distinct == ""] = None
+    places = np.where(is_missing(column), -1, filled(encoded.indices))
     too_long = np.array([text is not None and len(text) > table_files.MAX_CELL for text in distinct])
-    wrong = too_long[np.where(missing, -1, _filled(encoded.indices))]
-    return Cells(values, np.zeros(len(missing), bool), wrong)
+    return Cells(distinct[places], np.zeros(len(places), bool), too_long[places])
 
 
-def _label(value: Any) -> Optional[Label]:
-    if isinstance(value, str):
-        if not value or len(value) > table_files.MAX_CELL:
-            return None
-        return int(value) if _INTEGER.match(value) else value
-    return None if value is None else int(value)
-
-
-def _missing(column: Any) -> np.ndarray:
+def is_missing(column: Any) -> np.ndarray:
+    """Return whether each cell of an arrow array is missing; bool [N]."""
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
 
 
-def _is_text(column: Any) -> bool:
+def is_text(column: Any) -> bool:
+    """Return whether an arrow array holds texts, or no values at all."""
     import pyarrow as pa
 
     return bool(
@@ -166,37 +197,32 @@ def _is_text(column: Any) -> bool:
     )
 
 
-def _filled(column: Any) -> np.ndarray:
-    """Return a column of numbers with 0 where a cell is missing."""
+def filled(column: Any) -> np.ndarray:
+    """Return an arrow array of numbers with 0 where a cell is missing."""
     import pyarrow.compute as pc
 
     return np.asarray((pc.fill_null(column, 0) if column.null_count else column).to_numpy(zero_copy_only=False))
 
 
-def _cast(column: Any, to: Any, kinds: tuple[Callable[[Any], bool], ...], then: Any = None) -> Optional[np.ndarray]:
-    """Return a column of texts or of some kinds of numbers as another type; None if a cell does not fit."""
+def cast(column: Any, to: Any, kinds: tuple[Callable[[Any], bool], ...] = ()) -> Optional[np.ndarray]:
+    """Return a column as numbers, 0 where a cell is missing; None if a cell does not fit.
+
+    Args:
+      column: arrow array.
+      to: type of numbers.
+      kinds: predicates of the types that are cast beside texts.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not _is_text(column) and not any(kind(column.type) for kind in kinds):
+    if not is_text(column) and not any(kind(column.type) for kind in kinds):
         return None
     try:
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if is_text(column) and not pa.types.is_null(column.type):
             column = pc.utf8_trim_whitespace(column)
-        column = pc.cast(column, to, safe=not pa.types.is_floating(to))
-        return _filled(column if then is None else pc.cast(column, then))
-    except pa.ArrowInvalid:
+            characters = column.buffers()[2] or b""
+            if any(unfit in memoryview(characters).tobytes() for unfit in _NOT_IN_NUMBERS):
+                return None
+        return filled(pc.cast(column, to, safe=not pa.types.is_floating(to)))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-
-
-def _one_by_one(cells: list[Optional[str]], missing: np.ndarray, otherwise: Callable[[str], Optional[float]]) -> Cells:
-    values, wrong = np.zeros(len(cells)), np.zeros(len(cells), bool)
-    for place, cell in enumerate(cells):
-        if cell is None:
-            continue
-        try:
-            values[place] = float(cell)
-        except ValueError:
-            known = otherwise(cell)
-            values[place], wrong[place] = known or 0.0, known is None
-    return Cells(values, missing, wrong)

@@ -2,18 +2,20 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Optional
+
+import numpy as np
 
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.logs import interactions
+from recsys_po_rl.logs.id_tables import repeated
 
 SORTED, FIRST_APPEARANCE = "sorted", "first_appearance"  # orders of a table of ids
 
 _OWNER = "ColumnMap"
 _NAMES = (*interactions.COLUMNS, "timestamp")
-
-Label = Union[int, str]
+_MAX_FIRST_SLOT = np.iinfo(np.int32).max
 
 
 @gin_config.configurable
@@ -21,7 +23,8 @@ Label = Union[int, str]
 class ColumnMap:
     """Columns of a file that hold the fields of `Interactions`; the defaults are the project's own names.
 
-    A column of `interactions.OPTIONAL` under its default name may be absent. Any other column must be in the file.
+    A column of `interactions.OPTIONAL` under its default name may be absent. Any other column must be in the file. No
+    two fields are read from one column.
 
     Attributes:
       user_id: integers of at least 0, or any labels with `user_table`; None: each row is a user of its own.
@@ -37,7 +40,7 @@ class ColumnMap:
       propensity_item: probability of this document in this slot.
       policy: names of policies.
       timestamp: numbers or dates, in any unit; read only where steps are counted.
-      first_slot: number of the first slot in the file, at least 0.
+      first_slot: number of the first slot in the file, from 0 to 2**31 - 1.
       click_above: bound of a click; 0 for columns of 0 and 1, or of false and true.
       time_scale: factor from the file's times to those of the log, above 0; 0.001 from milliseconds to seconds.
       ignore_time_without_click: whether times of rows without a click are read as 0; otherwise such rows are invalid.
@@ -76,7 +79,10 @@ class ColumnMap:
                 continue
             what = "the name of a column" if field == "item_id" else "the name of a column or None"
             raise validation.InvalidTypeError(f"{_OWNER}: {field} must be {what}, got {validation.shown(name)}")
-        validation.integer(f"{_OWNER}: first_slot", self.first_slot, 0)
+        if validation.integer(f"{_OWNER}: first_slot", self.first_slot, 0) > _MAX_FIRST_SLOT:
+            raise validation.InvalidInputError(
+                f"{_OWNER}: first_slot must be at most {_MAX_FIRST_SLOT}, got {self.first_slot}"
+            )
         validation.number(f"{_OWNER}: click_above", self.click_above)
         validation.number(f"{_OWNER}: time_scale", self.time_scale, 0.0, exclusive_minimum=True)
         validation.boolean(f"{_OWNER}: ignore_time_without_click", self.ignore_time_without_click)
@@ -87,6 +93,13 @@ class ColumnMap:
             raise validation.InvalidInputError(f"{_OWNER}: step must be None where timestamp is given")
         if self.step is not None and self.user_id is None:
             raise validation.InvalidInputError(f"{_OWNER}: step must be None where user_id is None")
+        named = [getattr(self, field) for field in _NAMES]
+        twice = repeated([name for name in named if name is not None])
+        if twice is not None:
+            fields = ", ".join(field for field, name in zip(_NAMES, named) if name == twice)
+            raise validation.InvalidInputError(
+                f"{_OWNER}: each field must have a column of its own, {validation.shown(twice)} is that of {fields}"
+            )
 
     @property
     def counts_steps(self) -> bool:
@@ -175,34 +188,3 @@ def open_bandit_columns() -> ColumnMap:
     """
     named = _foreign(slot="position", item_id="item_id", clicked="click", propensity_item="propensity_score")
     return ColumnMap(**named, first_slot=1, item_table=SORTED)  # type: ignore[arg-type]
-
-
-class IdTable:
-    """Numbering of labels in the order of their first appearance; may be closed to new labels.
-
-    Attributes:
-      labels: labels by number.
-    """
-
-    def __init__(self, labels: Sequence[Label] = (), closed: bool = False) -> None:
-        """Create a table.
-
-        Args:
-          labels: labels that are numbered already, all different.
-          closed: whether other labels are unknown instead of being added.
-        """
-        self.labels = list(labels)
-        self._numbers = {label: number for number, label in enumerate(self.labels)}
-        self._closed = closed
-
-    def number(self, label: Label) -> int:
-        """Return the number of a label, from 0; -1 if it is unknown."""
-        number = self._numbers.get(label, -1)
-        if number < 0 and not self._closed:
-            number = self._numbers[label] = len(self.labels)
-            self.labels.append(label)
-        return number
-
-    def in_order(self) -> "IdTable":
-        """Return a closed table of the same labels in ascending order, integers before texts."""
-        return IdTable(sorted(self.labels, key=lambda label: (isinstance(label, str), label)), closed=True)

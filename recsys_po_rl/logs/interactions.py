@@ -1,4 +1,4 @@
-"""Record of interaction logs, and checks of their rows; NumPy only."""
+"""Record of interaction logs, and checks of single rows; NumPy only."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -20,15 +20,12 @@ POLICY = "policy"
 OPTIONAL: dict[str, np.dtype[Any]] = {**dict.fromkeys(PROPENSITIES, np.dtype(np.float64)), POLICY: np.dtype(object)}
 COLUMNS = {**REQUIRED, **OPTIONAL}
 
-# Reasons for which a row cannot be right.
+# Reasons for which a row cannot be right, whatever other rows hold.
 UNKNOWN_DOCUMENT = "unknown document"
 NEGATIVE_PLACE = "negative user_id, step or slot"
 TIME_NOT_FINITE = "consumed_time is not finite"
 NEGATIVE_TIME = "negative consumed_time"
 TIME_WITHOUT_CLICK = "consumed_time without a click"
-REPEATED = "repeated user, step and slot"
-BACKWARDS = "the user's time goes backwards"
-SECOND_CLICK = "second click in a slate"
 
 
 def propensity_reason(name: str) -> str:
@@ -101,14 +98,13 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
     )
 
 
-def is_in_order(log: Interactions) -> bool:
-    """Return whether rows are sorted by user, step and slot.
+def is_in_order(*keys: np.ndarray) -> bool:
+    """Return whether rows are sorted by several keys.
 
     Args:
-      log: rows of a log.
+      *keys: arrays [N], the first of them first: user, step and slot.
     """
-    keys = (log.user_id, log.step, log.slot)
-    ascending = np.zeros(max(log.num_rows - 1, 0), bool)
+    ascending = np.zeros(max(len(keys[0]) - 1, 0), bool)
     equal = np.ones(len(ascending), bool)
     for key in keys:
         ascending |= equal & (key[1:] > key[:-1])
@@ -158,106 +154,3 @@ def single_row_faults(log: Interactions, num_docs: Optional[int] = None) -> Iter
     for reason, mask in wrong.items():
         if mask.any():
             yield Fault(reason, np.flatnonzero(mask))
-
-
-class _Rows(NamedTuple):
-    """Rows of users' last steps; arrays [M]."""
-
-    user_id: np.ndarray
-    step: np.ndarray
-    slot: np.ndarray
-    clicked: np.ndarray
-
-    def take(self, rows: Any) -> "_Rows":
-        return _Rows(*(values[rows] for values in self))
-
-    def followed_by(self, other: "_Rows") -> "_Rows":
-        return _Rows(*(np.concatenate(pair) for pair in zip(self, other)))
-
-
-class SequenceChecker:
-    """Checks of rows against rows before them, for a log that comes in batches.
-
-    A user's steps must not descend in the order of the rows; users may alternate. Memory: the slates of each user's
-    last step.
-    """
-
-    def __init__(self) -> None:
-        """Create a checker that has seen no rows."""
-        self._last = _Rows(*(np.empty(0, REQUIRED[name]) for name in _Rows._fields))  # by user, ascending
-
-    @property
-    def num_users(self) -> int:
-        """Number of users with a valid row."""
-        return int(np.sum(self._last.user_id[1:] != self._last.user_id[:-1])) + min(1, len(self._last.user_id))
-
-    def faults(self, log: Interactions, valid: np.ndarray) -> Iterator[Fault]:
-        """Find rows that cannot be right after the rows before them, and remember the others.
-
-        Args:
-          log: next rows of the log.
-          valid: bool [N], false for rows to be ignored, which have a fault of their own.
-
-        Yields:
-          Faults; a row is in one at most.
-        """
-        places = np.flatnonzero(valid)
-        batch = _Rows(log.user_id, log.step, log.slot, log.clicked).take(places)
-        returning = np.zeros(len(self._last.user_id), bool)
-        if len(returning) and len(places) and batch.user_id.min() <= self._last.user_id[-1]:
-            returning = np.isin(self._last.user_id, batch.user_id)
-        before = self._last.take(returning)
-        rows = before.followed_by(batch)
-        places = np.concatenate([np.full(len(before.user_id), -1), places])
-        for reason, find in ((BACKWARDS, _backwards), (REPEATED, _repeated), (SECOND_CLICK, _second_clicks)):
-            wrong = find(rows) & (places >= 0)
-            if wrong.any():
-                yield Fault(reason, np.sort(places[wrong]))
-                if find is not _second_clicks:  # the slot of a second click is taken all the same
-                    rows, places = rows.take(~wrong), places[~wrong]
-        by_user = np.argsort(rows.user_id, kind="stable")
-        rows = rows.take(by_user)
-        rows = rows.take(rows.step == _running_maximum(rows.take(slice(None, None, -1)))[::-1])  # of the last step
-        kept = self._last.take(~returning) if returning.any() else self._last
-        merged = kept.followed_by(rows)
-        if len(kept.user_id) and len(rows.user_id) and kept.user_id[-1] > rows.user_id[0]:
-            merged = merged.take(np.argsort(merged.user_id, kind="stable"))
-        self._last = merged
-
-
-def _running_maximum(rows: _Rows) -> np.ndarray:
-    """Return the largest step of each row and the rows of its user before it; rows come grouped by user."""
-    starts = np.concatenate([[True], rows.user_id[1:] != rows.user_id[:-1]])[: len(rows.user_id)]
-    offset = np.cumsum(starts) << 32  # above all steps, so that a maximum does not pass from one user to the next
-    return np.maximum.accumulate(offset + rows.step) - offset
-
-
-def _backwards(rows: _Rows) -> np.ndarray:
-    by_user = np.argsort(rows.user_id, kind="stable")
-    ordered = rows.take(by_user)
-    wrong = np.zeros(len(rows.user_id), bool)
-    wrong[by_user] = ordered.step < _running_maximum(ordered)
-    return wrong
-
-
-def _repeated(rows: _Rows) -> np.ndarray:
-    return _equal_to_earlier(rows.user_id, rows.step, rows.slot)
-
-
-def _second_clicks(rows: _Rows) -> np.ndarray:
-    wrong = np.zeros(len(rows.user_id), bool)
-    clicks = np.flatnonzero(rows.clicked)
-    wrong[clicks] = _equal_to_earlier(rows.user_id[clicks], rows.step[clicks])
-    return wrong
-
-
-def _equal_to_earlier(*keys: np.ndarray) -> np.ndarray:
-    """Return whether an earlier row has the same keys; bool [N]."""
-    order = np.lexsort(keys[::-1])  # stable: equal rows keep their order
-    equal = np.ones(max(len(order) - 1, 0), bool)
-    for key in keys:
-        in_order = key[order]
-        equal &= in_order[1:] == in_order[:-1]
-    wrong = np.zeros(len(order), bool)
-    wrong[order[1:]] = equal
-    return wrong

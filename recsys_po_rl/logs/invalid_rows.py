@@ -1,13 +1,12 @@
-"""Report of the rows of a log that cannot be right: file, row and reason, and the slates to drop."""
+"""Report of the rows of a log that cannot be right: file, row and reason."""
 
 import collections
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 
 from recsys_po_rl.common import table_files, validation
-from recsys_po_rl.logs.interactions import Interactions
 
 MAX_KEPT = 1000  # rows in `InvalidRows.rows`
 MAX_SHOWN = 5  # rows in a message
@@ -40,7 +39,6 @@ class InvalidRows:
           paths: paths of the files.
         """
         self._paths = list(paths)
-        self._slates: set[tuple[int, int]] = set()
         self.rows: list[InvalidRow] = []
         self.counts: collections.Counter[str] = collections.Counter()
 
@@ -49,40 +47,21 @@ class InvalidRows:
         """Number of invalid rows."""
         return sum(self.counts.values())
 
-    def add(self, reason: str, files: Iterable[int], rows: Iterable[int]) -> None:
+    def add(
+        self, reason: str, files: np.ndarray, rows: np.ndarray, text_of: Optional[Callable[[int], str]] = None
+    ) -> None:
         """Add rows that are invalid for one reason.
 
         Args:
-          reason: the reason.
-          files: for each row the index of its path.
-          rows: numbers of the rows.
+          reason: the reason, of which there are few.
+          files: int32 [M], for each row the index of its path.
+          rows: int64 [M], numbers of the rows.
+          text_of: returns the reason in the words of one of the M rows; None: as for all.
         """
-        added = [InvalidRow(self._paths[file], int(row), reason) for file, row in zip(files, rows)]
-        self.counts[reason] += len(added)
-        self.rows += added[: MAX_KEPT - len(self.rows)]
-
-    def add_slates(self, user_id: np.ndarray, step: np.ndarray) -> None:
-        """Add slates that have an invalid row.
-
-        Args:
-          user_id: int64 [M].
-          step: int32 [M].
-        """
-        self._slates.update(zip(user_id.tolist(), step.tolist()))
-
-    def without_slates(self, log: Interactions) -> Interactions:
-        """Return a log without the rows of the slates that were added.
-
-        Args:
-          log: rows of the log.
-        """
-        if not self._slates:
-            return log
-        users = np.array(sorted({user for user, _ in self._slates}))
-        kept = np.ones(log.num_rows, bool)
-        for place in np.flatnonzero(np.isin(log.user_id, users)).tolist():
-            kept[place] = (int(log.user_id[place]), int(log.step[place])) not in self._slates
-        return log.take(kept)
+        self.counts[reason] += len(rows)
+        for place in range(min(len(rows), MAX_KEPT - len(self.rows))):
+            text = reason if text_of is None else text_of(place)
+            self.rows.append(InvalidRow(self._paths[files[place]], int(rows[place]), text))
 
     def raise_if_above(self, max_share: float, num_rows: int) -> None:
         """Raise one line with the number of invalid rows, counts by reason and the first rows.

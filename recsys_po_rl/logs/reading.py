@@ -1,5 +1,6 @@
 """Readers of interaction logs from Parquet and CSV files: in streams of bounded memory, or whole."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
@@ -7,11 +8,15 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from recsys_po_rl.common import table_files, validation
+from recsys_po_rl.common.table_files import Label
 from recsys_po_rl.logs import interactions, table_streams
-from recsys_po_rl.logs.columns import SORTED, ColumnMap, IdTable, Label
+from recsys_po_rl.logs.columns import SORTED, ColumnMap
+from recsys_po_rl.logs.id_tables import IdTable, Numbering, checked_labels
 from recsys_po_rl.logs.interactions import Interactions
 from recsys_po_rl.logs.invalid_rows import InvalidRow, InvalidRows
 from recsys_po_rl.logs.row_streams import Rows, RowStream
+from recsys_po_rl.logs.sequence_checks import BACKWARDS, SequenceChecker
+from recsys_po_rl.logs.slate_sets import SlateSet
 from recsys_po_rl.run_folder import readers
 
 BATCH_ROWS = 1 << 17
@@ -27,7 +32,7 @@ class InteractionLog:
     Attributes:
       num_rows: number of rows, without those dropped.
       num_dropped: number of rows that cannot be right, and of other rows of their slates; all are dropped.
-      num_users: number of users with a valid row.
+      num_users: number of users with a row that is not dropped.
       invalid_counts: number of rows that cannot be right by reason.
       invalid_rows: the first of these rows with file, row and reason.
       item_ids: labels of the documents 1..D if the map has an item table, else None.
@@ -48,21 +53,28 @@ class InteractionLog:
         self._batch_rows = batch_rows
         self._stream = RowStream(paths, columns, batch_rows)
         self._num_docs = num_docs
-        self._items = None if columns.item_table is None else IdTable(item_ids or (), closed=item_ids is not None)
+        self._given_items = None if item_ids is None else list(item_ids)
+        labels = () if item_ids is None else checked_labels("log: item_ids", item_ids)
+        self._items = None if columns.item_table is None else IdTable(labels, closed=item_ids is not None)
         self._users = IdTable() if columns.user_table else None
         self._invalid = InvalidRows(paths)
-        self.num_users = 0
-        num_read = self._validate()
+        self._dropped = SlateSet()
+        self.num_rows, self.num_users = 0, 0
+        users = self._validate(keeps_slates=max_invalid_share > 0)
+        num_read = self.num_rows
         self._invalid.raise_if_above(max_invalid_share, num_read)
-        if self._items is not None:
-            if num_docs is not None and len(self._items.labels) > num_docs:
-                raise validation.InvalidInputError(
-                    f"log: num_docs = {num_docs} must be at least the number of items, {len(self._items.labels)}"
-                )
-            in_order = columns.item_table == SORTED and item_ids is None
-            self._items = self._items.in_order() if in_order else IdTable(self._items.labels, closed=True)
-        self.num_rows = sum(log.num_rows for log in self.batches()) if self._invalid.total else num_read
+        self._item_numbers = None if self._items is None or item_ids is not None else Numbering(self._items)
+        self._user_numbers = None if self._users is None else Numbering(self._users)
+        if self._invalid.total:
+            self._count_kept(users)
         self.num_dropped = num_read - self.num_rows
+        if self._item_numbers is not None and columns.item_table == SORTED:
+            self._item_numbers.sort()
+        num_items = len(self.item_ids or ())
+        if num_docs is not None and num_items > num_docs:
+            raise validation.InvalidInputError(
+                f"log: num_docs = {num_docs} must be at least the number of items, {num_items}"
+            )
 
     @property
     def invalid_counts(self) -> dict[str, int]:
@@ -77,12 +89,12 @@ class InteractionLog:
     @property
     def item_ids(self) -> Optional[list[Label]]:
         """Labels of the documents: `item_ids[i - 1]` belongs to item_id i."""
-        return None if self._items is None else list(self._items.labels)
+        return self._given_items if self._item_numbers is None else list(self._item_numbers.labels)
 
     @property
     def user_ids(self) -> Optional[list[Label]]:
         """Labels of the users: `user_ids[i]` belongs to user_id i."""
-        return None if self._users is None else list(self._users.labels)
+        return None if self._user_numbers is None else list(self._user_numbers.labels)
 
     def batches(self) -> Iterator[Interactions]:
         """Return the valid rows in the order of the files; slates may be split between batches.
@@ -91,15 +103,18 @@ class InteractionLog:
           Rows, at most as many as the log's `batch_rows`; where steps are counted, a user's rows in order of time.
 
         Raises:
-          InvalidInputError: if a file is malformed; it was not when the log was validated.
+          InvalidInputError: one line, if a file has changed since the log was validated.
         """
-        for rows in self._read(None):
-            valid = ~rows.backwards
-            for fault in interactions.single_row_faults(rows.log, self._largest_id()):
-                valid[fault.places] = False
-            log = self._invalid.without_slates(rows.log if valid.all() else rows.log.take(valid))
+        num_rows = 0
+        for rows in self._kept_rows():
+            num_rows += rows.log.num_rows
+            if num_rows > self.num_rows:
+                break
+            log = self._numbered(rows.log)
             for first in range(0, log.num_rows, self._batch_rows):
                 yield log.take(slice(first, first + self._batch_rows))
+        if num_rows != self.num_rows:
+            raise validation.InvalidInputError("log: a file has changed while it was read, open the log again")
 
     def load(self) -> Interactions:
         """Return all valid rows, sorted by user, step and slot; optional columns that no file has are None."""
@@ -117,7 +132,7 @@ class InteractionLog:
                     columns[name][end : end + part.num_rows] = present[name]
             end += part.num_rows
         log = Interactions(**columns) if columns else interactions.concatenate([])
-        return log if interactions.is_in_order(log) else log.in_order()
+        return log if interactions.is_in_order(log.user_id, log.step, log.slot) else log.in_order()
 
     def _read(self, invalid: Optional[InvalidRows]) -> Iterator[Rows]:
         return self._stream.read(self._items, self._users, invalid)
@@ -125,13 +140,12 @@ class InteractionLog:
     def _largest_id(self) -> Optional[int]:
         return self._num_docs if self._items is None else None
 
-    def _validate(self) -> int:
-        """Collect the rows that cannot be right; return the number of all rows."""
-        checker = interactions.SequenceChecker()
-        num_rows = 0
+    def _validate(self, keeps_slates: bool) -> np.ndarray:
+        """Collect and count the rows that cannot be right, and count rows and users; return the users, int64."""
+        checker = SequenceChecker()
         for rows in self._read(self._invalid):
-            valid = np.ones(rows.log.num_rows, bool)
-            backwards = interactions.Fault(interactions.BACKWARDS, np.flatnonzero(rows.backwards))
+            valid = ~rows.unreadable
+            backwards = interactions.Fault(BACKWARDS, np.flatnonzero(rows.backwards))
             for fault in [backwards, *interactions.single_row_faults(rows.log, self._largest_id())]:
                 places = fault.places[valid[fault.places]]
                 if len(places):
@@ -141,11 +155,49 @@ class InteractionLog:
                 for fault in checker.faults(rows.log, valid.copy()):
                     self._invalid.add(fault.reason, rows.file[fault.places], rows.row[fault.places])
                     valid[fault.places] = False
-            if not valid.all():
-                self._invalid.add_slates(rows.log.user_id[~valid], rows.log.step[~valid])
-            num_rows += rows.log.num_rows
-        self.num_users = num_rows if self._columns.user_id is None else checker.num_users
-        return num_rows + self._stream.num_unreadable
+            if keeps_slates and not valid.all():
+                self._dropped.add(rows.log.user_id[~valid], rows.log.step[~valid])
+            self.num_rows += rows.log.num_rows
+        self.num_rows += self._stream.num_left_out
+        self._dropped.merge()
+        users = checker.users
+        self.num_users = self.num_rows if self._columns.user_id is None else len(users)
+        return users
+
+    def _kept_rows(self) -> Iterator[Rows]:
+        """Return the rows whose slates have no row that cannot be right."""
+        for rows in self._read(None):
+            valid = ~rows.unreadable & ~rows.backwards
+            for fault in interactions.single_row_faults(rows.log, self._largest_id()):
+                valid[fault.places] = False
+            valid &= ~self._dropped.contains(rows.log.user_id, rows.log.step)
+            yield rows if valid.all() else rows.take(valid)
+
+    def _count_kept(self, users: np.ndarray) -> None:
+        """Read the rows again to count those kept and their users, and to leave out labels of dropped rows."""
+        is_kept = np.zeros(len(self._dropped.users), bool)
+        self.num_rows = 0
+        for rows in self._kept_rows():
+            self.num_rows += rows.log.num_rows
+            is_kept |= np.isin(self._dropped.users, rows.log.user_id)
+            if self._item_numbers is not None:
+                self._item_numbers.note(rows.log.item_id - 1, rows.file, rows.row)
+            if self._user_numbers is not None:
+                self._user_numbers.note(rows.log.user_id, rows.file, rows.row)
+        self.num_users -= int(np.sum(np.isin(self._dropped.users, users) & ~is_kept))
+        if self._columns.user_id is None:
+            self.num_users = self.num_rows
+        for numbering in (self._item_numbers, self._user_numbers):
+            if numbering is not None:
+                numbering.keep_noted()
+
+    def _numbered(self, log: Interactions) -> Interactions:
+        """Return rows with final numbers of items and users."""
+        if self._item_numbers is not None:
+            log = dataclasses.replace(log, item_id=(self._item_numbers.final(log.item_id - 1) + 1).astype(np.int32))
+        if self._user_numbers is not None:
+            log = dataclasses.replace(log, user_id=self._user_numbers.final(log.user_id).astype(np.int64))
+        return log
 
 
 def open_interactions(
@@ -241,8 +293,11 @@ def read_metadata(path: Union[str, "os.PathLike[str]"]) -> dict[str, Any]:
 
 def _checked_paths(paths: Paths) -> list[str]:
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    if not isinstance(several, Sequence) or not several or not all(isinstance(p, (str, os.PathLike)) for p in several):
+    if not isinstance(several, Sequence):
+        several = []
+    checked = [os.fspath(path) for path in several if isinstance(path, (str, os.PathLike))]
+    if not checked or len(checked) < len(several) or not all(isinstance(path, str) for path in checked):
         raise validation.InvalidTypeError(
             f"log: paths must be a path or a list of paths, got {validation.shown(paths)}"
         )
-    return [os.fspath(path) for path in several]
+    return checked

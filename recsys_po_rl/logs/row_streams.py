@@ -1,5 +1,6 @@
 """Rows of log files as `Interactions`: columns mapped, cells converted, ids numbered, steps counted."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -8,10 +9,14 @@ import numpy as np
 from recsys_po_rl.common import table_files, validation
 from recsys_po_rl.logs import cells, interactions, table_streams
 from recsys_po_rl.logs.cells import Cells
-from recsys_po_rl.logs.columns import ColumnMap, IdTable
+from recsys_po_rl.logs.columns import ColumnMap
+from recsys_po_rl.logs.id_tables import IdTable
 from recsys_po_rl.logs.interactions import Interactions
 from recsys_po_rl.logs.invalid_rows import InvalidRows
 from recsys_po_rl.logs.step_counting import StepCounter
+from recsys_po_rl.logs.times import TimeReader
+
+_INT32 = np.iinfo(np.int32)
 
 
 class Rows(NamedTuple):
@@ -20,14 +25,19 @@ class Rows(NamedTuple):
     log: Interactions
     file: np.ndarray  # int32 [N], indices of paths
     row: np.ndarray  # int64 [N], from 1
+    unreadable: np.ndarray  # bool [N], whether a cell is missing or wrong, not those of user and step or time
     backwards: np.ndarray  # bool [N], whether a counted row is earlier than a row before it of the same user
     timestamp: Optional[np.ndarray]  # [N]
 
     def take(self, places: Any) -> "Rows":
         """Return some of the rows; see `Interactions.take`."""
-        timestamp = None if self.timestamp is None else self.timestamp[places]
         return Rows(
-            self.log.take(places), self.file[places], self.row[places], self.backwards[places], timestamp=timestamp
+            self.log.take(places),
+            file=self.file[places],
+            row=self.row[places],
+            unreadable=self.unreadable[places],
+            backwards=self.backwards[places],
+            timestamp=None if self.timestamp is None else self.timestamp[places],
         )
 
     def followed_by(self, other: "Rows") -> "Rows":
@@ -37,9 +47,10 @@ class Rows(NamedTuple):
             timestamp = np.concatenate([self.timestamp, other.timestamp])
         return Rows(
             interactions.concatenate([self.log, other.log]),
-            np.concatenate([self.file, other.file]),
-            np.concatenate([self.row, other.row]),
-            np.concatenate([self.backwards, other.backwards]),
+            file=np.concatenate([self.file, other.file]),
+            row=np.concatenate([self.row, other.row]),
+            unreadable=np.concatenate([self.unreadable, other.unreadable]),
+            backwards=np.concatenate([self.backwards, other.backwards]),
             timestamp=timestamp,
         )
 
@@ -48,7 +59,8 @@ class RowStream:
     """Rows of files, which can be read several times.
 
     Attributes:
-      num_unreadable: number of rows that the latest reading left out, because a cell is missing or of wrong type.
+      num_left_out: number of rows that the latest reading left out, because it is unknown to which slate they belong:
+        the number of cells is wrong, or the cell of the user, the step or the time is missing or of wrong type.
     """
 
     def __init__(self, paths: Sequence[str], columns: ColumnMap, batch_rows: int) -> None:
@@ -62,12 +74,13 @@ class RowStream:
         self._paths = paths
         self._columns = columns
         self._batch_rows = batch_rows
-        self.num_unreadable = 0
+        self._states: dict[int, table_streams.FileState] = {}  # by index of path, at the first reading
+        self.num_left_out = 0
 
     def read(
         self, items: Optional[IdTable], users: Optional[IdTable], invalid: Optional[InvalidRows]
     ) -> Iterator[Rows]:
-        """Return the rows whose cells all have values, in order.
+        """Return the rows whose slates are known, in order.
 
         Args:
           items: numbers the labels of documents; None: item ids are integers.
@@ -75,9 +88,10 @@ class RowStream:
           invalid: collects rows that cannot be read; None: they are left out silently.
 
         Raises:
-          InvalidInputError: one line, if a file cannot be read, lacks a column, or a column has a wrong type.
+          InvalidInputError: one line, if a file cannot be read, lacks a column, a column has a wrong type, or the
+            file is not the one that was read first.
         """
-        self.num_unreadable = 0
+        self.num_left_out = 0
         uncounted = self._uncounted(items, users, invalid)
         if not self._columns.counts_steps or self._columns.user_id is None:
             yield from uncounted
@@ -100,20 +114,29 @@ class RowStream:
         self, items: Optional[IdTable], users: Optional[IdTable], invalid: Optional[InvalidRows]
     ) -> Iterator[Rows]:
         num_before = 0
+        times = TimeReader()
         for number, path in enumerate(self._paths):
+            times.start_file()
             with table_streams.opened(path) as stream:
+                self._raise_if_changed(number, path, stream)
                 names = self._columns.present(stream.names, f"log: {table_files.shown(path)}")
-                num_unequal = 0
                 for batch in stream.batches(list(names.values()), self._batch_rows):
-                    yield self._mapped(
-                        _Columns(path, number, names, batch), num_before, items=items, users=users, invalid=invalid
-                    )
+                    columns = _Columns(path, number=number, names=names, batch=batch)
+                    yield self._mapped(columns, num_before, items=items, users=users, invalid=invalid, times=times)
                     num_before += len(batch.rows)
-                num_unequal = len(stream.unequal)
-                self.num_unreadable += num_unequal
-                if invalid is not None:
-                    for row, text in stream.unequal:
-                        invalid.add(text, [number], [row])
+                self._raise_if_changed(number, path, stream)
+                unequal = stream.unequal
+                self.num_left_out += len(unequal.rows)
+                if invalid is not None and len(unequal.rows):
+                    text_of = functools.partial(_unequal_text, unequal, len(stream.names))
+                    files = np.full(len(unequal.rows), number, np.int32)
+                    invalid.add("wrong number of cells", files, unequal.rows, text_of=text_of)
+
+    def _raise_if_changed(self, number: int, path: str, stream: table_streams.TableStream) -> None:
+        if self._states.setdefault(number, stream.state) != stream.state:
+            raise validation.InvalidInputError(
+                f"log: {table_files.shown(path)} has changed since it was read first, open the log again"
+            )
 
     def _mapped(
         self,
@@ -123,6 +146,7 @@ class RowStream:
         items: Optional[IdTable],
         users: Optional[IdTable],
         invalid: Optional[InvalidRows],
+        times: TimeReader,
     ) -> Rows:
         columns = self._columns
         read: dict[str, Cells] = {}
@@ -131,13 +155,13 @@ class RowStream:
         if columns.step is not None:
             read["step"] = batch.integers("step", np.int32)
         if columns.slot is not None:
-            read["slot"] = batch.integers("slot", np.int32)
+            read["slot"] = _moved(batch.integers("slot", np.int64), columns.first_slot)
         read["item_id"] = batch.integers("item_id", np.int32) if items is None else batch.labels("item_id", items)
         for name in ("clicked", "consumed_time"):
             if getattr(columns, name) is not None:
                 read[name] = batch.cells(name, cells.numbers)
         if columns.timestamp is not None and columns.user_id is not None:
-            read["timestamp"] = batch.cells("timestamp", cells.timestamps)
+            read["timestamp"] = batch.cells("timestamp", times.read)
         for name in interactions.PROPENSITIES:
             if name in batch.names:
                 read[name] = _known_or_nan(batch.cells(name, cells.numbers))
@@ -150,16 +174,19 @@ class RowStream:
                 is_click, time = clicked.values > columns.click_above, read["consumed_time"]
                 read["consumed_time"] = Cells(time.values, time.missing & is_click, time.wrong & is_click)
         usable = self._usable(batch, read, invalid)
+        places = [read[name].usable for name in ("user_id", "step", "timestamp") if name in read]
+        is_placed = np.logical_and.reduce(places) if places else usable
+        self.num_left_out += int(np.sum(~is_placed))
         log = self._log({name: column.values for name, column in read.items()}, len(usable), num_before, items)
-        timestamp = read["timestamp"].values if "timestamp" in read else None
         rows = Rows(
             log,
-            np.full(len(usable), batch.number, np.int32),
-            batch.rows,
-            np.zeros(len(usable), bool),
-            timestamp=timestamp,
+            file=np.full(len(usable), batch.number, np.int32),
+            row=batch.rows,
+            unreadable=~usable,
+            backwards=np.zeros(len(usable), bool),
+            timestamp=read["timestamp"].values if "timestamp" in read else None,
         )
-        return rows if usable.all() else rows.take(usable)
+        return rows if is_placed.all() else rows.take(is_placed)
 
     def _usable(self, batch: "_Columns", read: dict[str, Cells], invalid: Optional[InvalidRows]) -> np.ndarray:
         """Return whether all cells of each row have values, and collect the other rows."""
@@ -169,11 +196,7 @@ class RowStream:
                 places = np.flatnonzero(mask & usable)
                 usable[places] = False
                 if invalid is not None and len(places):
-                    invalid.add(reason, [batch.number] * len(places), batch.rows[places])
-        self.num_unreadable += int(np.sum(~usable))
-        if invalid is not None and not usable.all() and "user_id" in read and "step" in read:
-            known = ~usable & read["user_id"].usable & read["step"].usable
-            invalid.add_slates(read["user_id"].values[known], read["step"].values[known])
+                    invalid.add(reason, np.full(len(places), batch.number, np.int32), batch.rows[places])
         return usable
 
     def _log(
@@ -194,7 +217,7 @@ class RowStream:
             return Interactions(
                 user_id=values.get("user_id", np.arange(num_before, num_before + num_rows)),
                 step=values.get("step", zeros),
-                slot=values["slot"] - np.int32(columns.first_slot) if "slot" in values else zeros,
+                slot=values.get("slot", zeros),
                 item_id=item_id.astype(np.int32),
                 clicked=clicked,
                 consumed_time=time.astype(np.float32),
@@ -228,11 +251,26 @@ class _Columns:
         return self.cells(field, cells.labels, table)
 
 
+def _moved(slot: Cells, first_slot: int) -> Cells:
+    """Return slots from 0 on, int32; those beyond it are wrong."""
+    least, most = (bound + first_slot for bound in (_INT32.min, _INT32.max))
+    beyond = slot.usable & ((slot.values < least) | (slot.values > most))
+    values = np.where(beyond, 0, slot.values - first_slot).astype(np.int32)
+    return Cells(values, slot.missing, slot.wrong | beyond)
+
+
+def _unequal_text(unequal: table_streams.UnequalRows, expected: int, place: int) -> str:
+    actual = unequal.num_cells[place]
+    return f"{'1 cell' if actual == 1 else f'{actual} cells'} where the header has {expected}"
+
+
 def _known_or_nan(column: Cells) -> Cells:
     values = np.where(column.missing, np.nan, column.values)
     return Cells(values, np.zeros(len(values), bool), column.wrong)
 
 
 def _with_steps(rows: Rows, step: np.ndarray, backwards: np.ndarray) -> Rows:
+    if len(step) and step.max() > _INT32.max:
+        raise validation.InvalidInputError(f"log: user {rows.log.user_id[step.argmax()]} has more than 2**31 slates")
     log = Interactions(**{**rows.log.present(), "step": step.astype(np.int32)})
     return rows._replace(log=log, backwards=backwards)

@@ -36,6 +36,7 @@ REPORT = "report.html"
 CONFIG = "config.gin"
 OPERATIVE_CONFIG = "operative_config.gin"
 ENVIRONMENT = "environment.json"
+_IDENTITY = ("run", "versions", "seeds", "corpus_seed", "table", "arguments")  # its fields that identify a run
 POLICY = "policy.keras"
 CHECKPOINTS = "checkpoints"
 BEST = "best"  # under checkpoints: the policy with the best validation reward
@@ -278,11 +279,27 @@ def read_json(folder: str, name: str) -> Optional[dict[str, Any]]:
 
 
 def read_environment(folder: str) -> Optional[schema.Environment]:
-    """Return the content of environment.json; None if the file is missing, damaged or of another form."""
-    try:
-        return schema.Environment.from_json(readers.json_object(os.path.join(folder, ENVIRONMENT)), f"{ENVIRONMENT}: ")
-    except (FileNotFoundError, validation.InvalidInputError):
+    """Return the content of environment.json, without descriptive fields of another form.
+
+    Args:
+      folder: the run folder.
+
+    Returns:
+      The content; None if the file is missing or damaged, or a field that identifies the run is of another form.
+    """
+    content = read_json(folder, ENVIRONMENT)
+    if content is None:
         return None
+    readable = {name: value for name, value in content.items() if name in _IDENTITY or _is_environment({name: value})}
+    return schema.Environment.from_json(readable, f"{ENVIRONMENT}: ") if _is_environment(readable) else None
+
+
+def _is_environment(content: Any) -> bool:
+    try:
+        schema.Environment.from_json(content, f"{ENVIRONMENT}: ")
+    except validation.InvalidInputError:
+        return False
+    return True
 
 
 def remove_leftovers(folder: str) -> None:

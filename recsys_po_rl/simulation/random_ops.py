@@ -147,7 +147,8 @@ def sample(distribution: Any, sample_shape: Any, make_seed: Callable[[], tf.Tens
     def numbers(shape: tf.Tensor, dtype: tf.DType, salt: Optional[str]) -> tf.Tensor:
         return uniform(shape, salted(make_seed(), salt), dtype)
 
-    if type(distribution) is tfp.distributions.Deterministic and sample_shape == ():
+    is_one_draw = isinstance(sample_shape, tuple) and not sample_shape  # tensors and arrays are not compared with ()
+    if is_one_draw and type(distribution) is tfp.distributions.Deterministic and not _has_tolerances(distribution):
         return tf.convert_to_tensor(distribution.loc)  # TFP's sampler takes a dozen operations to broadcast it
     if is_deterministic(distribution):
         return distribution.sample(sample_shape, seed=_ANY_SEED)
@@ -177,6 +178,11 @@ def is_deterministic(distribution: Any) -> bool:
     while isinstance(distribution, tfp.distributions.Independent):
         distribution = distribution.distribution
     return isinstance(distribution, (tfp.distributions.Deterministic, tfp.distributions.VectorDeterministic))
+
+
+def _has_tolerances(deterministic: Any) -> bool:
+    """Return whether a deterministic distribution has tolerances, which can broadcast its value."""
+    return any(deterministic.parameters[name] is not None for name in ("atol", "rtol"))
 
 
 def _standard_normal(numbers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

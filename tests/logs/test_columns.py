@@ -191,6 +191,13 @@ def test_without_timestamps_rows_are_counted_in_order(tmp_path):
         ({"policy": ""}, InvalidTypeError, "policy must be the name of a column or None, got ''"),
         ({"first_slot": -1}, InvalidInputError, "first_slot must be an integer of at least 0"),
         ({"click_above": np.nan}, InvalidInputError, "click_above must be a finite number"),
+        ({"first_slot": 2**31}, InvalidInputError, "first_slot must be at most 2147483647, got 2147483648"),
+        (
+            {"clicked": "item_id"},
+            InvalidInputError,
+            "each field must have a column of its own, 'item_id' is that of item_id, clicked",
+        ),
+        ({"policy": "slot"}, InvalidInputError, "'slot' is that of slot, policy"),
         ({"time_scale": 0}, InvalidInputError, "time_scale must be a finite number above 0"),
         ({"user_table": 1}, InvalidTypeError, "user_table must be True or False"),
         ({"ignore_time_without_click": 1}, InvalidTypeError, "ignore_time_without_click must be True or False"),

@@ -1,4 +1,4 @@
-"""Rows of interaction logs and their checks."""
+"""Rows of interaction logs, and checks of single rows."""
 
 import dataclasses
 
@@ -28,19 +28,9 @@ def single(log, num_docs=7):
     return {fault.reason: fault.places.tolist() for fault in lib.single_row_faults(log, num_docs)}
 
 
-def sequential(*parts):
-    checker = lib.SequenceChecker()
-    return [
-        (fault.reason, fault.places.tolist())
-        for part in parts
-        for fault in checker.faults(part, np.ones(part.num_rows, bool))
-    ]
-
-
 def test_a_right_log_has_no_faults():
     log = log_of(RIGHT)
     assert single(log) == {}
-    assert sequential(log) == []
 
 
 @pytest.mark.parametrize(
@@ -77,71 +67,6 @@ def test_a_click_without_time_is_right():
 def test_every_propensity_is_checked(column):
     log = dataclasses.replace(log_of(RIGHT), **{column: np.array([1, 1, 1, 2, np.nan, 1])})
     assert single(log) == {f"{column} is not in (0, 1]": [3]}
-
-
-def test_repeated_rows_are_found_within_a_batch_and_across():
-    log = log_of(RIGHT)
-    assert sequential(log.take([0, 1, 1])) == [(lib.REPEATED, [2])]
-    assert sequential(log, log.take([3])) == [(lib.REPEATED, [0])]
-
-
-def test_a_user_whose_time_goes_backwards_is_found():
-    log = log_of(RIGHT)
-    assert sequential(log.take([2, 0, 4, 3])) == [(lib.BACKWARDS, [1])]
-    assert sequential(log.take([2, 3]), log.take([4]), log.take([5, 0])) == [(lib.BACKWARDS, [1])]
-
-
-def test_slots_may_come_in_any_order_and_users_may_alternate():
-    assert sequential(log_of(RIGHT).take([1, 4, 0, 3, 5, 2])) == []
-
-
-def test_a_second_click_is_found_within_a_batch_and_across():
-    log = changed("clicked", 0, 1)
-    assert sequential(log) == [(lib.SECOND_CLICK, [1])]
-    assert sequential(log.take([1]), log.take([4, 0])) == [(lib.SECOND_CLICK, [1])]
-
-
-def test_rows_that_are_not_valid_are_ignored():
-    log = log_of(RIGHT).take([2, 0, 3])
-    checker = lib.SequenceChecker()
-    assert list(checker.faults(log, np.array([False, True, True]))) == []
-
-
-def slow_faults(rows):
-    """Reasons by row, in pure Python."""
-    faults, steps, seen, clicked = {}, {}, set(), set()
-    for i, (user, step, slot, click) in enumerate(rows):
-        if step < steps.get(user, 0):
-            faults[i] = lib.BACKWARDS
-            continue
-        steps[user] = step
-        if (user, step, slot) in seen:
-            faults[i] = lib.REPEATED
-            continue
-        seen.add((user, step, slot))
-        if click:
-            if (user, step) in clicked:
-                faults[i] = lib.SECOND_CLICK
-            clicked.add((user, step))
-    return faults
-
-
-@pytest.mark.parametrize("batch", [1, 7, 400])
-def test_checks_in_batches_agree_with_a_slow_oracle(batch):
-    random = np.random.default_rng(0)
-    size = 400
-    user = random.integers(0, 5, size)
-    step = np.minimum(np.arange(size) // 40 + random.integers(0, 2, size), 9)
-    slot, click = random.integers(0, 4, size), random.random(size) < 0.3
-    log = log_of({"user_id": user, "step": step, "slot": slot, "item_id": slot + 1, "clicked": click})
-    checker, actual = lib.SequenceChecker(), {}
-    for first in range(0, size, batch):
-        part = log.take(slice(first, first + batch))
-        for fault in checker.faults(part, np.ones(part.num_rows, bool)):
-            actual.update({first + place: fault.reason for place in fault.places.tolist()})
-    expected = slow_faults(zip(user, step, slot, click))
-    assert len(set(expected.values())) == 3
-    assert actual == expected
 
 
 def test_logs_are_concatenated_with_unknown_optional_columns():

@@ -1,7 +1,6 @@
 """Interaction logs in and out of files."""
 
 import csv
-import json
 import os
 import re
 
@@ -11,42 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_po_rl.common.validation import InvalidInputError, InvalidTypeError
-from recsys_po_rl.logs import interactions, reading, table_streams, writing
+from recsys_po_rl.common.validation import InvalidInputError
+from recsys_po_rl.logs import interactions, reading, sequence_checks, table_streams, writing
 from recsys_po_rl.logs.columns import ColumnMap
-from tests.support.logs import log_of
+from tests.support.logs import random_log, written
 
 BOTH = pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-
-
-def random_log(num_users=50, num_steps=4, slate_size=3, seed=0):
-    """Log with all columns, of random bits."""
-    random = np.random.default_rng(seed)
-    size = num_users * num_steps * slate_size
-    slot = np.tile(np.arange(slate_size), num_users * num_steps)
-    clicked = slot == np.repeat(random.integers(0, slate_size + 1, num_users * num_steps), slate_size)
-    bits = random.integers(0, 0x7F800000, size).astype(np.uint32)  # every finite float32 of at least 0
-    propensities = random.random((3, size)) + 2.0**-53
-    propensities[random.random((3, size)) < 0.2] = np.nan
-    return log_of(
-        {
-            "user_id": np.repeat(random.permutation(2**40 + np.arange(num_users)), num_steps * slate_size),
-            "step": np.tile(np.repeat(np.arange(num_steps), slate_size), num_users),
-            "slot": slot,
-            "item_id": random.integers(1, 2**31, size),
-            "clicked": clicked,
-            "consumed_time": np.where(clicked, bits.view(np.float32), 0),
-            **dict(zip(interactions.PROPENSITIES, propensities)),
-            "policy": random.choice(["random", 'few/popular, "by" clicks', None], size),
-        }
-    )
-
-
-def written(path, log, parts=3, **options):
-    with writing.InteractionWriter(path, **options) as writer:
-        for rows in np.array_split(np.arange(log.num_rows), parts):
-            writer.write(log.take(rows))
-    return str(path)
 
 
 def assert_equal(actual, expected):
@@ -192,8 +161,8 @@ def test_a_user_whose_time_goes_backwards(tmp_path):
     path = csv_of(tmp_path / "log.csv", {name: [values[i] for i in order] for name, values in RIGHT.items()})
     opened = reading.open_interactions(path, max_invalid_share=0.5, batch_rows=2)
     assert [(row.row, row.reason) for row in opened.invalid_rows] == [
-        (2, interactions.BACKWARDS),
-        (6, interactions.BACKWARDS),
+        (2, sequence_checks.BACKWARDS),
+        (6, sequence_checks.BACKWARDS),
     ]
     assert opened.load().item_id.tolist() == [3, 4, 5, 6]
 
@@ -307,39 +276,3 @@ def test_a_log_without_rows(tmp_path):
     for suffix in (".csv", ".parquet"):
         path = written(tmp_path / f"log{suffix}", random_log().take(slice(0, 0)), parts=1)
         assert reading.load_interactions(path).num_rows == 0
-
-
-def test_a_writer_validates_what_it_is_given(tmp_path):
-    log = random_log()
-    with pytest.raises(InvalidInputError, match=r"must end with \.parquet or \.csv, got 'log\.txt'"):
-        writing.InteractionWriter("log.txt")
-    path = written(tmp_path / "log.parquet", log)
-    with pytest.raises(InvalidInputError, match=r"log\.parquet' exists already"):
-        writing.InteractionWriter(path)
-    with pytest.raises(InvalidInputError, match="optional: each must be one of"):
-        writing.InteractionWriter(tmp_path / "b.csv", optional=["clicked"])
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "error", "message"),
-    [
-        ("item_id", np.zeros(600, np.int32), InvalidInputError, "row 1: unknown document"),
-        ("item_id", np.ones(600), InvalidTypeError, r"item_id must be int32 \[600\], got float64 \[600\]"),
-        ("item_id", np.ones(6, np.int32), InvalidTypeError, r"item_id must be int32 \[600\], got int32 \[6\]"),
-    ],
-)
-def test_a_failed_log_leaves_no_file(tmp_path, column, values, error, message):
-    log = random_log()
-    wrong = interactions.Interactions(**{**log.present(), column: values})
-    for suffix in (".parquet", ".csv"):
-        with (
-            pytest.raises(error, match=message),
-            writing.InteractionWriter(tmp_path / f"log{suffix}") as writer,
-        ):
-            writer.write(wrong)
-    assert os.listdir(tmp_path) == []
-
-
-def test_metadata_beside_a_csv_file_are_json(tmp_path):
-    written(tmp_path / "log.csv", random_log(), metadata={"a": 1})
-    assert json.loads((tmp_path / "log.csv.metadata.json").read_text(encoding="utf-8")) == {"a": 1}

@@ -210,6 +210,34 @@ def test_environment_tells_versions_seeds_machine_command_and_time(tmp_path):
     assert layout.read_environment(str(tmp_path)).to_json() == environment
 
 
+@pytest.mark.parametrize(
+    ("changed", "is_readable"),
+    [
+        ({"machine": {"platform": 3}}, True),
+        ({"machine": 3, "command": "run", "started": 7, "finished": [], "files": {}}, True),
+        ({"run": 3}, False),
+        ({"seeds": ["1"]}, False),
+        ({"table": 5}, False),
+        ({"arguments": [1]}, False),
+        ({"versions": {"numpy": 2}}, False),
+        ({"corpus_seed": -1}, False),
+    ],
+)
+def test_descriptive_fields_of_another_form_leave_an_environment_readable(tmp_path, changed, is_readable):
+    right = {**layout.environment([3]).to_json(), "finished": "2026-01-01T00:00:00+00:00", "files": ["a"], "mine": 1}
+    layout.write_json(str(tmp_path), layout.ENVIRONMENT, {**right, **changed})
+    environment = layout.read_environment(str(tmp_path))
+    expected = {name: value for name, value in right.items() if name not in changed}
+    assert (environment and environment.to_json()) == (expected if is_readable else None)
+    assert not layout.is_finished(str(tmp_path))
+
+
+def test_an_environment_that_is_no_object_is_none(tmp_path):
+    assert layout.read_environment(str(tmp_path)) is None
+    (tmp_path / layout.ENVIRONMENT).write_text("[]", encoding="utf-8")
+    assert layout.read_environment(str(tmp_path)) is None
+
+
 def test_environment_names_packages_that_are_not_installed(monkeypatch):
     monkeypatch.setattr(layout, "_PACKAGES", ("numpy", "no-package-of-this-name"))
     versions = layout.environment(()).versions

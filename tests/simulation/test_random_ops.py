@@ -77,6 +77,15 @@ def test_a_deterministic_distribution_needs_no_seed_and_others_are_drawn_by_tfp(
     np.testing.assert_array_equal(random_ops.sample(gamma, 3, lambda: tf.constant(SEED)), expected)
 
 
+@pytest.mark.parametrize("shape", [(), [], (3,), 3, np.array([]), np.array([2, 3]), tf.constant([], tf.int32)])
+@pytest.mark.parametrize("tolerances", [{}, {"atol": [0.0, 0.1]}, {"rtol": [[0.0], [0.5]]}])
+def test_a_deterministic_distribution_has_the_shape_of_tfp_s(shape, tolerances):
+    law = tfd.Deterministic(loc=[7.0], **tolerances)
+    actual = random_ops.sample(law, shape, lambda: tf.constant(SEED))
+    np.testing.assert_array_equal(actual, law.sample(shape))
+    assert actual.shape == law.sample(shape).shape
+
+
 def test_pick_takes_places_with_mass_only():
     mass = tf.constant([[0.0, 1.0, 0.0, 3.0, 0.0]] * 4)
     place, before = random_ops.pick(mass, tf.constant([0.0, 0.999, 1.0, 4.0]))
