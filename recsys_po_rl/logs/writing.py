@@ -103,12 +103,7 @@ class InteractionWriter:
           InvalidTypeError: if a column has the wrong dtype or length.
           InvalidInputError: if a row cannot be right.
         """
-        for name, values in log.present().items():
-            if values.dtype != interactions.COLUMNS[name] or values.shape != (log.num_rows,):
-                raise validation.InvalidTypeError(
-                    f"log: {name} must be {interactions.COLUMNS[name]} [{log.num_rows}], "
-                    f"got {values.dtype} {list(values.shape)}"
-                )
+        interactions.raise_if_wrong_columns(log)
         fault = next(interactions.single_row_faults(log), None)
         if fault is not None:
             raise validation.InvalidInputError(f"log: row {self.num_rows + int(fault.places[0]) + 1}: {fault.reason}")
