@@ -22,7 +22,7 @@ def to_open_bandit_feedback(
     """Return a log as bandit feedback, in which each row is a round: the dictionary of `obp.dataset.OpenBanditDataset`.
 
     Args:
-      log: rows in any order; every user has all steps from 0 on, and slot 0 of each.
+      log: rows in any order; every user has all steps from 0 on.
       slot: slot whose rows are the rounds; None: the rows of all slots, with the slots as positions.
       num_docs: D; None: the largest document id.
       history_length: H, clicks that the contexts hold.
@@ -118,7 +118,7 @@ def _checked(
 ) -> tuple[Interactions, episodes.Survey, int, int]:
     """Return the rows in order, the numbers of the log, D and H."""
     log = episodes.validated(log)
-    surveyed = episodes.survey(episodes.by_user([log]))
+    surveyed = episodes.survey(episodes.by_user([log]), needs_first_slots=False)
     return log, surveyed, *episodes.checked_sizes(surveyed, num_docs, history_length)
 
 

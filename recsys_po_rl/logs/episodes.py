@@ -88,11 +88,12 @@ def by_user(batches: Iterable[Interactions]) -> Iterator[Interactions]:
         yield _complete(pending, seen)
 
 
-def survey(users: Iterable[Interactions]) -> Survey:
+def survey(users: Iterable[Interactions], needs_first_slots: bool = True) -> Survey:
     """Validate that all users have complete episodes, and return the numbers of the log.
 
     Args:
       users: rows of one user after another, see `by_user`.
+      needs_first_slots: whether a slate must have slot 0, without which no action shows it.
 
     Raises:
       InvalidInputError: one line, if there are no rows, a user lacks a step between 0 and the last one, a slate lacks
@@ -109,7 +110,7 @@ def survey(users: Iterable[Interactions]) -> Survey:
                 f"log: an episode needs all steps from 0 on, and user {user} has no step {missing[0]}"
             )
         headless = first_rows[rows.slot[first_rows] != 0]
-        if headless.size:
+        if headless.size and needs_first_slots:
             raise validation.InvalidInputError(
                 f"log: an episode needs slot 0 of every slate, and user {user} has none at step "
                 f"{rows.step[headless[0]]}"

@@ -1,5 +1,7 @@
 """Dictionaries of the Open Bandit Pipeline and of SCOPE-RL, by hand-worked values."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,10 @@ def rows(count):
     return changed().take(slice(0, count))
 
 
+def interactions_from_step_0(log):
+    return dataclasses.replace(log, step=np.zeros_like(log.step))
+
+
 def test_each_row_is_a_round_of_bandit_feedback():
     feedback = to_open_bandit_feedback(changed(), history_length=2)
     assert (feedback["n_rounds"], feedback["n_actions"], feedback["action_context"]) == (8, 4, None)
@@ -55,6 +61,14 @@ def test_one_slot_is_a_log_of_single_actions():
     assert feedback["reward"].tolist() == [0, 0, 1.5, 0]
     assert feedback["pscore"].tolist() == [0.31, 0.41, 0.11, 0.21]
     np.testing.assert_array_equal(feedback["context"], STATES)
+
+
+def test_a_log_may_hold_one_slot_of_each_slate():
+    log = changed().take([1, 6])  # of user 8, slot 1; of user 3, slot 0, as its first step
+    feedback = to_open_bandit_feedback(interactions_from_step_0(log), history_length=2)
+    assert feedback["action"].tolist() == [3, 0]
+    assert feedback["position"].tolist() == [0, 1]
+    np.testing.assert_array_equal(feedback["context"], np.zeros((2, 5)))
 
 
 def test_slates_are_slate_feedback():
