@@ -83,6 +83,7 @@ def test_metadata_describe_world_and_policies(run, written):
     metadata = reading.read_metadata(written.path)
     assert metadata["documents"]["num_docs"] == NUM_DOCS == len(metadata["documents"]["doc_topic"])
     assert (metadata["seed"], metadata["horizon"], metadata["slate_size"]) == (4, HORIZON, 2)
+    assert metadata["history_length"] == 15
     assert [policy["num_users"] for policy in metadata["policies"]] == [6, 6, 6, 5]
     assert f"experiment.horizon = {HORIZON}\n" in metadata["config"]
     assert "tensorflow" in metadata["versions"]
