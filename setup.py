@@ -29,11 +29,13 @@ STATS_REQUIRES = [
     "rliable>=1.2",  # plots across runs; its measures are the ones that evaluation.json has without it
     "pandas<3",  # arch 7.2, which rliable imports, fails with pandas 3
 ]
-DATA_REQUIRES = [
-    "pyarrow>=17",  # tables and interaction logs; the first with ParquetWriter.add_key_value_metadata
-]
 GYM_REQUIRES = [
     "gymnasium>=1.1",  # the first with `AutoresetMode`; recsim-ng's gym stays beside it
+]
+DATA_REQUIRES = [
+    "pyarrow>=17",  # tables and interaction logs; the first with ParquetWriter.add_key_value_metadata
+    *GYM_REQUIRES,  # environments whose spaces datasets have
+    "minari[hdf5]>=0.5.2",  # datasets of logs; the first that stores MultiDiscrete spaces
 ]
 SB3_REQUIRES = [
     *GYM_REQUIRES,

@@ -229,6 +229,7 @@ def _metadata(
         "trained_seed": job.source.seed,
         "horizon": context.horizon,
         "slate_size": context.config["slate_size"],
+        "history_length": context.config["history_length"],
         "policies": [{"name": actor.name, "num_users": actor.num_users} for actor in logging_actors],
         "unknown_propensities": {a.name: a.unknown_because for a in logging_actors if a.unknown_because is not None},
         "config": gin_config.config_text(),

@@ -6,13 +6,13 @@ from typing import Any, Optional, SupportsFloat
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from recsys_po_rl import catalogue_corpus, fields
 from recsys_po_rl.common import validation
 from recsys_po_rl.interop import stepping
+from recsys_po_rl.interop.spaces import spaces_of
 from recsys_po_rl.policies.external import OBSERVED, ObservationSizes, observation_of, places_of
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.simulation.step import Fields
@@ -20,7 +20,6 @@ from recsys_po_rl.simulation.stepping import EMPTY
 
 ENVIRONMENT_ID = "recsys_po_rl/InterestEvolution-v0"
 STREAM = "gymnasium"  # default name of the stream of users; an experiment's are "training", "evaluation" and others
-_LONGEST = float(np.finfo(np.float32).max)  # bound of times; Gymnasium warns of infinite bounds
 
 Observation = dict[str, Any]
 Info = dict[str, Any]
@@ -130,18 +129,12 @@ class InterestEvolutionVectorEnv(gymnasium.vector.VectorEnv[Observation, np.ndar
         )
         self._own_ids = catalogue_corpus.document_ids(world.network.corpus)
         self.document_ids: Sequence[Any] = self._own_ids or list(range(1, self._sizes.num_docs + 1))
-        slate_size, history_length, ids = self._sizes.slate_size, self._sizes.history_length, [self._sizes.num_docs + 1]
-        self.single_observation_space = spaces.Dict(
-            {
-                "slate": spaces.MultiDiscrete(ids * slate_size),
-                "clicked": spaces.Discrete(slate_size + 1),
-                "consumed_time": spaces.Box(0.0, _LONGEST, (1,), np.float32),
-                "step": spaces.Discrete(self.horizon + 1),
-                "doc_history": spaces.MultiDiscrete(ids * history_length),
-                "time_history": spaces.Box(0.0, _LONGEST, (history_length,), np.float32),
-            }
+        self.single_observation_space, self.single_action_space = spaces_of(
+            num_docs=self._sizes.num_docs,
+            slate_size=self._sizes.slate_size,
+            horizon=self.horizon,
+            history_length=self._sizes.history_length,
         )
-        self.single_action_space = spaces.MultiDiscrete([self._sizes.num_docs] * slate_size)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._seed: Optional[int] = None

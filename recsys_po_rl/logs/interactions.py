@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from recsys_po_rl.common import validation
+
 # Columns of a log by name, in the order in which they are written.
 REQUIRED: dict[str, np.dtype[Any]] = {
     "user_id": np.dtype(np.int64),
@@ -75,6 +77,22 @@ class Interactions:
     def in_order(self) -> "Interactions":
         """Return the rows sorted by user, step and slot; rows with equal keys keep their order."""
         return self.take(np.lexsort((self.slot, self.step, self.user_id)))
+
+
+def raise_if_wrong_columns(log: Interactions) -> None:
+    """Raise if a column has a dtype other than that of `COLUMNS`, or another length than the first.
+
+    Args:
+      log: rows of a log.
+
+    Raises:
+      InvalidTypeError: one line that names the column.
+    """
+    for name, values in log.present().items():
+        if values.dtype != COLUMNS[name] or values.shape != (log.num_rows,):
+            raise validation.InvalidTypeError(
+                f"log: {name} must be {COLUMNS[name]} [{log.num_rows}], got {values.dtype} {list(values.shape)}"
+            )
 
 
 def concatenate(parts: Sequence[Interactions]) -> Interactions:

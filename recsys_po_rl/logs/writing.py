@@ -124,12 +124,7 @@ class InteractionWriter:
           InvalidTypeError: if a column has the wrong dtype or length, or a policy is not a text.
           InvalidInputError: if a row cannot be right, by itself or beside the rows before it.
         """
-        for name, values in log.present().items():
-            if values.dtype != interactions.COLUMNS[name] or values.shape != (log.num_rows,):
-                raise validation.InvalidTypeError(
-                    f"log: {name} must be {interactions.COLUMNS[name]} [{log.num_rows}], "
-                    f"got {values.dtype} {list(values.shape)}"
-                )
+        interactions.raise_if_wrong_columns(log)
         if log.policy is not None:
             _raise_if_no_policy(log.policy)
         faults = [*interactions.single_row_faults(log)] or [*self._sequence_faults(log)]

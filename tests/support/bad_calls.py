@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tests.support.logs import log_of
+
 U, K, D, S, H, E, T = 4, 3, 7, 2, 5, 6, 2  # users, topics, documents, slate, history, embedding, steps
 
 
@@ -23,6 +25,9 @@ def names() -> dict[str, Any]:
     from recsys_po_rl.evaluation import evaluator, statistics
     from recsys_po_rl.experiment import experiment
     from recsys_po_rl.interop.gymnasium import InterestEvolutionEnv, InterestEvolutionVectorEnv
+    from recsys_po_rl.interop.minari import to_minari
+    from recsys_po_rl.interop.open_bandit import to_open_bandit_feedback, to_open_bandit_slates
+    from recsys_po_rl.interop.scope_rl import to_scope_rl
     from recsys_po_rl.policies import best_fixed_slate, best_fixed_topic, external, fixed_slate, popularity
     from recsys_po_rl.policies.values import attraction, fitted, grid
     from recsys_po_rl.run_folder import csv_tables, layout
@@ -37,6 +42,16 @@ def names() -> dict[str, Any]:
     from recsys_po_rl.training import algorithms, diagnostics, losses, schedules
     from recsys_po_rl.training.learner import PolicyGradientLearner
 
+    log = log_of(
+        {
+            "user_id": [0, 0, 1],
+            "step": [0, 0, 0],
+            "slot": [0, 1, 0],
+            "item_id": [2, 5, 7],
+            "clicked": [False, True, False],
+            "consumed_time": [0, 1.5, 0],
+        }
+    )
     config = {
         "num_users": U, "num_topics": K, "num_docs": D, "slate_size": S, "history_length": H, "corpus_seed": 3,
     }  # fmt: skip
@@ -72,6 +87,8 @@ def names() -> dict[str, Any]:
         "experiment": experiment, "policies": policies, "validation": validation,
         "VectorEnv": InterestEvolutionVectorEnv, "Env": InterestEvolutionEnv, "SteppedSimulation": SteppedSimulation,
         "external": external, "sizes": external.ObservationSizes(U, S, D, H),
+        "log": log, "to_minari": to_minari, "to_open_bandit_feedback": to_open_bandit_feedback,
+        "to_open_bandit_slates": to_open_bandit_slates, "to_scope_rl": to_scope_rl,
     }  # fmt: skip
 
 
@@ -318,6 +335,31 @@ DOORS = [
     ("recsys_po_rl.evaluate_policy(print, seed=-1)", "seed must be an integer of at least 0, got -1"),
 ]
 
+DATASETS = [
+    ("to_minari(log, '../log')", "name must be at most 100 letters, digits, '_' and '-', .*got '../log'"),
+    ("to_minari(log, 'recsys-po-rl/log-v0')", "name must be at most 100 letters.*id is 'recsys-po-rl/<name>-v0'"),
+    ("to_minari(log, '')", "name must be at most 100 letters, .*got ''"),
+    ("to_minari(log, 3)", "name must be at most 100 letters, .*got 3"),
+    ("to_minari(log, 'log', author=3)", "author must be a text or None, got 3"),
+    ("to_minari(log, 'log', description=['text'])", "description must be a text or None, got"),
+    ("to_minari(log, 'log', num_docs=0)", "num_docs must be an integer of at least 1, got 0"),
+    ("to_minari(log, 'log', slate_size=nan)", "slate_size must be an integer of at least 1, got nan"),
+    ("to_minari(log, 'log', horizon=-1)", "horizon must be an integer of at least 1, got -1"),
+    ("to_minari(log, 'log', history_length=2.0)", "history_length must be an integer of at least 1, got 2.0"),
+    ("to_minari(log, 'log', metadata='text')", "metadata must be a JSON object, got 'text'"),
+    ("to_minari(log, 'log', metadata={'a': nan})", "metadata must be a JSON object: "),
+    ("to_minari(log, 'log', metadata={'a': log})", "metadata must be a JSON object: .*not JSON serializable"),
+    ("to_minari(log, 'log', env='CartPole-v1')", r"env must be made by gymnasium.make\('recsys_po_rl/"),
+    ("to_open_bandit_feedback(log, slot=2)", "slot must be below 2, got 2"),
+    ("to_open_bandit_feedback(log, slot='0')", "slot must be an integer of at least 0, got '0'"),
+    ("to_open_bandit_feedback(log, num_docs=6)", "num_docs must be at least that of the log, 7, got 6"),
+    ("to_open_bandit_slates(log)", "all slots from 0 to 1, and user 1 lacks one at step 0"),
+    ("to_open_bandit_slates(log.take([]))", "log: it has no rows"),
+    ("to_scope_rl(log)", "log: propensity is unknown at 2 of 2 steps"),
+    ("to_scope_rl(log, history_length=0)", "history_length must be an integer of at least 1, got 0"),
+    ("to_scope_rl(log, dataset_id=nan)", "dataset_id must be an integer of at least 0, got nan"),
+]
+
 GROUPS = {
     "Corpora": CORPORA,
     "Scorers": SCORERS,
@@ -328,4 +370,5 @@ GROUPS = {
     "Evaluation and references": EVALUATION,
     "Files and the experiment": FILES,
     "Doors": DOORS,
+    "Datasets": DATASETS,
 }
