@@ -41,10 +41,15 @@ SB3_REQUIRES = [
     *GYM_REQUIRES,
     "stable-baselines3>=2.4",  # the first for gymnasium 1; brings PyTorch
 ]
+CLUSTER_REQUIRES = [
+    "ray>=2.9",  # tasks on a cluster
+    "optuna>=5.0",  # sweeps; the release that they are tested with
+]
 TEST_REQUIRES = [
     *STATS_REQUIRES,
     *DATA_REQUIRES,
     *GYM_REQUIRES,
+    *CLUSTER_REQUIRES,
     "pytest>=8",
     "pytest-xdist>=3.5",  # two processes on two cores
     "ruff>=0.6",
@@ -89,6 +94,7 @@ setup(
         "data": DATA_REQUIRES,
         "gym": GYM_REQUIRES,
         "stable-baselines3": SB3_REQUIRES,
+        "cluster": CLUSTER_REQUIRES,
         "dev": DEV_REQUIRES,
     },
     classifiers=[

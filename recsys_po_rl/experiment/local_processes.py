@@ -180,7 +180,7 @@ class _Process:
 
     @property
     def is_killed(self) -> bool:
-        """Whether the ended process was killed, and not by this one."""
+        """True if the ended process was killed, and not by this one."""
         return self._process.returncode == -signal.SIGKILL
 
     def result(self) -> Any:

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from recsys_po_rl.common import validation
 from recsys_po_rl.logs import interactions
 from recsys_po_rl.logs.interactions import Interactions
+from recsys_po_rl.logs.sequence_checks import SequenceChecker
 
 HISTORY_LENGTH = 15  # of the default experiment's recommender, configs/network/interest_evolution.gin
 MAX_WIDTH = 10_000  # of slates and histories: one row of a log can claim any slot
@@ -50,10 +51,10 @@ def validated(log: Interactions) -> Interactions:
       InvalidInputError: one line, if a row cannot be right.
     """
     interactions.raise_if_wrong_columns(log)
-    log = log if interactions.is_in_order(log) else log.in_order()
+    log = log if interactions.is_in_order(log.user_id, log.step, log.slot) else log.in_order()
     fault = next(interactions.single_row_faults(log), None)
     if fault is None:
-        fault = next(interactions.SequenceChecker().faults(log, np.ones(log.num_rows, bool)), None)
+        fault = next(SequenceChecker().faults(log, np.ones(log.num_rows, bool)), None)
     if fault is not None:
         row = fault.places[0]
         raise validation.InvalidInputError(
@@ -262,4 +263,4 @@ def _complete(rows: Interactions, seen: set[int]) -> Interactions:
             "load_interactions sorts a log in memory"
         )
     seen.add(user)
-    return rows if interactions.is_in_order(rows) else rows.in_order()
+    return rows if interactions.is_in_order(rows.user_id, rows.step, rows.slot) else rows.in_order()

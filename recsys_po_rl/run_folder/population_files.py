@@ -29,7 +29,7 @@ def _known_version(where: str, value: object) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Record):
-    """What decides the numbers of a population."""
+    """Settings that decide the numbers of a population."""
 
     schema_version: Annotated[int, Check(_known_version)] = SCHEMA_VERSION
     policies: list[str]  # the first one is that of `minus_learned`
