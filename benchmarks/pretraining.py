@@ -12,6 +12,7 @@ again. With --scratch, the trainings from fresh weights are those of seed_N of a
 import argparse
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,8 @@ def simulate(folder: pathlib.Path, arguments: Sequence[str], bindings: Sequence[
     if (folder / "timings.json").exists() or (folder / "log.parquet").exists():
         return
     command = [sys.executable, "run_simulation.py", *arguments]
+    if folder.exists() and arguments:  # only trainings are resumed
+        shutil.rmtree(folder)
     if folder.exists():
         command.append("--resume")
     else:
@@ -91,7 +94,7 @@ def run_seed(seed: int) -> None:
 def rewards(folder: pathlib.Path) -> list[float]:
     """Return the mean reward of the users of each training step."""
     header, *rows = (folder / "metrics.csv").read_text().splitlines()
-    column = header.split(",").index("reward")
+    column = header.split(",").index("mean_reward")
     return [float(row.split(",")[column]) for row in rows]
 
 
