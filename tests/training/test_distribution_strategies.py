@@ -1,5 +1,7 @@
 """The facade's training step under `tf.distribute`, in a process of its own: logical devices are set once."""
 
+import re
+
 import pytest
 
 TWO_DEVICES = '''
@@ -74,3 +76,13 @@ def test_two_mirrored_devices_train_as_one_on_the_same_users(fresh_python):
     ran = fresh_python("-c", TWO_DEVICES)
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert float(ran.stdout.split("moved ")[1]) > 0.01
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_runs(fresh_python, root):
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (root / "docs" / "scaling.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    ran = fresh_python("-c", block)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout.count("tf.Tensor(") == 2
