@@ -138,6 +138,12 @@ def test_rows_of_a_batch_by_hand():
     assert log.consumed_time.tolist() == [0, 1.5, 0, 0, 0, 0, 0.25]
     assert np.isnan(log.propensity).all()
     assert set(log.policy) == {"mine"}
+    time = np.array([[-0.5, -1.0, 9.0], [-1.0, 0.25, 9.0]], np.float32)  # of a click: 0, as in the reward
+    choice = trajectory[fields.USER_RESPONSE].get(fields.CHOICE)
+    negative = {**trajectory, fields.USER_RESPONSE: Value(choice=choice, consumed_time=time)}
+    log = interactions_of(negative, None, policy="mine", first_user=10, num_users=2)
+    assert log.consumed_time.tolist() == [0, 0, 0, 0, 0, 0, 0.25]
+    assert log.clicked[1]
     joint, prefix = np.array([[0.1, 0.2, 1], [0.3, 0.4, 1]]), np.arange(1, 13).reshape(2, 3, 2) / 12
     log = interactions_of(trajectory, Propensities(joint, prefix, prefix / 2), policy="", first_user=0, num_users=2)
     assert log.propensity.tolist() == [0.1, 0.1, 0.3, 0.3, 0.2, 0.2, 0.4]
