@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 
 import cloudpickle
 import gin
@@ -123,10 +124,8 @@ def test_one_task_runs_in_this_process():
 
 
 def test_unsendable_tasks_run_in_this_process(capsys):
-    lock = open(os.devnull)  # noqa: SIM115  (cannot be pickled)
-    with lock:
-        given = [Task("file", type(lock).fileno, (lock,))] * 2
-        assert local_processes.LocalExecutor(2).run(given) == [lock.fileno()] * 2
+    lock = threading.Lock()  # cannot be pickled
+    assert local_processes.LocalExecutor(2).run([Task("lock", id, (lock,))] * 2) == [id(lock)] * 2
     assert "one after another in this process: an argument cannot be pickled" in capsys.readouterr().out
 
 
