@@ -2,9 +2,9 @@
 
 Runs in an environment of its own, because obp 0.5.7 asks for Python below 3.11 and old versions of its dependencies:
 
-    python -m venv /tmp/obp && /tmp/obp/bin/pip install "numpy<2" scipy scikit-learn pandas
-    /tmp/obp/bin/pip install --no-deps --ignore-requires-python obp==0.5.7
-    /tmp/obp/bin/python benchmarks/open_bandit_pipeline.py
+    python -m venv ENV && ENV/bin/pip install "numpy<2" scipy scikit-learn pandas
+    ENV/bin/pip install --no-deps --ignore-requires-python obp==0.5.7
+    ENV/bin/python benchmarks/open_bandit_pipeline.py
 
 The modules of estimators are loaded without the package's `__init__`, which imports PyTorch for policies that are not
 used here. Y. Saito, S. Aihara, M. Matsutani, Y. Narita, "Open Bandit Dataset and Pipeline: Towards Realistic and

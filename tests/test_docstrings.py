@@ -1,7 +1,8 @@
-"""First words of docstrings: imperative verbs and noun phrases, no relative clauses."""
+"""First words of docstrings: imperative verbs and noun phrases, no relative clauses; and paths of machines."""
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -22,7 +23,7 @@ def forbidden_docstrings(source):
         if not docstring:
             continue
         first_word = docstring.split(maxsplit=1)[0].strip(".,:;'`")
-        if first_word in FORBIDDEN_WORDS or docstring.startswith(FORBIDDEN_BEGINNING):
+        if first_word in FORBIDDEN_WORDS or docstring.startswith(FORBIDDEN_BEGINNING) or "is none" in docstring:
             forbidden.append((node.body[0].lineno, docstring.splitlines()[0]))
     return forbidden
 
@@ -45,8 +46,18 @@ def test_docstrings_begin_with_a_verb_or_a_noun(path):
         ("Return the slates.", False),
         ("Learned state-value baseline.", False),
         ("Thatched roof.", False),
+        ("Return the rows, empty if there is none.", True),
     ],
 )
 def test_forbidden_beginnings_are_found_in_modules_classes_and_functions(first_line, is_forbidden):
     source = f'"""{first_line}"""\nclass A:\n    """{first_line}"""\n    def f():\n        """{first_line}"""\n'
     assert [line for line, _ in forbidden_docstrings(source)] == ([1, 3, 5] if is_forbidden else [])
+
+
+def test_no_file_names_a_folder_of_one_machine():
+    folders = re.compile(r"(?<![\w.>])/(?:tmp|root|home|work|usr/local)/")
+    assert folders.search("python -m venv /tmp" + "/env")
+    endings = (".py", ".md", ".gin", ".toml", ".json", ".csv")
+    files = [path for folder in (*FOLDERS, "docs") for path in (ROOT / folder).rglob("*") if path.suffix in endings]
+    files += [path for path in ROOT.iterdir() if path.suffix in endings]
+    assert [str(path) for path in files if folders.search(path.read_text(encoding="utf-8"))] == []

@@ -80,6 +80,19 @@ def between(minimum: int, maximum: int) -> Check:
     return Check(validate)
 
 
+def known_version(latest: int) -> Check:
+    """Return a check for the version of a file's form, from 1 to the latest that this project reads."""
+
+    def validate(where: str, value: Any) -> None:
+        between(1, MAX_COUNT).validate(where, value)
+        if value > latest:
+            raise validation.InvalidInputError(
+                f"{where} is {value}, written by a later version of this project; this version reads {latest}"
+            )
+
+    return Check(validate)
+
+
 def _pair(where: str, value: Any) -> None:
     if not isinstance(value, list) or len(value) != 2:
         raise error(where, "a pair of numbers", value)

@@ -31,7 +31,7 @@ def checked_names(given: Sequence[str], config: ExperimentConfig) -> list[str]:
       config: configuration of the run.
 
     Raises:
-      InvalidInputError: one line, if a name is unknown or repeated, or there is none.
+      InvalidInputError: one line, if a name is unknown or repeated, or no name is given.
     """
     known = [*_LEARNED, *(policy.name for policy in config.policies)]
     for name in given:

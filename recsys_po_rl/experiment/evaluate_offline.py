@@ -57,9 +57,7 @@ def evaluate_offline(
         log lacks propensities, or the policy reads what no log has.
     """
     with transfer.opened_run(policy, gin_files, gin_bindings, quiet) as loaded:
-        if len(loaded.sources) > 1:
-            parts = ", ".join(os.path.basename(source.folder) for source in loaded.sources)
-            raise validation.InvalidInputError(f"a policy is of one seed: choose a folder of {policy!r}: {parts}")
+        loaded.raise_if_several_seeds("a policy")
         settings = OfflineEvaluation()
         under = os.path.join(policy, OFFLINE_EVALUATIONS)
         layout.free_path(output_dir, under)

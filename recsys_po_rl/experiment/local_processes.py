@@ -55,10 +55,7 @@ class LocalExecutor:
                 tasks.pack(task)
         except tasks.NotSendableError as reason:
             if not quiet:
-                output.say(
-                    f"they run one after another in this process: {reason}: put it into a module and import that with "
-                    "gin"
-                )
+                say_not_sendable(reason)
             return in_this_process(given)
         results: list[Any] = [None] * len(given)
         waiting = collections.deque(enumerate(given))
@@ -91,6 +88,13 @@ def raise_if_killed_too_often(label: str, kills: int) -> None:
     if kills > tasks.MAX_KILLS:
         raise TaskFailedError(f"{label} failed: its process was killed {kills} times (is there too little memory?)")
     output.complain(f"warning: {label}: its process was killed, and is started again")
+
+
+def say_not_sendable(reason: tasks.NotSendableError) -> None:
+    """Print why tasks run in this process."""
+    output.say(
+        f"all tasks run one after another in this process: {reason}: put it into a module and import that with gin"
+    )
 
 
 def in_this_process(given: Sequence[Task]) -> list[Any]:

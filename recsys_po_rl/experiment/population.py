@@ -75,9 +75,7 @@ def evaluate_population(
     """
     num_users = validation.integer("users", num_users, 1)
     with transfer.opened_run(run, gin_files, gin_bindings, quiet) as loaded:
-        if len(loaded.sources) > 1:
-            parts = ", ".join(os.path.basename(source.folder) for source in loaded.sources)
-            raise validation.InvalidInputError(f"a population is of one seed: choose a folder of {run!r}: {parts}")
+        loaded.raise_if_several_seeds("a population")
         names = actors.checked_names(policies, loaded.config)
         batch_size = loaded.config.evaluation_batch_size
         if users_per_shard is None:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from recsys_po_rl.common import output, validation
 from recsys_po_rl.experiment import tasks
-from recsys_po_rl.experiment.local_processes import in_this_process, raise_if_killed_too_often
+from recsys_po_rl.experiment.local_processes import in_this_process, raise_if_killed_too_often, say_not_sendable
 from recsys_po_rl.experiment.tasks import Packed, Task, TaskFailedError
 
 SECONDS_TO_ANSWER = 10.0
@@ -57,8 +57,10 @@ class RayExecutor:
             packed = [tasks.pack(task) for task in given]
         except tasks.NotSendableError as reason:
             if not quiet:
-                output.say(f"they run one after another in this process: {reason}: put it into a module")
+                say_not_sendable(reason)
             return in_this_process(given)
+        if self._address is not None:
+            _raise_if_silent(self._address)
         is_ours = not self._ray.is_initialized()
         if is_ours:
             self._connect(quiet)
@@ -75,7 +77,6 @@ class RayExecutor:
             options["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
         else:
             options = {"address": self._address, "log_to_driver": not quiet, "logging_level": "ERROR"}
-            _raise_if_silent(self._address)
         try:
             self._ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:  # of another version, or no cluster

@@ -130,6 +130,20 @@ class LoadedRun(NamedTuple):
         """Bindings that differ from the training and can affect an evaluation."""
         return _changes(self.before, self.after)
 
+    def raise_if_several_seeds(self, what: str) -> None:
+        """Validate that the folder is of one seed.
+
+        Args:
+          what: result that needs it, such as "a log".
+
+        Raises:
+          InvalidInputError: one line that names the folders of the seeds.
+        """
+        if len(self.sources) > 1:
+            run = os.path.dirname(self.sources[0].folder)
+            parts = ", ".join(os.path.basename(source.folder) for source in self.sources)
+            raise validation.InvalidInputError(f"{what} is of one seed: choose a folder of {run!r}: {parts}")
+
     def restored(self) -> list[Job]:
         """Return the trained policies, in the order of the run's seeds.
 

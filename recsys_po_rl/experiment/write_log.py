@@ -83,9 +83,7 @@ def write_log(
     """
     num_users = validation.integer("users", num_users, 1)
     with transfer.opened_run(run, gin_files, gin_bindings, quiet) as loaded:
-        if len(loaded.sources) > 1:
-            parts = ", ".join(os.path.basename(source.folder) for source in loaded.sources)
-            raise validation.InvalidInputError(f"a log is of one seed: choose a folder of {run!r}: {parts}")
+        loaded.raise_if_several_seeds("a log")
         names = actors.checked_names(policies, loaded.config)
         if num_users < len(names):
             raise validation.InvalidInputError(f"users must be at least the number of policies, {len(names)}")

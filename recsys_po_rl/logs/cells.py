@@ -61,7 +61,7 @@ def integers(column: Any, dtype: Any) -> Cells:
 
 
 def _exact_integers(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column of integers, decimals or texts as int64 [N], and where a cell is none; bool [N]."""
+    """Return a column of integers, decimals or texts as int64 [N], and the cells that hold no integer; bool [N]."""
     import pyarrow as pa
 
     exact = cast(column, pa.int64(), (pa.types.is_integer,))
@@ -73,7 +73,7 @@ def _exact_integers(column: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exact_integer(cell: Any) -> Optional[int]:
-    """Return the integer that a cell holds, None if it holds none of 64 bits, or a floating one that may be rounded.
+    """Return the integer that a cell holds, or None: without one of 64 bits, and for a float that may be rounded.
 
     Args:
       cell: int, decimal, or text.

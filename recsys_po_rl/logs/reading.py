@@ -272,7 +272,7 @@ def load_interactions(
 
 
 def read_metadata(path: Union[str, "os.PathLike[str]"]) -> dict[str, Any]:
-    """Return the metadata of a log that this project wrote; empty if there is none.
+    """Return the metadata of a log that this project wrote; empty for a log without metadata.
 
     Args:
       path: path of the log; the metadata of a CSV file stand beside it.

@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Optional
 
-from recsys_po_rl.common import records, validation
-from recsys_po_rl.common.records import Check, Count, Record
+from recsys_po_rl.common import records
+from recsys_po_rl.common.records import Count, Record
 from recsys_po_rl.evaluation.offline_evaluation import OfflineEstimate
 from recsys_po_rl.evaluation.results import MeanInterval
 from recsys_po_rl.run_folder import readers
@@ -15,19 +15,11 @@ OFFLINE_EVALUATION = "offline_evaluation.json"
 SCHEMA_VERSION = 1
 
 
-def _known_version(where: str, value: object) -> None:
-    records.between(1, records.MAX_COUNT).validate(where, value)
-    if isinstance(value, int) and value > SCHEMA_VERSION:
-        raise validation.InvalidInputError(
-            f"{where} is {value}, written by a later version of this project; this version reads {SCHEMA_VERSION}"
-        )
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfflineResults(Record):
     """Content of offline_evaluation.json."""
 
-    schema_version: Annotated[int, Check(_known_version)] = SCHEMA_VERSION
+    schema_version: Annotated[int, records.known_version(SCHEMA_VERSION)] = SCHEMA_VERSION
     policy: str  # target policy
     logging_policies: list[str]  # policies that wrote the log, where it names them
     num_users: Count

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from recsys_po_rl.common import records, validation
-from recsys_po_rl.common.records import Check, Count, NonNegative, Record
+from recsys_po_rl.common.records import Count, NonNegative, Record
 from recsys_po_rl.evaluation.populations import PolicyOfPopulation, PolicyOfShard
 from recsys_po_rl.run_folder import layout, readers
 
@@ -19,19 +19,11 @@ MAX_SHARDS = 10**6
 _BIN = re.compile(r"0|-?[1-9][0-9]{0,11}")
 
 
-def _known_version(where: str, value: object) -> None:
-    records.between(1, records.MAX_COUNT).validate(where, value)
-    if isinstance(value, int) and value > SCHEMA_VERSION:
-        raise validation.InvalidInputError(
-            f"{where} is {value}, written by a later version of this project; this version reads {SCHEMA_VERSION}"
-        )
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Record):
     """Settings that decide the numbers of a population."""
 
-    schema_version: Annotated[int, Check(_known_version)] = SCHEMA_VERSION
+    schema_version: Annotated[int, records.known_version(SCHEMA_VERSION)] = SCHEMA_VERSION
     policies: list[str]  # the first one is that of `minus_learned`
     num_users: Count
     users_per_shard: Count
@@ -62,7 +54,7 @@ class Shard(Record):
 class Population(Record):
     """Content of population.json."""
 
-    schema_version: Annotated[int, Check(_known_version)] = SCHEMA_VERSION
+    schema_version: Annotated[int, records.known_version(SCHEMA_VERSION)] = SCHEMA_VERSION
     settings: Settings
     policies: Mapping[str, PolicyOfPopulation]
 
@@ -90,7 +82,7 @@ def read_settings(folder: str) -> Settings:
     """Read the settings of a population's folder.
 
     Raises:
-      InvalidInputError: one line, if there are none, or they have another form.
+      InvalidInputError: one line, if the folder has no settings, or they have another form.
     """
     try:
         content = readers.json_object(os.path.join(folder, SETTINGS))

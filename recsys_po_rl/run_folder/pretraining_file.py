@@ -3,24 +3,16 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
-from recsys_po_rl.common import records, validation
-from recsys_po_rl.common.records import Check, Count, NonNegative, Record
+from recsys_po_rl.common import records
+from recsys_po_rl.common.records import Count, NonNegative, Record
 from recsys_po_rl.evaluation.results import MeanInterval
 from recsys_po_rl.run_folder import layout, readers
 
 SCHEMA_VERSION = 1
 
 Measures = Mapping[str, MeanInterval]  # by name, such as ndcg_at_5
-
-
-def _known_version(where: str, value: Any) -> None:
-    records.between(1, records.MAX_COUNT).validate(where, value)
-    if value > SCHEMA_VERSION:
-        raise validation.InvalidInputError(
-            f"{where} is {value}, written by a later version of this project; this version reads {SCHEMA_VERSION}"
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +46,7 @@ class InversePropensity(Record):
 class Pretraining(Record):
     """Content of pretraining.json."""
 
-    schema_version: Annotated[int, Check(_known_version)] = SCHEMA_VERSION
+    schema_version: Annotated[int, records.known_version(SCHEMA_VERSION)] = SCHEMA_VERSION
     scorer: str  # class
     num_docs: Count  # D
     history_length: Count  # H
@@ -81,5 +73,5 @@ def read(folder: str) -> Pretraining:
     content = readers.json_object(os.path.join(folder, layout.PRETRAINING))
     lead = f"{layout.PRETRAINING} has not the form that this project writes: "
     if "schema_version" in content:  # before a form that a later version may change
-        _known_version(f"{lead}schema_version", content["schema_version"])
+        records.known_version(SCHEMA_VERSION).validate(f"{lead}schema_version", content["schema_version"])
     return Pretraining.from_json(content, lead)

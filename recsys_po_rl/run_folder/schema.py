@@ -15,14 +15,6 @@ SCHEMA_VERSION = 1  # files of 0.1.0 have no version, and the form of version 1
 MAX_SEED = 2**32 - 1
 
 
-def _known_version(where: str, value: Any) -> None:
-    records.between(1, records.MAX_COUNT).validate(where, value)
-    if value > SCHEMA_VERSION:
-        raise validation.InvalidInputError(
-            f"{where} is {value}, written by a later version of this project; this version reads {SCHEMA_VERSION}"
-        )
-
-
 def _parameter(where: str, value: Any) -> None:
     """Validate a parameter of a world: a number, a text, None, or a (nested) list of these."""
     if isinstance(value, list):
@@ -67,7 +59,7 @@ class LearnedWhereTrained(Record):
 class Evaluation(Record):
     """Content of evaluation.json: of one seed, of several seeds, or of a trained policy in another world."""
 
-    schema_version: Annotated[int, Check(_known_version)] = SCHEMA_VERSION
+    schema_version: Annotated[int, records.known_version(SCHEMA_VERSION)] = SCHEMA_VERSION
     policies: Mapping[str, PolicyResult]  # by name
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)  # reason, by policy name
     full_information: list[str] = dataclasses.field(default_factory=list)  # policies that see the interest
@@ -98,7 +90,7 @@ class Evaluation(Record):
     def from_json(cls, content: Any, where: str) -> "Evaluation":
         """Validate the content of a file, of any known version, and return it; see `Record.from_json`."""
         if isinstance(content, dict) and "schema_version" in content:  # before a form that a later version may change
-            _known_version(f"{where}schema_version", content["schema_version"])
+            records.known_version(SCHEMA_VERSION).validate(f"{where}schema_version", content["schema_version"])
         return super().from_json(content, where)
 
     @property

@@ -97,7 +97,7 @@ def test_a_class_of_main_runs_with_several_seeds(fresh_python, tmp_path):
     done = fresh_python("-c", SCRIPT, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert "seeds run one after another in this process: recsys_po_rl.Lazy is defined in no module" in done.stdout
+    assert "all tasks run one after another in this process: recsys_po_rl.Lazy is defined in no module" in done.stdout
     assert evaluation_in(tmp_path / "lazy_1") == evaluation_in(tmp_path / "lazy_2")
     assert evaluation_in(tmp_path / "lazy_2")["policies"] == evaluation_in(tmp_path / "lazy_again")["policies"]
     assert "recsys_po_rl.Lazy.slowness = 8.0\n" in (tmp_path / "lazy_2" / "config.gin").read_text()

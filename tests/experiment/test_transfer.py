@@ -9,7 +9,7 @@ import pytest
 from recsys_po_rl import gin_config
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment
-from recsys_po_rl.experiment.transfer import evaluate
+from recsys_po_rl.experiment.transfer import LoadedRun, Source, evaluate
 from recsys_po_rl.reporting import tables
 from recsys_po_rl.run_folder.schema import Evaluation
 
@@ -154,3 +154,15 @@ def test_several_seeds_are_pooled(tmp_path):
     assert "seed 9: learned reaches" in text
     alone = evaluate(str(pathlib.Path(several.run_dir, "seed_9")), quiet=True)
     assert alone.evaluation["policies"] == several.evaluation["per_seed"][1]["policies"]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_a_folder_of_several_seeds_is_no_policy(num_seeds):
+    sources = [Source(f"run/seed_{seed}", seed, 0, "") for seed in range(num_seeds)]
+    loaded = LoadedRun(None, sources, "", {}, {})
+    if num_seeds == 1:
+        loaded.raise_if_several_seeds("a log")
+        return
+    with pytest.raises(validation.InvalidInputError) as raised:
+        loaded.raise_if_several_seeds("a log")
+    assert str(raised.value) == "a log is of one seed: choose a folder of 'run': seed_0, seed_1"

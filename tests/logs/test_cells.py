@@ -11,19 +11,10 @@ import pytest
 from recsys_po_rl.common.validation import InvalidInputError
 from recsys_po_rl.logs import cells, reading, times
 from recsys_po_rl.logs.columns import ColumnMap
+from tests.support.logs import opened
 
 RIGHT = {"user_id": [1], "step": [0], "slot": [0], "item_id": [1], "clicked": [1], "consumed_time": [1.0]}
 LARGE = 2**53 + 1  # a float64 rounds it
-
-
-def loaded(tmp_path, table, map_=None, suffix=".csv", **options):
-    path = tmp_path / f"log{suffix}"
-    frame = pd.DataFrame(table)
-    if suffix == ".csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path, index=False)
-    return reading.open_interactions(path, map_, **options)
 
 
 def usable(column):
@@ -35,9 +26,9 @@ def usable(column):
 def test_one_odd_cell_rounds_no_other(tmp_path, odd, batch_rows):
     table = {name: [values[0]] * 3 for name, values in RIGHT.items()}
     table["user_id"] = np.array([LARGE, odd, LARGE + 1], object)
-    opened = loaded(tmp_path, table, max_invalid_share=0.5, batch_rows=batch_rows)
-    assert opened.load().user_id.tolist() == [LARGE, LARGE + 1]
-    assert sum(opened.invalid_counts.values()) == 1
+    log_file = opened(tmp_path, table, max_invalid_share=0.5, batch_rows=batch_rows)
+    assert log_file.load().user_id.tolist() == [LARGE, LARGE + 1]
+    assert sum(log_file.invalid_counts.values()) == 1
 
 
 @pytest.mark.parametrize(
@@ -79,10 +70,10 @@ def test_slots_beyond_32_bits_are_wrong_and_negative_ones_negative(tmp_path):
     map_ = ColumnMap(first_slot=1)
     table = {name: values * 4 for name, values in RIGHT.items()}
     table.update(step=[0, 1, 2, 3], slot=[1, -(2**31), -(2**31) + 1, 2**31], item_id=[1, 2, 3, 4])
-    opened = loaded(tmp_path, table, map_, max_invalid_share=1.0)
-    assert opened.load().slot.tolist() == [0, 2**31 - 1]
-    assert opened.load().item_id.tolist() == [1, 4]
-    assert opened.invalid_counts == {"wrong type of slot": 1, "negative user_id, step or slot": 1}
+    log_file = opened(tmp_path, table, map_, max_invalid_share=1.0)
+    assert log_file.load().slot.tolist() == [0, 2**31 - 1]
+    assert log_file.load().item_id.tolist() == [1, 4]
+    assert log_file.invalid_counts == {"wrong type of slot": 1, "negative user_id, step or slot": 1}
 
 
 def read_times(*parts):
@@ -133,5 +124,5 @@ def test_files_hold_all_dates_or_all_numbers(tmp_path):
 
 def test_an_empty_policy_is_none_in_every_format(tmp_path):
     for suffix in (".csv", ".parquet"):
-        log = loaded(tmp_path, {**RIGHT, "policy": [""]}, suffix=suffix).load()
+        log = opened(tmp_path, {**RIGHT, "policy": [""]}, suffix=suffix).load()
         assert log.policy.tolist() == [None]

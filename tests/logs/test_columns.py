@@ -2,22 +2,12 @@
 
 import gin
 import numpy as np
-import pandas as pd
 import pytest
 
 from recsys_po_rl.common.validation import InvalidInputError, InvalidTypeError
-from recsys_po_rl.logs import columns, interactions, reading, step_counting
+from recsys_po_rl.logs import columns, interactions, step_counting
 from recsys_po_rl.logs.columns import ColumnMap
-
-
-def opened(tmp_path, table, map_, suffix=".csv", **options):
-    path = tmp_path / f"log{suffix}"
-    frame = pd.DataFrame(table)
-    if suffix == ".csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path, index=False)
-    return reading.open_interactions(path, map_, **options)
+from tests.support.logs import opened
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -6,22 +6,7 @@ import numpy as np
 import pytest
 
 from recsys_po_rl.logs import sequence_checks as checks
-from tests.support.logs import log_of
-
-# Two users, two steps, slates of two documents.
-RIGHT = {
-    "user_id": [3, 3, 3, 3, 5, 5],
-    "step": [0, 0, 1, 1, 0, 0],
-    "slot": [0, 1, 0, 1, 0, 1],
-    "item_id": [1, 2, 7, 4, 5, 6],
-    "clicked": [0, 1, 0, 0, 1, 0],
-    "consumed_time": [0, 1.5, 0, 0, 2, 0],
-    "propensity": [0.1, 0.1, 1.0, 1.0, np.nan, np.nan],
-}
-
-
-def changed(column, row, value):
-    return log_of({**RIGHT, column: [value if i == row else old for i, old in enumerate(RIGHT[column])]})
+from tests.support.logs import RIGHT, changed, log_of
 
 
 def sequential(*parts):

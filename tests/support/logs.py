@@ -1,16 +1,44 @@
 """Interaction logs for tests."""
 
 import numpy as np
+import pandas as pd
 
-from recsys_po_rl.logs import interactions, writing
+from recsys_po_rl.logs import interactions, reading, writing
+
+# Two users, two steps, slates of two documents.
+RIGHT = {
+    "user_id": [3, 3, 3, 3, 5, 5],
+    "step": [0, 0, 1, 1, 0, 0],
+    "slot": [0, 1, 0, 1, 0, 1],
+    "item_id": [1, 2, 7, 4, 5, 6],
+    "clicked": [0, 1, 0, 0, 1, 0],
+    "consumed_time": [0, 1.5, 0, 0, 2, 0],
+    "propensity": [0.1, 0.1, 1.0, 1.0, np.nan, np.nan],
+}
 
 
 def log_of(columns):
-    """Return a log of lists by name; consumed times are 0 where there are none."""
+    """Return a log of lists by name; consumed times are 0 if that column is missing."""
     columns = {"consumed_time": np.zeros(len(columns["user_id"])), **columns}
     return interactions.Interactions(
         **{name: np.asarray(values, interactions.COLUMNS[name]) for name, values in columns.items()}
     )
+
+
+def changed(column, row, value):
+    """Return the log `RIGHT` with another value in one row of a column."""
+    return log_of({**RIGHT, column: [value if i == row else old for i, old in enumerate(RIGHT[column])]})
+
+
+def opened(tmp_path, table, map_=None, suffix=".csv", **options):
+    """Write columns to a CSV or Parquet file, and open it as a log."""
+    path = tmp_path / f"log{suffix}"
+    frame = pd.DataFrame(table)
+    if suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path, index=False)
+    return reading.open_interactions(path, map_, **options)
 
 
 def random_log(num_users=50, num_steps=4, slate_size=3, seed=0):
