@@ -100,6 +100,16 @@ def make_plain() -> None:
                 parameters[name] = _registered(plain(value))
 
 
+def unbind(selectors: Sequence[str]) -> None:
+    """Remove all bindings of some configurables, in every scope.
+
+    Args:
+      selectors: full names, such as `recsys_po_rl.sweep`.
+    """
+    for key in [key for key in gin_internals._CONFIG if key[1] in selectors]:
+        del gin_internals._CONFIG[key]
+
+
 def raise_if_not_writable() -> None:
     """Validate that the text of all bindings is complete.
 

@@ -61,6 +61,23 @@ def pretrain(flags: Any) -> None:
     pretrain(**given)
 
 
+def sweep(flags: Any) -> None:
+    """Run trials of an experiment with other values of gin bindings.
+
+    Args:
+      flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume, executor, ray_address and
+        num_workers.
+    """
+    from recsys_po_rl.experiment import executors
+    from recsys_po_rl.experiment.sweep.run import sweep
+
+    gin_config.parse(flags.gin_files, flags.gin_bindings)
+    given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
+    if flags.resume:
+        given["resume"] = True
+    sweep(**given, executor=executors.make(flags.executor, flags.num_workers, flags.ray_address, fresh_processes=True))
+
+
 def log(flags: Any) -> None:
     """Write a log of fresh users with policies of a run.
 
@@ -146,6 +163,7 @@ MODES: dict[str, Callable[[Any], None]] = {
     "train_and_evaluate": train_and_evaluate,
     "evaluate": evaluate,
     "pretrain": pretrain,
+    "sweep": sweep,
     "log": log,
     "evaluate_offline": evaluate_offline,
     "population": population,

@@ -44,6 +44,13 @@ MODES = {
         (0, float("inf")),
         _CONFIGURED,
     ),
+    "sweep": Mode(
+        "run trials of an experiment with other values of gin bindings, suggested by Optuna, and compare the best;"
+        " RUN is a gin file that binds `recsys_po_rl.sweep`",
+        (0, 1),
+        (*_CONFIGURED, "resume", *_EXECUTED),
+        operand="gin file",
+    ),
     "log": Mode(
         "write a log of fresh users with the policies of a RUN, with propensities; files and bindings come on top of"
         " the run's own",
@@ -232,7 +239,11 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
         parser.error("--resume and --dry_run exclude each other")
     if flags.resume and not flags.output_dir:
         parser.error("--resume needs --output_dir, the folder of the run to resume")
-    if not most and not flags.gin_files:
+    if flags.mode == "sweep":
+        flags.gin_files = [*flags.runs, *(flags.gin_files or [])]
+        if not flags.gin_files and not (flags.resume and os.path.isfile(os.path.join(flags.output_dir, CONFIG))):
+            parser.error("--mode sweep needs a gin file that binds recsys_po_rl.sweep, or --resume a folder of a sweep")
+    if (not most or flags.mode == "sweep") and not flags.gin_files:
         own = os.path.join(flags.output_dir or "", CONFIG)
         has_own = flags.resume and os.path.isfile(own)
         flags.gin_files = [own if has_own else DEFAULT_GIN_FILE]

@@ -3,5 +3,6 @@
 from recsys_po_rl.experiment.pretrain import PretrainResult
 from recsys_po_rl.experiment.run import ExperimentResult, experiment
 from recsys_po_rl.experiment.single_seed import SeedResult
+from recsys_po_rl.experiment.sweep.run import SweepResult
 
-__all__ = ["ExperimentResult", "PretrainResult", "SeedResult", "experiment"]
+__all__ = ["ExperimentResult", "PretrainResult", "SeedResult", "SweepResult", "experiment"]

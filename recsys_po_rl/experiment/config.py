@@ -17,6 +17,7 @@ from recsys_po_rl.policies.base import Policy, WarmStart
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training.alarms import Alarms
+from recsys_po_rl.training.callbacks import Callback
 
 MAX_SEED = 2**32 - 1  # of NumPy's legacy generator, which draws the reference corpora
 
@@ -48,6 +49,7 @@ class ExperimentConfig:
     output_dir: Optional[str]
     quiet: bool
     resume: bool
+    callbacks: Sequence[Callback]  # of the training of the learned policy
     fingerprint: Mapping[str, str]  # arguments that decide the results, as text, see `resume.fingerprint`
 
     def world_seed(self, seed: int) -> int:
@@ -126,6 +128,7 @@ def validated(**given: Any) -> ExperimentConfig:
         seeds=seeds,
         num_processes=given["num_processes"],
         output_dir=given["output_dir"],
+        callbacks=_checked_callbacks(given["callbacks"]),
         fingerprint=resume.fingerprint({f"experiment.{name}": value for name, value in deciding.items()}),
     )
 
@@ -186,6 +189,15 @@ def _named(name: str, is_named: bool = True) -> Iterator[None]:
         if not is_named:
             raise
         raise validation.InvalidInputError(f"{name}: {gin_config.first_line(error)}") from error
+
+
+def _checked_callbacks(callbacks: Any) -> Sequence[Callback]:
+    if not isinstance(callbacks, (list, tuple)) or not all(isinstance(callback, Callback) for callback in callbacks):
+        raise validation.InvalidTypeError(
+            "experiment.callbacks must be a list of instances of training.callbacks.Callback, "
+            f"got {validation.shown(callbacks)}"
+        )
+    return list(callbacks)
 
 
 def _checked_alarms(ctor: Any) -> Alarms:

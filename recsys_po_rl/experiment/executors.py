@@ -36,7 +36,12 @@ class Executor(Protocol):
         """
 
 
-def make(name: str = "local", num_processes: Optional[int] = None, ray_address: Optional[str] = None) -> Executor:
+def make(
+    name: str = "local",
+    num_processes: Optional[int] = None,
+    ray_address: Optional[str] = None,
+    fresh_processes: bool = False,
+) -> Executor:
     """Make an executor by name.
 
     Args:
@@ -44,6 +49,7 @@ def make(name: str = "local", num_processes: Optional[int] = None, ray_address: 
       num_processes: tasks that run at once; None: the number of cores.
       ray_address: address of a running Ray, "auto" for that of this machine; None: a Ray of this machine, which ends
         with the executor.
+      fresh_processes: whether each task has a process of its own, even if one runs at a time; on Ray it always has.
 
     Raises:
       InvalidInputError: one line, if the name is unknown, or Ray is not installed or does not answer.
@@ -52,7 +58,7 @@ def make(name: str = "local", num_processes: Optional[int] = None, ray_address: 
     if name == "local":
         if ray_address is not None:
             raise validation.InvalidInputError("ray_address needs the executor ray, got local")
-        return LocalExecutor(num_processes)
+        return LocalExecutor(num_processes, fresh_processes)
     from recsys_po_rl.experiment.ray_executor import RayExecutor  # Ray is needed here only
 
     return RayExecutor(ray_address, num_processes)

@@ -29,12 +29,14 @@ class LocalExecutor:
     threads.
     """
 
-    def __init__(self, num_processes: Optional[int] = None) -> None:
+    def __init__(self, num_processes: Optional[int] = None, fresh_processes: bool = False) -> None:
         """Validate the argument.
 
         Args:
           num_processes: processes that run at once, at least 1; 1: tasks run in this process, one after another; None:
             the number of cores.
+          fresh_processes: whether each task has a process of its own, even if one runs at a time: compiled programs of
+            one after another would fill the memory of this process.
 
         Raises:
           InvalidInputError: if the number is out of bounds.
@@ -42,13 +44,14 @@ class LocalExecutor:
         if num_processes is not None:
             validation.integer(f"{type(self).__name__}: num_processes", num_processes, 1)
         self.num_processes = num_processes or os.cpu_count() or 1
+        self._fresh_processes = fresh_processes
 
     def run(self, given: Sequence[Task], quiet: bool = False) -> list[Any]:
         """Run tasks, and return their results in the order of the tasks; see `executors.Executor`.
 
         If a task cannot be sent to another process, all run in this one, one after another, and a line is printed.
         """
-        if min(len(given), self.num_processes) <= 1:
+        if min(len(given), self.num_processes) <= 1 and not self._fresh_processes:
             return in_this_process(given)
         try:
             for task in given:

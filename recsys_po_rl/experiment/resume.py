@@ -83,6 +83,19 @@ def raise_if_other(folder: str, seeds: Sequence[int], arguments: Mapping[str, st
         )
 
 
+def changed_bindings(folder: str, free: Sequence[str]) -> list[str]:
+    """Return one text for each of gin's bindings that differs from config.gin of a folder, with both values.
+
+    Args:
+      folder: a folder with config.gin.
+      free: names of bindings that may differ, without the project's prefix.
+
+    Raises:
+      InvalidInputError: one line, if config.gin cannot be read.
+    """
+    return _in_words(_unequal(_bindings_in(folder), _bindings(gin_config.config_text()), skip=free))
+
+
 def raise_if_other_table(folder: str, table: Optional[str]) -> None:
     """Validate that the table of documents is the one with which a run began.
 
@@ -196,15 +209,9 @@ def _differences(
     folder: str, environment: Optional[schema.Environment], seeds: Sequence[int], arguments: Mapping[str, str]
 ) -> list[str]:
     """Return one text for each key that differs, with both values."""
-    try:
-        theirs = _bindings(regular_files.text(os.path.join(folder, layout.CONFIG)))
-    except FileNotFoundError as error:
-        if environment is None:
-            return []
-        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} is missing") from error
-    except validation.InvalidInputError as error:
-        why = " ".join(str(error).split())
-        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} cannot be read ({why})") from error
+    if environment is None and not os.path.lexists(os.path.join(folder, layout.CONFIG)):
+        return []
+    theirs = _bindings_in(folder)
     unequal = _unequal(theirs, _bindings(gin_config.config_text()))
     if environment is not None:
         unequal.update(_unequal(environment.arguments or {}, arguments, skip=unequal))
@@ -212,6 +219,21 @@ def _differences(
             unequal[SEEDS] = (environment.seeds, list(seeds))
         else:
             unequal.pop(SEEDS, None)  # the folder of one seed of several has the configuration of all seeds
+    return _in_words(unequal)
+
+
+def _bindings_in(folder: str) -> dict[str, str]:
+    """Return the bindings of a folder's config.gin, see `_bindings`."""
+    try:
+        return _bindings(regular_files.text(os.path.join(folder, layout.CONFIG)))
+    except FileNotFoundError as error:
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} is missing") from error
+    except validation.InvalidInputError as error:
+        why = " ".join(str(error).split())
+        raise validation.InvalidInputError(f"output_dir {folder!r}: {layout.CONFIG} cannot be read ({why})") from error
+
+
+def _in_words(unequal: Mapping[str, tuple[Any, Any]]) -> list[str]:
     return [
         f"{validation.one_line(name)} was {_shown(before)}, is {_shown(now)}"
         for name, (before, now) in sorted(unequal.items())

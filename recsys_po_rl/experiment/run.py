@@ -28,6 +28,7 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork, create_interest_evolution_simulation_network
 from recsys_po_rl.training import rows as rows_lib
 from recsys_po_rl.training.alarms import Alarms
+from recsys_po_rl.training.callbacks import Callback
 from recsys_po_rl.training.learner import PolicyGradientLearner
 
 
@@ -48,7 +49,7 @@ class SeedJob(NamedTuple):
     folder: str
 
 
-@gin_config.configurable(denylist=("executor",))
+@gin_config.configurable(denylist=("executor", "callbacks"))
 def experiment(
     seeds: Sequence[int] = (0,),
     num_training_steps: int = 250,
@@ -75,6 +76,7 @@ def experiment(
     warm_start_ctor: Optional[Callable[[], WarmStart]] = None,
     pretrained: Optional[str] = None,
     executor: Optional[Executor] = None,
+    callbacks: Sequence[Callback] = (),
 ) -> ExperimentResult:
     """Train a recommender, compare it with other policies on fresh users, and write a run folder.
 
@@ -120,6 +122,8 @@ def experiment(
         from; None: no pretraining. Excludes warm_start_ctor.
       executor: where the seeds run, if there are several, see `executors`; None: processes of this machine. Gin cannot
         bind it: a run folder from elsewhere must not choose machines.
+      callbacks: called at each step of the training of the learned policy, after the tables are written, see
+        `training.callbacks`; in the process of each seed. Gin cannot bind them.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
@@ -129,6 +133,7 @@ def experiment(
         written or compiled; or if a file cannot be written.
       layout.FolderMovedError: if the run folder was renamed, removed or replaced; the training step is saved first, if
         the folder exists.
+      TrainingStoppedError: if a callback stops the training; the training step is saved.
       signals.Stopped: a KeyboardInterrupt, at SIGINT or SIGTERM. At the first signal the training step is finished and
         saved; a second signal stops at once.
     """
@@ -160,6 +165,7 @@ def experiment(
                 checkpoint_every_minutes=checkpoint_every_minutes,
                 warm_start_ctor=warm_start_ctor,
                 pretrained=pretrained,
+                callbacks=callbacks,
             ),
             LocalExecutor(num_processes) if executor is None else executor,
         )

@@ -31,7 +31,7 @@ from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import SimulationNetwork
 from recsys_po_rl.training import loop
 from recsys_po_rl.training.alarms import StoppedByAlarmError
-from recsys_po_rl.training.callbacks import Callback, CallbackList
+from recsys_po_rl.training.callbacks import Callback, CallbackList, TrainingStoppedError
 from recsys_po_rl.training.rows import TrainingRow, row_from_text
 
 LEARNED = "learned"
@@ -337,8 +337,8 @@ def _recorded(
             recorder.save(0)
         with signals.deferred():
             try:
-                yield [recorder, monitor], start
-            except StoppedByAlarmError:  # --resume continues after the step that raised the alarm
+                yield [recorder, monitor, *config.callbacks], start
+            except (StoppedByAlarmError, TrainingStoppedError):  # --resume continues after this step
                 recorder.save_last_step()
                 raise
             recorder.save(config.num_training_steps)

@@ -42,7 +42,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"  # under checkpoints: the policy with the best validation reward
 OF_A_RUN = (METRICS, CONFIG, EVALUATION)  # files that identify a run folder
 _ALSO_OF_A_RUN = re.compile(
-    r"environment\.json|pretraining\.(json|csv)|report\.html|checkpoints|tensorboard|seed_\d+"
+    r"environment\.json|pretraining\.(json|csv)|report\.html|checkpoints|tensorboard|seed_\d+|sweep\.json|trial_\d+"
 )  # would be overwritten
 
 PROJECT, PROJECT_VERSION = "recsys-po-rl", __version__  # as in environment.json

@@ -15,11 +15,15 @@ class ValidationResult(NamedTuple):
     improved: bool  # True if the policy is the best so far
 
 
+class TrainingStoppedError(RuntimeError):
+    """Training stopped by a callback after a step, which an experiment saves; the message is one line."""
+
+
 class Callback:
     """Base class of callbacks of the training loop; its methods do nothing.
 
     The loop calls, for each training step: `on_update`, then `on_validation` if the step is validated, then
-    `on_step_end`. An exception ends the training.
+    `on_step_end`. An exception ends the training; with a `TrainingStoppedError` the step is saved.
 
     Example:
       ```python
