@@ -1,5 +1,6 @@
 """Texts about a sweep, for the terminal and the page."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from recsys_po_rl.common import formatting
@@ -16,7 +17,9 @@ FRESH_NOTE = (
 
 def trial_line(trial: Trial) -> str:
     """Return a line about a trial that has ended."""
-    values = ", ".join(f"{short_name(name)} = {value_text(value)}" for name, value in trial.bindings.items())
+    values = ", ".join(
+        f"{name} {value_text(value)}" for name, value in zip(short_names(list(trial.bindings)), trial.bindings.values())
+    )
     return f"trial {trial.number} ({values}): {outcome(trial)}"
 
 
@@ -31,6 +34,12 @@ def outcome(trial: Trial) -> str:
 def short_name(name: str) -> str:
     """Return the name of a binding without the project's prefix."""
     return name.replace(PREFIX, "")
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return the names of the parameters alone where they differ, else of the bindings."""
+    last = [name.rpartition(".")[2] for name in names]
+    return [end if last.count(end) == 1 else short_name(name) for end, name in zip(last, names)]
 
 
 def value_text(value: Any) -> str:
@@ -64,7 +73,7 @@ def best_cells(best: BestTrial, is_first: bool) -> list[str]:
 def table(sweep: Sweep) -> str:
     """Format a sweep for a terminal."""
     names = list(sweep.settings.space)
-    header = ("trial", "value", "step", "state", *map(short_name, names))
+    header = ("trial", "value", "step", "state", *short_names(names))
     rows: list[tuple[str, ...]] = [header]
     for trial in ranked(sweep)[:MAX_SHOWN]:
         value = formatting.plain(trial.value or 0.0, ".4f")

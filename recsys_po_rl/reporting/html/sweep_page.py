@@ -1,5 +1,7 @@
 """Page sweep.html of a sweep."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from recsys_po_rl.common import formatting
@@ -19,9 +21,14 @@ def page(name: str, sweep: Sweep) -> str:
       name: name of the folder.
       sweep: content of sweep.json.
     """
-    show = {"Best trials": _best, "Importances": _importances, "Trials": _trials, "Space": _space}
+    show: dict[str, Callable[[Sweep], Any]] = {
+        "Best trials": _best,
+        "Importances": _importances,
+        "Trials": _trials,
+        "Space": _space,
+    }
     sections = {
-        title: markup.section(title, markup.guarded(lambda make=make: make(sweep))) for title, make in show.items()
+        title: markup.section(title, markup.guarded(functools.partial(make, sweep))) for title, make in show.items()
     }
     return markup.page(f"Sweep {name}", element("p", f"{sweep_text.counts(sweep)}.", class_="muted"), sections)
 
@@ -60,7 +67,7 @@ def _trials(sweep: Sweep) -> list[Any]:
     for trial in [*sweep_text.ranked(sweep), *unvalued][:MAX_TRIALS]:
         values = [sweep_text.value_text(trial.bindings[name]) for name in names]
         rows.append([str(trial.number), sweep_text.outcome(trial), trial.state, *values])
-    header = ["trial", "value at step", "state", *(markup.name(sweep_text.short_name(name)) for name in names)]
+    header = ["trial", "value at step", "state", *(markup.name(name) for name in sweep_text.short_names(names))]
     complete = [trial for trial in sweep.trials if trial.state == COMPLETE]
     best_so_far: list[float] = []
     for trial in complete:
