@@ -24,24 +24,29 @@ from recsys_po_rl.training.callbacks import Callback, TrainingStoppedError
 
 NETWORK = "recsys_po_rl.create_interest_evolution_simulation_network"
 ADAM = "tf.keras.optimizers.Adam.learning_rate"
-EPOCHS = "recsys_po_rl.ProximalPolicyOptimization.num_epochs"
+NORM = "recsys_po_rl.PolicyGradientLearner.max_gradient_norm"
 FILES = ["experiments/default.gin", "overlays/tiny.gin", "runtime/eager.gin"]
 BINDINGS = [
     "recsys_po_rl.experiment.horizon = 2",
     "recsys_po_rl.experiment.num_training_steps = 2",
     "recsys_po_rl.experiment.validate_every_steps = 1",
     "recsys_po_rl.experiment.checkpoint_every_steps = 1",
+    "recsys_po_rl.experiment.users_per_step = 4",
+    "recsys_po_rl.experiment.num_shards = 1",
     "recsys_po_rl.experiment.num_evaluation_users = 4",
     "recsys_po_rl.experiment.evaluation_batch_size = 4",
     "recsys_po_rl.experiment.num_validation_users = 4",
+    "recsys_po_rl.PolicyGradientLearner.algorithm = @recsys_po_rl.Reinforce",
+    "recsys_po_rl.PolicyGradientLearner.critic = None",
+    "recsys_po_rl.PolicyGradientLearner.trace_decay = 1.0",
     f"{NETWORK}.num_docs = 8",
     f"{NETWORK}.num_topics = 4",
     f"recsys_po_rl.sweep.space = {{'{ADAM}': @rates/recsys_po_rl.FloatRange(), "
-    f"'{EPOCHS}': @epochs/recsys_po_rl.Choice()}}",
+    f"'{NORM}': @norms/recsys_po_rl.Choice()}}",
     "rates/recsys_po_rl.FloatRange.low = 1e-3",
     "rates/recsys_po_rl.FloatRange.high = 0.5",
     "rates/recsys_po_rl.FloatRange.log = True",
-    "epochs/recsys_po_rl.Choice.choices = [1, 2]",
+    "norms/recsys_po_rl.Choice.choices = [1.0, None]",
     "recsys_po_rl.sweep.num_trials = 3",
     "recsys_po_rl.sweep.num_trials_at_once = 2",
     "recsys_po_rl.sweep.num_startup_trials = 1",
@@ -87,9 +92,10 @@ def test_a_killed_trial_and_a_stopped_sweep_change_nothing(whole, tmp_path, capf
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(sweep_lib, "compared", stop)  # after the trials
-        sweep(folder, executor=LocalExecutor(2, fresh_processes=True))
+        with pytest.raises(KeyboardInterrupt):
+            sweep(folder, executor=LocalExecutor(2, fresh_processes=True))
     killed.append(None)
     thread.join()
     assert killed[0]
@@ -176,7 +182,7 @@ def test_a_callback_stops_an_experiment_after_a_saved_step(tmp_path):
     [
         (
             "rates/recsys_po_rl.FloatRange.high = 0.6",
-            "holds another sweep: space: .*Adam.learning_rate was float 0.001",
+            "holds another sweep: space: .*learning_rate was float 0.001",
         ),
         ("recsys_po_rl.sweep.sampler_seed = 3", "holds another sweep: sampler_seed was 0, is 3"),
         ("recsys_po_rl.experiment.horizon = 3", "holds another sweep: experiment.horizon was 2, is 3"),
