@@ -223,7 +223,9 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     least, most = mode.takes_runs
     if not least <= len(flags.runs) <= most:
         allowed = f"no {mode.operand}" if not most else f"{least} {mode.operand}{'s' if least > 1 else ''}"
-        or_more = " or more" if most > least else ""
+        if (least, most) == (0, 1):
+            allowed = f"at most 1 {mode.operand}"
+        or_more = " or more" if most > max(1, least) else ""
         parser.error(f"--mode {flags.mode} takes {allowed}{or_more}, got {' '.join(flags.runs) or 'none'}")
     for name in vars(flags):
         if name not in ("mode", "runs", *mode.flags) and flags.__dict__[name] != parser.get_default(name):

@@ -97,7 +97,12 @@ WITH = {
 
 PRETRAIN = ("--mode", "pretrain", "no_such_log.csv")
 # Modes, where it is not the first one, that read a configurable.
-MODE_OF = {"pretrain": PRETRAIN}
+SWEEP = ("--mode", "sweep")
+MODE_OF = {"pretrain": PRETRAIN, "sweep": SWEEP, "FloatRange": SWEEP, "IntegerRange": SWEEP}
+_ENTROPY, _HIDDEN = f"{P}.PolicyGradientLearner.entropy_bonus", f"{P}.LearnedValue.hidden_units"
+_FLOATS = (f"sweep.space = {{'{_ENTROPY}': @{P}.FloatRange()}}", "FloatRange.low = 0.1", "FloatRange.high = 0.2")
+_INTEGERS = (f"sweep.space = {{'{_HIDDEN}': @{P}.IntegerRange()}}", "IntegerRange.low = 8", "IntegerRange.high = 16")
+WITH.update({"sweep": _FLOATS, "FloatRange": _FLOATS, "IntegerRange": _INTEGERS})
 
 _PLANNERS = {
     "use_grid": BOOLEAN,
@@ -123,6 +128,20 @@ NUMBERS: dict[str, dict[str, Kind]] = {
         "network_ctor": CONSTRUCTOR,
         "quiet": BOOLEAN,
     },
+    "sweep": {
+        "num_trials": integer(1),
+        "num_trials_at_once": integer(1),
+        "sampler_seed": integer(0),
+        "num_startup_trials": integer(0),
+        "percentile": between(0, 100),
+        "num_warmup_steps": integer(0),
+        "num_best": integer(0),
+        "num_fresh_users": integer(2),
+        "quiet": BOOLEAN,
+        "resume": BOOLEAN,
+    },
+    "FloatRange": {"log": BOOLEAN},
+    "IntegerRange": {"log": BOOLEAN},
     "lin_ucb": {"alpha": at_least(0.0), "ridge": above(0.0)},
     "experiment": {
         "num_training_steps": integer(0),
@@ -315,6 +334,12 @@ FLAGS = [
     Bad("--mode compare a", "--mode compare takes 2 run folders or more, got a", ("--mode", "compare", "a")),
     Bad("--mode compare a b --resume", "--mode compare takes no --resume", ("--mode", "compare", "a", "b", "--resume")),
     Bad("--unpaired", "--mode train_and_evaluate takes no --unpaired", ("--unpaired",)),
+    Bad("--mode sweep", "--mode sweep needs a gin file that binds recsys_po_rl.sweep", ("--mode", "sweep")),
+    Bad("--mode sweep a.gin b.gin", "takes at most 1 gin file, got a.gin b.gin", ("--mode", "sweep", "a.gin", "b.gin")),
+    Bad(
+        "--mode sweep no_such.gin", "no gin file 'no_such.gin' here or in configs/", ("--mode", "sweep", "no_such.gin")
+    ),
+    Bad("--mode sweep a.gin --dry_run", "--mode sweep takes no --dry_run", ("--mode", "sweep", "a.gin", "--dry_run")),
     Bad("--mode log", "--mode log takes 1 run folder, got none", ("--mode", "log")),
     Bad("--mode log a", "--mode log needs --users, an integer of at least 1, got none", ("--mode", "log", "a")),
     Bad("--mode log a --users 0", "--users, an integer of at least 1, got 0", ("--mode", "log", "a", "--users", "0")),
@@ -397,6 +422,45 @@ BINDINGS = [
         f"{P}.{NETWORK}.recommender_ctor = @{P}.UniformRandomRecommender",
         "has no Keras model as its scorer",
         mode=PRETRAIN,
+    ),
+    binding(f"{P}.sweep.space = 3", "sweep.space must be a dict of at least one binding, .*got 3", mode=SWEEP),
+    binding(f"{P}.sweep.space = {{}}", "sweep.space must be a dict of at least one binding", mode=SWEEP),
+    binding(f"{P}.sweep.num_trials = 3", "sweep.space must be a dict of at least one binding, .*got None", mode=SWEEP),
+    binding(f"{P}.sweep.space = {{'{_ENTROPY}': 3}}", "entropy_bonus must have a distribution", mode=SWEEP),
+    binding(f"{P}.sweep.space = {{'a b': @{P}.Choice()}}", "Choice.choices must be 2 to 1000 different", mode=SWEEP),
+    *(
+        binding(f"{P}.{shown}", says, *(f"{P}.{one}" for one in _FLOATS), mode=SWEEP)
+        for shown, says in (
+            ("FloatRange.low = 'x'", "FloatRange.low must be a finite number, got 'x'"),
+            ("FloatRange.low = 0.2", "FloatRange.high must be a finite number above 0.2, got 0.2"),
+            (
+                "FloatRange.low = -0.2",
+                "entropy_bonus = -0.2: PolicyGradientLearner: entropy_bonus must be a finite number of at least 0",
+            ),
+            ("sweep.sampler = 'bayes'", "sweep.sampler must be one of brute_force, random, tpe, got 'bayes'"),
+            (
+                "sweep.sampler = 'brute_force'",
+                "brute_force needs integers and choices, .*entropy_bonus has a FloatRange",
+            ),
+            ("sweep.pruner = 'mean'", "sweep.pruner must be one of median, none, percentile, got 'mean'"),
+            ("sweep.storage = 'mysql'", "sweep.storage must be one of journal, none, sqlite, got 'mysql'"),
+            ("sweep.num_trials = 100001", "sweep.num_trials must be at most 100000, got 100001"),
+            ("experiment.seeds = [0, 1]", r"seeds must be one seed in a sweep, the same for all trials, got \[0, 1\]"),
+            ("experiment.validate_every_steps = 0", "validate_every_steps must be at least 1 in a sweep"),
+            ("experiment.horizon = 0", "horizon must be an integer of at least 1, got 0"),
+            (
+                f"sweep.space = {{'{P}.PolicyGradientLearner.entropy_bonos': @{P}.FloatRange()}}",
+                r"sweep.space: .*entropy_bonos.*did you mean entropy_bonus\?",
+            ),
+            (
+                f"sweep.space = {{'{P}.NoSuchLearner.entropy_bonus': @{P}.FloatRange()}}",
+                "sweep.space: .*No configurable matching",
+            ),
+            (
+                f"sweep.space = {{'{P}.experiment.corpus_seed': @{P}.FloatRange()}}",
+                "sweep.space: experiment.corpus_seed must be the same in all trials: remove it",
+            ),
+        )
     ),
     binding(f"{EXPERIMENT} = 3", "No configurable matching 'recsys_po_rl'"),
     binding(f"{EXPERIMENT}.horizon", "expected ':' or '='"),
@@ -657,6 +721,12 @@ RUNS = [
            (*_EVALUATE, "--gin_bindings", f"{EXPERIMENT}.seeds = [1, 2]")),
     BadRun("--mode evaluate, --output_dir holds a run", "already holds a run",
            ("--mode", "evaluate", "{run}", "--output_dir", "{other}")),
+    BadRun("--mode sweep --resume, a folder of a run", "holds files, but no sweep: choose a new folder",
+           (*SWEEP, "experiments/sweep.gin", "--resume", "--output_dir", "{run}")),
+    BadRun("--mode sweep, --output_dir holds a run", "already holds a run",
+           (*SWEEP, "experiments/sweep.gin", "--output_dir", "{run}")),
+    BadRun("--mode report, a folder whose sweep.json is a list", "sweep.json is not what this project writes",
+           ("--mode", "report", "{run}"), write("sweep.json", b"[]")),
     BadRun("--mode report, no folder", "is no folder: a run folder is needed", ("--mode", "report", "{new}")),
     BadRun("--mode report, a file", "is no folder: a run folder is needed", ("--mode", "report", "{run}/config.gin")),
     BadRun("--mode report, a folder without a run", "holds no run", ("--mode", "report", "{run}/checkpoints")),
