@@ -65,13 +65,16 @@ def sweep(flags: Any) -> None:
     """Run trials of an experiment with other values of gin bindings.
 
     Args:
-      flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume, executor, ray_address and
-        num_workers.
+      flags: gin_files (none: those of the sweep in output_dir), gin_bindings (lists of text), output_dir (text or
+        None), resume, executor, ray_address and num_workers.
     """
-    from recsys_po_rl.experiment import executors
+    from recsys_po_rl.experiment import executors, transfer
     from recsys_po_rl.experiment.sweep.run import sweep
 
-    gin_config.parse(flags.gin_files, flags.gin_bindings)
+    if flags.gin_files:
+        gin_config.parse(flags.gin_files, flags.gin_bindings)
+    else:
+        transfer.parse_config(flags.output_dir, flags.gin_bindings)
     given: dict[str, Any] = {} if flags.output_dir is None else {"output_dir": flags.output_dir}
     if flags.resume:
         given["resume"] = True

@@ -245,7 +245,7 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
         flags.gin_files = [*flags.runs, *(flags.gin_files or [])]
         if not flags.gin_files and not (flags.resume and os.path.isfile(os.path.join(flags.output_dir, CONFIG))):
             parser.error("--mode sweep needs a gin file that binds recsys_po_rl.sweep, or --resume a folder of a sweep")
-    if (not most or flags.mode == "sweep") and not flags.gin_files:
+    if not most and not flags.gin_files:
         own = os.path.join(flags.output_dir or "", CONFIG)
         has_own = flags.resume and os.path.isfile(own)
         flags.gin_files = [own if has_own else DEFAULT_GIN_FILE]

@@ -107,6 +107,23 @@ def evaluate(
         return EvaluationResult(evaluation.to_json(), folder)
 
 
+def parse_config(folder: str, gin_bindings: Sequence[str]) -> None:
+    """Read a folder's config.gin, then bindings, into gin; the folder may come from an untrusted source.
+
+    Args:
+      folder: folder with config.gin.
+      gin_bindings: gin bindings applied after the file.
+
+    Raises:
+      InvalidInputError: one line, if config.gin cannot be read, includes a file, or needs a module that is not
+        imported, or a binding is invalid.
+    """
+    text = _read(folder, layout.CONFIG)
+    _import_own_modules((), gin_bindings)
+    _raise_if_not_imported(folder, text)
+    gin_config.parse([os.path.join(folder, layout.CONFIG)], gin_bindings)
+
+
 class Job(NamedTuple):
     """Trained policy and the world in which it acts."""
 

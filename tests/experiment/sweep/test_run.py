@@ -6,12 +6,14 @@ import os
 import pathlib
 import re
 import signal
+import sys
 import threading
 
+import gin
 import pytest
 
 import run_simulation
-from recsys_po_rl import gin_config
+from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.cli import commands
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import experiment, transfer
@@ -141,6 +143,14 @@ def test_fresh_users_are_others_than_those_of_the_evaluation(whole):
     assert evaluated != pytest.approx(fresh[:4].mean(), rel=1e-6)
 
 
+def finish(folder):
+    """Train a pruned trial to its end, as `--resume` does."""
+    flags = run_simulation.parse_flags(["--resume", "--output_dir", folder])
+    with gin_state.isolated():
+        assert commands.run(flags) == 0
+    assert list(trial_lib.validations_in(folder)) == [1, 2]
+
+
 def test_trials_without_hope_are_pruned_and_can_be_finished_as_runs(tmp_path):
     earlier = [
         sweep_file.Trial(number=number, state="complete", bindings={ADAM: 0.1}, steps=[1], mean_rewards=[100.0])
@@ -156,6 +166,7 @@ def test_trials_without_hope_are_pruned_and_can_be_finished_as_runs(tmp_path):
     pruned = trial_lib.run_trial(job)
     assert (pruned.state, pruned.steps) == ("pruned", [1])
     assert trial_lib.run_trial(job) == pruned  # again: nothing is trained
+    finish(job.folder)
     impossible = job._replace(bindings={ADAM: -0.2}, folder=str(tmp_path / "trial_0003"))
     failed = trial_lib.run_trial(impossible)
     assert failed.state == "failed"
@@ -204,10 +215,43 @@ def test_a_folder_with_a_sweep_is_not_overwritten(whole, tmp_path):
         sweep(tmp_path, resume=True)
 
 
-def test_the_command_line_goes_on_with_the_folder_alone(whole, capfd):
-    flags = run_simulation.parse_flags(["--mode", "sweep", "--resume", "--output_dir", whole.folder])
-    assert flags.gin_files == [os.path.join(whole.folder, "config.gin")]
-    assert commands.run(flags) == 0
+def test_the_command_line_goes_on_with_the_folder_alone(whole, capfd, tmp_path):
+    flags = ["--mode", "sweep", "--resume", "--output_dir"]
+    gin.clear_config()
+    assert commands.run(run_simulation.parse_flags([*flags, whole.folder])) == 0
     captured = capfd.readouterr()
     assert "is finished: nothing is done" in captured.out
     assert captured.err == ""
+    config = (pathlib.Path(whole.folder) / "config.gin").read_text()
+    (tmp_path / "config.gin").write_text(f"import antigravity\n{config}")
+    gin.clear_config()
+    assert commands.run(run_simulation.parse_flags([*flags, str(tmp_path)])) == 2
+    assert "needs the module 'antigravity', and a run folder has nothing imported" in capfd.readouterr().err
+    assert "antigravity" not in sys.modules
+
+
+def test_the_sweep_of_the_page_runs(root, tmp_path):
+    text = (root / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```gin\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "study.gin").write_text(block)
+    own = [line for line in BINDINGS if "sweep" not in line and "/" not in line and "critic" not in line]
+    gin_config.parse(
+        [str(tmp_path / "study.gin"), *FILES[1:]],
+        [*own, "recsys_po_rl.PolicyGradientLearner.critic = None", "recsys_po_rl.sweep.num_trials = 1"],
+    )
+    gin_config.parse([], ["recsys_po_rl.sweep.num_best = 0"])
+    result = sweep_lib.sweep(output_dir=str(tmp_path / "sweep"), quiet=True, executor=LocalExecutor(1))
+    assert [trial.state for trial in result.sweep.trials] == ["complete"]
+    assert len(result.sweep.settings.space) == 3
+
+
+def test_the_shipped_sweep_has_a_space_that_the_experiment_accepts(tmp_path, monkeypatch):
+    gin_config.parse(["experiments/sweep.gin", *FILES[1:]], [])
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_lib, "run_batches", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_lib.sweep(output_dir=str(tmp_path / "sweep"), quiet=True)
+    assert "sweep.num_trials = 40" in (tmp_path / "sweep" / "config.gin").read_text()
