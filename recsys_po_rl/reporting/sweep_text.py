@@ -27,7 +27,9 @@ def outcome(trial: Trial) -> str:
     """Return the outcome of a trial in words."""
     if trial.state == FAILED:
         return f"failed: {' '.join((trial.reason or '').split())[:200]}"
-    value = "no validation" if trial.value is None else f"{formatting.plain(trial.value, '.4f')} at {trial.best_step}"
+    value = (
+        "no validation" if trial.value is None else f"{formatting.plain(trial.value, '.4f')} at step {trial.best_step}"
+    )
     return f"{value}, pruned at step {trial.steps[-1]}" if trial.state == PRUNED and trial.steps else value
 
 
