@@ -22,12 +22,7 @@ from recsys_po_rl.experiment.sweep.trial import Job, evaluate_trial, run_trial
 from recsys_po_rl.experiment.tasks import Task
 from recsys_po_rl.reporting import pages, sweep_text
 from recsys_po_rl.run_folder import layout, sweep_file
-from recsys_po_rl.run_folder.sweep_file import (
-    COMPLETE,
-    BestTrial,
-    Sweep,
-    Trial,
-)
+from recsys_po_rl.run_folder.sweep_file import COMPLETE, BestTrial, Sweep, Trial
 
 # Configurables that a trial does not need.
 OF_SWEEPS = tuple(f"{gin_config.MODULE}.{name}" for name in ("sweep", "FloatRange", "IntegerRange", "Choice"))
