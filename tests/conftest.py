@@ -1,5 +1,6 @@
 """Shared fixtures. The package comes before TensorFlow: it settles Keras 2."""
 
+import gc
 import os
 import pathlib
 import subprocess
@@ -12,6 +13,19 @@ import pytest
 import recsys_po_rl  # noqa: F401
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what the imports made from garbage collection, which is then quick."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_program_outlives_its_file():
+    # TensorFlow's functions are parts of cycles. Without a collection thousands of them stay, and slow down later ones.
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

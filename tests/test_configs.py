@@ -26,6 +26,8 @@ SHORT = [  # enough to execute a file
     "recsys_po_rl.experiment.num_evaluation_users = 12",  # a single batch
     "recsys_po_rl.experiment.validate_every_steps = 0",
 ]
+# The planner's search takes minutes without compilation; tests/policies/test_warm_start.py has it as the teacher.
+QUICK_TEACHER = {"experiments/warm_start.gin": ["recsys_po_rl.Distillation.teacher = @recsys_po_rl.popular_by_clicks"]}
 # Compiled as shipped; the others differ in numbers, scorers and algorithms, which eager mode runs too.
 COMPILED = {"experiments/default.gin"}
 # Files that each run of the default under the tiny overlay, in eager mode, executes anyway.
@@ -50,7 +52,7 @@ def run(files, folder, bindings=()):
 @pytest.mark.parametrize("experiment_file", EXPERIMENTS)
 def test_every_experiment_runs_under_the_tiny_overlay(experiment_file, tmp_path):
     files, bindings = ([], []) if experiment_file in COMPILED else ([EAGER], SHORT)
-    result = run([experiment_file, *files], tmp_path / "run", bindings)
+    result = run([experiment_file, *files], tmp_path / "run", [*bindings, *QUICK_TEACHER.get(experiment_file, [])])
     assert len(result.history) == (3 if experiment_file in COMPILED else 1)
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert evaluation["policies"]["learned"]["num_users"] == (24 if experiment_file in COMPILED else 12)

@@ -11,15 +11,18 @@ def train_and_evaluate(flags: Any) -> None:
     """Train, then compare the learned policy with others; with --dry_run, estimate memory and time.
 
     Args:
-      flags: gin_files, gin_bindings (lists of text), output_dir (text or None), resume, dry_run, executor,
-        ray_address and num_workers.
+      flags: gin_files (none: config.gin of output_dir, whose run is resumed), gin_bindings (lists of text), output_dir
+        (text or None), resume, dry_run, executor, ray_address and num_workers.
     """
-    from recsys_po_rl.experiment import config, executors
+    from recsys_po_rl.experiment import config, executors, transfer
     from recsys_po_rl.experiment.dry_run import estimate
     from recsys_po_rl.experiment.run import experiment
     from recsys_po_rl.run_folder import layout
 
-    gin_config.parse(flags.gin_files, flags.gin_bindings)
+    if flags.gin_files:
+        gin_config.parse(flags.gin_files, flags.gin_bindings)
+    else:
+        transfer.parse_config(flags.output_dir, flags.gin_bindings)
     if flags.dry_run:
         checked = config.validated(**config.bound(experiment))
         if flags.output_dir is not None:

@@ -248,7 +248,7 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
     if not most and not flags.gin_files:
         own = os.path.join(flags.output_dir or "", CONFIG)
         has_own = flags.resume and os.path.isfile(own)
-        flags.gin_files = [own if has_own else DEFAULT_GIN_FILE]
+        flags.gin_files = [] if has_own else [DEFAULT_GIN_FILE]
         if flags.resume and not has_own:
             _complain(f"there is no {own}: it is a run of {DEFAULT_GIN_FILE} that begins there")
     if flags.mode == "pretrain" and not flags.gin_files:

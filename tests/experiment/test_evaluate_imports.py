@@ -1,4 +1,4 @@
-"""Mode evaluate imports nothing that a run's config.gin names."""
+"""Modes that read a run's config.gin import nothing that it names."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from recsys_po_rl import gin_config
+from recsys_po_rl.cli import commands, parser
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import transfer as evaluate_lib
 
@@ -39,6 +40,15 @@ def test_a_module_is_not_imported_but_named(run, line):
     message = message_of(folder)
     assert "needs the module 'marking_users" in message
     assert "--gin_bindings 'import marking_users" in message
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("mode", ["train_and_evaluate", "sweep"])
+def test_a_resumed_run_imports_nothing_either(run, mode, capsys):
+    folder, mark = run("import marking_users\n")
+    flags = parser.parse_flags(["--mode", mode, "--resume", "--output_dir", str(folder)])
+    assert commands.run(flags) == commands.BAD_INPUT
+    assert "needs the module 'marking_users', and a run folder has nothing imported" in capsys.readouterr().err
     assert not mark.exists()
 
 

@@ -135,9 +135,9 @@ def killing(processes, number, stop):
     return killed
 
 
-@pytest.mark.parametrize("name", ["local", "ray"])
-def test_kills_do_not_change_the_numbers(run, whole, tmp_path, monkeypatch, capsys, name):
-    monkeypatch.setattr(tasks, "MAX_KILLS", KILLS)
+@pytest.mark.parametrize(("name", "kills"), [("local", KILLS), ("ray", 6)])  # a worker of Ray takes long to start
+def test_kills_do_not_change_the_numbers(run, whole, tmp_path, monkeypatch, capsys, name, kills):
+    monkeypatch.setattr(tasks, "MAX_KILLS", kills)
     if name == "local":
         executor, processes = LocalExecutor(2), children
     else:
@@ -145,7 +145,7 @@ def test_kills_do_not_change_the_numbers(run, whole, tmp_path, monkeypatch, caps
 
         executor, processes = RayExecutor(num_at_once=2), ray_workers
     stop, killed = threading.Event(), []
-    thread = threading.Thread(target=lambda: killed.append(killing(processes, KILLS, stop)))
+    thread = threading.Thread(target=lambda: killed.append(killing(processes, kills, stop)))
     thread.start()
     try:
         evaluate(run, tmp_path / "killed", executor=executor)
@@ -153,8 +153,8 @@ def test_kills_do_not_change_the_numbers(run, whole, tmp_path, monkeypatch, caps
         stop.set()
         thread.join()
     assert content(tmp_path / "killed") == content(whole)
-    assert killed == [KILLS]
-    assert capsys.readouterr().err.count("its process was killed, and is started again") == KILLS
+    assert killed == [kills]
+    assert capsys.readouterr().err.count("its process was killed, and is started again") == kills
 
 
 def test_another_population_is_refused(run, whole):
