@@ -20,7 +20,7 @@ from recsys_po_rl.experiment.local_processes import raise_if_killed_too_often
 from recsys_po_rl.experiment.tasks import Outcome, Packed, Task, TaskFailedError
 from recsys_po_rl.simulation import seeding
 from recsys_po_rl.training.replay import ReplayGradient
-from recsys_po_rl.training.shards import Shard, ShardRollout, Weights
+from recsys_po_rl.training.shards import Shard, ShardRollout, Weights, added
 
 
 class Program(NamedTuple):
@@ -247,17 +247,17 @@ class RemoteShards:
                 raise result
         return results
 
-    def gradients(
+    def gradient(
         self, numbers: Sequence[int], advantages: Sequence[tf.Tensor], entropy_bonus: tf.Tensor
-    ) -> list[ReplayGradient]:
-        """Compute the terms of a gradient; see `ShardComputer.gradients`."""
+    ) -> ReplayGradient:
+        """Compute the gradient of an update; see `ShardComputer.gradient`."""
         weights = self._unchanged or self._workers.weights(self._variables)
         self._unchanged = None
         calls = [
             (number, (self._shards[number], weights, np.asarray(of_shard), float(entropy_bonus), len(numbers)))
             for number, of_shard in zip(numbers, advantages, strict=True)
         ]
-        return self._workers.run(self._program, "gradient", calls)
+        return added(self._workers.run(self._program, "gradient", calls))
 
 
 def lost(ray: Any) -> tuple[type[Exception], ...]:

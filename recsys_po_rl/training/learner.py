@@ -291,11 +291,11 @@ class PolicyGradientLearner:
         estimates = self._compiled_estimates(rewards, [rollout.critic_inputs for rollout in rollouts])
         updates = []
         for minibatch in self._minibatches(len(keys)):
-            terms = self._shards.gradients(minibatch, [estimates.advantages[shard] for shard in minibatch], bonus)
+            summed = self._shards.gradient(minibatch, [estimates.advantages[shard] for shard in minibatch], bonus)
             batches = []
             if self.critic is not None:
                 batches = [CriticBatch(rollouts[shard].critic_inputs, estimates.returns[shard]) for shard in minibatch]
-            updates.append(self._compiled_update_from(terms, batches))
+            updates.append(self._compiled_update_from(summed, tf.constant(1.0 / len(minibatch)), batches))
         return estimates, updates
 
     def _minibatches(self, num_shards: int) -> list[range]:
@@ -423,7 +423,8 @@ class PolicyGradientLearner:
             [advantage, before, tf.zeros_like(advantage) + bonus]
             for advantage, before in zip(advantages, old, strict=True)
         ]
-        return _mean(self._gradient([rollout.recording for rollout in rollouts], others), len(rollouts))
+        summed = self._gradient([rollout.recording for rollout in rollouts], others)
+        return _scaled(summed, 1.0 / len(rollouts))  # the loss of each shard is a mean over its users
 
     def _loss(
         self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor, old: tf.Tensor, bonus: tf.Tensor
@@ -497,9 +498,9 @@ class PolicyGradientLearner:
         of_critic = [CriticBatch(batch.rollout.critic_inputs, batch.returns) for batch in batches]
         return self._applied(gradient, of_critic, clean)
 
-    def _update_from(self, terms: list[ReplayGradient], critic_batches: list[CriticBatch]) -> _Update:
-        """Update policy and critic once, from each shard's term of the gradient."""
-        return self._applied(_mean(self._gradient.total(terms), len(terms)), critic_batches, tf.constant(True))
+    def _update_from(self, summed: ReplayGradient, scale: tf.Tensor, critic_batches: list[CriticBatch]) -> _Update:
+        """Update policy and critic once, from the sum of the shards' terms of the gradient."""
+        return self._applied(_scaled(self._gradient.total(summed), scale), critic_batches, tf.constant(True))
 
     def _applied(self, gradient: ReplayGradient, critic_batches: list[CriticBatch], clean: tf.Tensor) -> _Update:
         gradients = gradient.gradients
@@ -518,8 +519,7 @@ class PolicyGradientLearner:
         return True
 
 
-def _mean(summed: ReplayGradient, num_shards: int) -> ReplayGradient:
-    scale = 1.0 / num_shards  # the loss of each shard is a mean over its users
+def _scaled(summed: ReplayGradient, scale: Any) -> ReplayGradient:
     return ReplayGradient([gradient * scale for gradient in summed.gradients], summed.statistics * scale)
 
 

@@ -1,5 +1,6 @@
 """Shards of a training step that are computed apart from the learner that updates the weights."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional, Protocol
 
@@ -30,10 +31,10 @@ class ShardComputer(Protocol):
           FloatingPointError: as `PolicyGradientLearner.step`.
         """
 
-    def gradients(
+    def gradient(
         self, numbers: Sequence[int], advantages: Sequence[tf.Tensor], entropy_bonus: tf.Tensor
-    ) -> list[ReplayGradient]:
-        """Compute the terms of the gradient of one update under the learner's weights.
+    ) -> ReplayGradient:
+        """Compute the sum of the shards' terms of the gradient of one update under the learner's weights.
 
         Args:
           numbers: numbers of the shards of the update, within the step.
@@ -41,8 +42,20 @@ class ShardComputer(Protocol):
           entropy_bonus: scalar.
 
         Returns:
-          The term of each shard, in the order of `numbers`.
+          The sum of the terms (see `SideBySideGradient.of_batch`), added in the order of `numbers`.
         """
+
+
+def added(terms: Sequence[ReplayGradient]) -> ReplayGradient:
+    """Return the sum of terms, added in their order.
+
+    By NumPy: the order of three or more terms in `tf.add_n` depends on the buffers that it can reuse.
+
+    Args:
+      terms: terms of NumPy arrays, at least one.
+    """
+    gradients = [functools.reduce(np.add, of_source) for of_source in zip(*(term.gradients for term in terms))]
+    return ReplayGradient(gradients, functools.reduce(np.add, [term.statistics for term in terms]))
 
 
 class ShardLearner(Protocol):

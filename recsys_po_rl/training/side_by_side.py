@@ -82,11 +82,11 @@ class SideBySideGradient:
         """
         return _sum(self._parts(recording, others, self._replay.invariants(), self.num_parts(num_batches)))
 
-    def total(self, terms: Sequence[ReplayGradient]) -> ReplayGradient:
-        """Compute the sum of the gradients over batches from the term of each batch; terms are added in their order."""
+    def total(self, summed: ReplayGradient) -> ReplayGradient:
+        """Compute the sum of the gradients over batches from the sum of their terms, see `of_batch`."""
         with tf.GradientTape() as tape:
             known = self._replay.invariants()
-        return self._chained(_sum(terms), known, tape)
+        return self._chained(summed, known, tape)
 
     def _parts(
         self, recording: Recording, others: Sequence[tf.Tensor], known: dict[Any, tf.Tensor], num_parts: int

@@ -12,8 +12,7 @@ import pytest
 import tensorflow as tf
 
 from recsys_po_rl import corpus
-from recsys_po_rl.common import validation
-from recsys_po_rl.experiment import tasks, training_workers
+from recsys_po_rl.experiment import training_workers
 from recsys_po_rl.experiment.tasks import Task
 from recsys_po_rl.simulation.runtime import SeededRuntime
 from recsys_po_rl.simulation_config import create_interest_evolution_simulation_network
@@ -72,9 +71,9 @@ class KillBefore:
         self._kill_when_due()
         return self._shards.collect(keys)
 
-    def gradients(self, *arguments):
+    def gradient(self, *arguments):
         self._kill_when_due()
-        return self._shards.gradients(*arguments)
+        return self._shards.gradient(*arguments)
 
 
 def trained(name, mode="graph", workers=None, kills=()):
@@ -142,4 +141,6 @@ def test_lost_workers_change_nothing(only, capsys):
     expected = trained("ppo")
     # Step 2 rolls out, step 5 has its second update: three calls a step.
     assert_equal(trained("ppo", workers=only(2), kills=(4, 15)), expected)
-    assert capsys.readouterr().err.count("warning: training worker 1: its process was killed, and is started again") == 2
+    assert (
+        capsys.readouterr().err.count("warning: training worker 1: its process was killed, and is started again") == 2
+    )
