@@ -181,9 +181,7 @@ def _check_training_workers(given: Mapping[str, Any], num_shards: int) -> None:
         )
     if not hasattr(given["executor"], "training_workers"):
         raise validation.InvalidInputError(
-            f"experiment.training_workers needs the executor ray, got {type(given['executor']).__name__}"
-            if given["executor"] is not None
-            else "experiment.training_workers needs the executor ray, got None"
+            f"experiment.training_workers needs a RayExecutor as executor, got {validation.shown(given['executor'])}"
         )
 
 
