@@ -124,8 +124,19 @@ class TrainingWorkers:
         """Prepare the workers for a training.
 
         Args:
-          task: its function returns the `ShardProgram`, in each worker.
+          task: as in `prepared`.
           variables: variables of the learner, in the order of those of the `ShardProgram`.
+
+        Raises:
+          InvalidInputError, TaskFailedError: as `prepared`.
+        """
+        return RemoteShards(self, self.prepared(task), variables)
+
+    def prepared(self, task: Task) -> Program:
+        """Build a program in all workers.
+
+        Args:
+          task: its function returns the `ShardProgram`, in each worker.
 
         Raises:
           InvalidInputError: one line, if the task cannot be sent to another process, or a worker refuses it.
@@ -137,7 +148,7 @@ class TrainingWorkers:
             raise validation.InvalidInputError(f"experiment.training_workers: {error}") from error
         program = Program(next(self._versions), functools.partial(self._ray.get, packed))
         self.run(program, None, [(number, ()) for number in range(len(self._workers))])
-        return RemoteShards(self, program, variables)
+        return program
 
     def weights(self, variables: Sequence[tf.Variable]) -> Weights:
         """Store the values of variables where workers can load them."""
