@@ -178,14 +178,14 @@ class NanProgram:
 @pytest.mark.slow
 def test_failures_of_workers_are_reported(ray, only, monkeypatch):
     one = only(1)
-    with pytest.raises(validation.InvalidInputError, match="^training worker: disk full$"):
+    with pytest.raises(validation.InvalidInputError, match=r"^training worker: disk full$"):
         one.prepared(Task("training", failing_program, (validation.InvalidInputError("disk full"),)))
-    with pytest.raises(tasks.TaskFailedError, match="ValueError: out of luck$"):
+    with pytest.raises(tasks.TaskFailedError, match=r"ValueError: out of luck$"):
         one.prepared(Task("training", failing_program, (ValueError("out of luck"),)))
     with pytest.raises(validation.InvalidInputError, match=r"^experiment.training_workers: an argument cannot be pick"):
         one.prepared(Task("training", id, (threading.Lock(),)))
     shards = one.shards(Task("training", NanProgram, ()), [])
-    with pytest.raises(FloatingPointError, match="^NaN in shard 0$"):
+    with pytest.raises(FloatingPointError, match=r"^NaN in shard 0$"):
         shards.collect(loop.keys_of_step(4, 1, SHARDS))
     with pytest.raises(validation.InvalidInputError, match=r"at most the number of CPUs of Ray, 4, got 5$"):
         training_workers.TrainingWorkers(ray, 5)
