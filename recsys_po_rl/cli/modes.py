@@ -12,7 +12,7 @@ def train_and_evaluate(flags: Any) -> None:
 
     Args:
       flags: gin_files (none: config.gin of output_dir, whose run is resumed), gin_bindings (lists of text), output_dir
-        (text or None), resume, dry_run, executor, ray_address and num_workers.
+        (text or None), resume, dry_run, executor, ray_address, num_workers and training_workers.
     """
     from recsys_po_rl.experiment import config, executors, transfer
     from recsys_po_rl.experiment.dry_run import estimate
@@ -34,6 +34,8 @@ def train_and_evaluate(flags: Any) -> None:
         given["resume"] = True
     if (flags.executor, flags.num_workers, flags.ray_address) != ("local", None, None):
         given["executor"] = executors.make(flags.executor, flags.num_workers, flags.ray_address)
+    if flags.training_workers is not None:
+        given["training_workers"] = flags.training_workers
     experiment(**given)
 
 

@@ -30,7 +30,7 @@ _EXECUTED = ("executor", "ray_address", "num_workers")
 MODES = {
     "train_and_evaluate": Mode(
         "train, then compare with other policies on fresh users (default)",
-        flags=(*_CONFIGURED, "dry_run", "resume", *_EXECUTED),
+        flags=(*_CONFIGURED, "dry_run", "resume", *_EXECUTED, "training_workers"),
     ),
     "evaluate": Mode(
         "evaluate what a RUN has learned for other users, over another horizon or in another world; files and bindings"
@@ -193,6 +193,12 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         "--ray_address", metavar="ADDRESS", help="host:port of a running Ray, or auto (default: one for this run)"
     )
     parser.add_argument("--num_workers", type=int, metavar="N", help="parts that run at once (default: all cores)")
+    parser.add_argument(
+        "--training_workers",
+        type=int,
+        metavar="N",
+        help="processes of Ray that compute the shards of each training step (default: none, this process computes)",
+    )
     return parser
 
 
@@ -212,7 +218,8 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
 
     Returns:
       Namespace of mode, runs, gin_files, gin_bindings, output_dir, resume, dry_run, unpaired, users, policies,
-      policy, shards, executor, ray_address and num_workers; flags that the mode does not accept have their defaults.
+      policy, shards, executor, ray_address, num_workers and training_workers; flags that the mode does not accept
+      have their defaults.
 
     Raises:
       SystemExit: after --help (status 0), or for invalid flags (status 2, one line on standard error).
@@ -237,6 +244,10 @@ def parse_flags(arguments: Sequence[str], program: str = "run_simulation.py") ->
         parser.error("--mode evaluate_offline needs --policy, the run folder of the policy to evaluate")
     if flags.num_workers is not None and flags.num_workers < 1:
         parser.error(f"--num_workers must be an integer of at least 1, got {flags.num_workers}")
+    if flags.training_workers is not None and flags.training_workers < 1:
+        parser.error(f"--training_workers must be an integer of at least 1, got {flags.training_workers}")
+    if flags.training_workers is not None and flags.executor != "ray":
+        parser.error(f"--training_workers needs --executor ray, got {flags.executor}")
     if flags.resume and flags.dry_run:
         parser.error("--resume and --dry_run exclude each other")
     if flags.resume and not flags.output_dir:

@@ -12,6 +12,7 @@ from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import resume
 from recsys_po_rl.experiment.pretrained import Pretrained
+from recsys_po_rl.experiment.training_workers import TrainingWorkers
 from recsys_po_rl.policies import adapters, warm_start
 from recsys_po_rl.policies.base import Policy, WarmStart
 from recsys_po_rl.simulation.runtime import SeededRuntime
@@ -51,6 +52,7 @@ class ExperimentConfig:
     resume: bool
     callbacks: Sequence[Callback]  # of the training of the learned policy
     fingerprint: Mapping[str, str]  # arguments that decide the results, as text, see `resume.fingerprint`
+    training_workers: Optional[TrainingWorkers] = None  # compute the shards of training steps; None: this process
 
     def world_seed(self, seed: int) -> int:
         """Return the seed of the corpus for a run's seed."""
@@ -113,6 +115,7 @@ def validated(**given: Any) -> ExperimentConfig:
         )
     if given["num_processes"] is not None:
         validation.integer("experiment.num_processes", given["num_processes"], 1)
+    _check_training_workers(given, values["num_shards"])
     for policy in values["policies"]:
         policy.validate(values["network_ctor"])
     if values["warm_start"] is not None:
@@ -169,6 +172,20 @@ def _checked_num_shards(given: Optional[int], users_per_step: int) -> int:
             f"experiment.num_shards must divide users_per_step, got {given} and {users_per_step}"
         )
     return given
+
+
+def _check_training_workers(given: Mapping[str, Any], num_shards: int) -> None:
+    number = given["training_workers"]
+    if number is None:
+        return
+    if validation.integer("experiment.training_workers", number, 1) > num_shards:
+        raise validation.InvalidInputError(
+            f"experiment.training_workers must be at most num_shards, got {number} and {num_shards}"
+        )
+    if not hasattr(given["executor"], "training_workers"):
+        raise validation.InvalidInputError(
+            f"experiment.training_workers needs a RayExecutor as executor, got {validation.shown(given['executor'])}"
+        )
 
 
 def _checked_warm_start(given: Mapping[str, Any]) -> Optional[WarmStart]:

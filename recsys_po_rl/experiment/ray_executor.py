@@ -3,16 +3,18 @@
 Files of run folders are written by the tasks: on a cluster they must be on a file system that all machines share.
 """
 
+import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from recsys_po_rl.common import output, validation
-from recsys_po_rl.experiment import tasks
+from recsys_po_rl.experiment import signals, tasks
 from recsys_po_rl.experiment.local_processes import in_this_process, raise_if_killed_too_often, say_not_sendable
 from recsys_po_rl.experiment.tasks import Packed, Task, TaskFailedError
+from recsys_po_rl.experiment.training_workers import TrainingWorkers, lost
 
 SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_STOP = 60.0  # after which an interrupted task is killed
@@ -59,13 +61,36 @@ class RayExecutor:
             if not quiet:
                 say_not_sendable(reason)
             return in_this_process(given)
+        with self._connected(quiet):
+            return self._run(given, packed)
+
+    @contextlib.contextmanager
+    def training_workers(self, number: int, quiet: bool = False) -> Iterator[TrainingWorkers]:
+        """Provide processes that compute the shards of a training's steps; they end with the block.
+
+        Args:
+          number: number of processes, at least 1; each needs one CPU of Ray.
+          quiet: whether to print nothing but warnings.
+
+        Raises:
+          InvalidInputError: one line, if Ray does not answer or has too few CPUs.
+        """
+        with self._connected(quiet):
+            workers = TrainingWorkers(self._ray, number)
+            try:
+                yield workers
+            finally:
+                workers.stop()
+
+    @contextlib.contextmanager
+    def _connected(self, quiet: bool) -> Iterator[None]:
         if self._address is not None:
             _raise_if_silent(self._address)
         is_ours = not self._ray.is_initialized()
         if is_ours:
             self._connect(quiet)
         try:
-            return self._run(given, packed)
+            yield
         finally:
             if is_ours:
                 self._ray.shutdown()
@@ -78,7 +103,8 @@ class RayExecutor:
         else:
             options = {"address": self._address, "log_to_driver": not quiet, "logging_level": "ERROR"}
         try:
-            self._ray.init(**options)
+            with signals.kept():  # Ray replaces the handler of SIGTERM
+                self._ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:  # of another version, or no cluster
             reason = " ".join(str(error).split())[:300]
             raise validation.InvalidInputError(f"Ray at {self._address or 'this machine'}: {reason}") from error
@@ -100,8 +126,7 @@ class RayExecutor:
                 label = given[number].label
                 try:
                     outcome = self._ray.get(ended)
-                except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError,
-                        self._ray.exceptions.OutOfMemoryError, self._ray.exceptions.ObjectLostError):  # fmt: skip
+                except lost(self._ray):
                     kills[number] += 1
                     raise_if_killed_too_often(label, kills[number])
                     waiting.insert(0, (number, tasks.pack(given[number].after_kill())))

@@ -49,7 +49,7 @@ class SeedJob(NamedTuple):
     folder: str
 
 
-@gin_config.configurable(denylist=("executor", "callbacks"))
+@gin_config.configurable(denylist=("executor", "callbacks", "training_workers"))
 def experiment(
     seeds: Sequence[int] = (0,),
     num_training_steps: int = 250,
@@ -77,6 +77,7 @@ def experiment(
     pretrained: Optional[str] = None,
     executor: Optional[Executor] = None,
     callbacks: Sequence[Callback] = (),
+    training_workers: Optional[int] = None,
 ) -> ExperimentResult:
     """Train a recommender, compare it with other policies on fresh users, and write a run folder.
 
@@ -124,6 +125,9 @@ def experiment(
         bind it: a run folder from elsewhere must not choose machines.
       callbacks: called at each step of the training of the learned policy, after the tables are written, see
         `training.callbacks`; in the process of each seed. Gin cannot bind them.
+      training_workers: number of processes of a `RayExecutor` that compute the shards of each training step, at least
+        1 and at most num_shards; seeds then run one after another, in this process. None: this process computes the
+        shards. Weights do not depend on this number. Gin cannot bind it.
 
     Returns:
       Rows of metrics.csv, content of evaluation.json, and the run folder's path.
@@ -166,12 +170,15 @@ def experiment(
                 warm_start_ctor=warm_start_ctor,
                 pretrained=pretrained,
                 callbacks=callbacks,
+                executor=executor,
+                training_workers=training_workers,
             ),
             LocalExecutor(num_processes) if executor is None else executor,
+            training_workers,
         )
 
 
-def _run(config: ExperimentConfig, executor: Executor) -> ExperimentResult:
+def _run(config: ExperimentConfig, executor: Executor, training_workers: Optional[int]) -> ExperimentResult:
     """Validate the run folder, and run a validated experiment in it."""
     if config.resume:
         _raise_if_not_resumable(config)
@@ -179,6 +186,14 @@ def _run(config: ExperimentConfig, executor: Executor) -> ExperimentResult:
             return _finished(config, str(config.output_dir))
     else:
         layout.free_path(config.output_dir)
+    if training_workers is None:
+        return _run_in_folder(config, executor)
+    with executor.training_workers(training_workers, config.quiet) as workers:  # type: ignore[attr-defined]
+        in_this_process = LocalExecutor(1)
+        return _run_in_folder(dataclasses.replace(config, training_workers=workers), in_this_process)
+
+
+def _run_in_folder(config: ExperimentConfig, executor: Executor) -> ExperimentResult:
     seeds, world_seeds = config.seeds, [config.world_seed(seed) for seed in config.seeds]
     first = single_seed.prepare(config, seeds[0], world_seeds[0])
     if config.resume:

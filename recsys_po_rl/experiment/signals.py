@@ -61,6 +61,20 @@ def deferred() -> Iterator[None]:
         _state.deferring = False
 
 
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Restore the handlers of the signals after the block, in which a library may replace them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(signum, signal.getsignal(signum)) for signum in SIGNALS]
+    try:
+        yield
+    finally:
+        for signum, handler in before:
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+
+
 def asked() -> bool:
     """Return whether a signal was received and deferred."""
     return _state.asked is not None

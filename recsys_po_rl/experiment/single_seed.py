@@ -24,6 +24,7 @@ from recsys_po_rl.experiment import monitor as monitor_lib
 from recsys_po_rl.experiment import recorder as recorder_lib
 from recsys_po_rl.experiment.config import ExperimentConfig
 from recsys_po_rl.experiment.selection import BestPolicy, BestPolicySelector, Weights, weights_of, with_weights
+from recsys_po_rl.experiment.tasks import Task
 from recsys_po_rl.policies.base import BuiltPolicy, LeftOutError, PolicyContext, WarmStart
 from recsys_po_rl.run_folder import csv_tables, layout, policy_file
 from recsys_po_rl.run_folder.schema import Evaluation, Selection
@@ -33,6 +34,7 @@ from recsys_po_rl.training import loop
 from recsys_po_rl.training.alarms import StoppedByAlarmError
 from recsys_po_rl.training.callbacks import Callback, CallbackList, TrainingStoppedError
 from recsys_po_rl.training.rows import TrainingRow, row_from_text
+from recsys_po_rl.training.shards import ShardProgram
 
 LEARNED = "learned"
 LEARNED_LAST = "learned_last"
@@ -184,7 +186,24 @@ def prepare(config: ExperimentConfig, seed: int, world_seed: int, **network_opti
             f"experiment.num_shards must be a multiple of the algorithm's {num_minibatches} minibatches, "
             f"got {config.num_shards}"
         )
+    if config.training_workers is not None:
+        if not hasattr(learner, "compute_shards_with"):
+            raise validation_lib.InvalidInputError(
+                f"experiment.training_workers needs a learner with the method compute_shards_with, "
+                f"got {type(learner).__name__}"
+            )
+        apart = dataclasses.replace(config, training_workers=None, policies=(), warm_start=None)
+        task = Task("training", shard_program, (apart, seed, world_seed, network_options))
+        learner.compute_shards_with(config.training_workers.shards(task, network.recommender.variables))
     return Prepared(network, learner)
+
+
+def shard_program(
+    config: ExperimentConfig, seed: int, world_seed: int, network_options: Mapping[str, Any]
+) -> ShardProgram:
+    """Build the program of a training's shards, in the process that computes them; arguments as of `prepare`."""
+    prepared = prepare(config, seed, world_seed, **network_options)
+    return ShardProgram(prepared.learner, prepared.network.recommender.variables)  # type: ignore[arg-type]
 
 
 def train(

@@ -4,9 +4,11 @@ A task is a call of a function. It runs under gin's bindings and scope of the pr
 result wherever it runs. The function may come from a script or a notebook: cloudpickle then sends it by value.
 """
 
+import contextlib
+import functools
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Optional
 
 import cloudpickle
@@ -85,21 +87,43 @@ def pack(task: Task) -> Packed:
 
 def run(packed: Packed) -> Outcome:
     """Run a packed task in this process, which has no gin configuration of its own."""
+    differing = other_versions(packed)
+    if differing:
+        return Outcome(BAD_INPUT, report=differing)
+    return outcome_of(functools.partial(_run, packed))
+
+
+def other_versions(packed: Packed) -> str:
+    """Return a line that names the versions of this process that differ from the packing process; "" if none does."""
     own = layout.versions()
     differing = [
         f"{name} {own.get(name)} instead of {version}"
         for name, version in packed.versions.items()
         if own.get(name) != version
     ]
-    if differing:
-        return Outcome(BAD_INPUT, report=f"the worker on {socket.gethostname()} has {', '.join(differing)}")
+    return f"the worker on {socket.gethostname()} has {', '.join(differing)}" if differing else ""
+
+
+def _run(packed: Packed) -> Any:
+    with unpacked(packed) as task, signals.handled():
+        return task.function(*task.arguments)
+
+
+@contextlib.contextmanager
+def unpacked(packed: Packed) -> Iterator[Task]:
+    """Provide a packed task, under the gin bindings and scope of the process that packed it."""
+    content: _Content = cloudpickle.loads(packed.content)
+    with gin_state.isolated():
+        gin_state.register(content.registrations)
+        gin_config.parse_text(content.config_text)
+        with gin.config_scope(content.scope):
+            yield content.task
+
+
+def outcome_of(function: Callable[[], Any]) -> Outcome:
+    """Call a function, and return its outcome; users' code may raise any error."""
     try:
-        content: _Content = cloudpickle.loads(packed.content)
-        with gin_state.isolated():
-            gin_state.register(content.registrations)
-            gin_config.parse_text(content.config_text)
-            with signals.handled(), gin.config_scope(content.scope):
-                return Outcome(DONE, content.task.function(*content.task.arguments))
+        return Outcome(DONE, function())
     except validation.InvalidInputError as error:
         return Outcome(BAD_INPUT, report=gin_config.first_line(error))
     except signals.Stopped as stopped:

@@ -6,7 +6,7 @@ Over 350 lines: the arguments of the learner, a third of the module, are documen
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import tensorflow as tf
 
@@ -19,6 +19,7 @@ from recsys_po_rl.training import advantages as advantages_lib
 from recsys_po_rl.training import algorithms, losses, optimizers, schedules
 from recsys_po_rl.training.critic import CriticBatch
 from recsys_po_rl.training.replay import Recording, ReplayGradient, SlateReplay
+from recsys_po_rl.training.shards import ShardComputer
 from recsys_po_rl.training.side_by_side import SideBySideGradient
 
 
@@ -50,6 +51,15 @@ class _Batch(NamedTuple):
     advantages: tf.Tensor  # float32 [T, U]
     old_log_probs: tf.Tensor  # float32 [T, U]
     returns: tf.Tensor  # float32 [T, U]
+
+
+class _Estimates(NamedTuple):
+    """What an update needs to know of the rewards of all shards."""
+
+    advantages: list[tf.Tensor]  # float32 [T, U] of each shard
+    returns: list[tf.Tensor]  # float32 [T, U] of each shard
+    mean_reward: tf.Tensor
+    explained_variance: tf.Tensor
 
 
 class _Collected(NamedTuple):
@@ -176,7 +186,10 @@ class PolicyGradientLearner:
             self._replay, self.trainable_variables, self._loss, num_statistics=3, mode=self._runtime.mode
         )
         self._log_probs: Callable[[Recording], tf.Tensor] = self._recorded_log_probs
+        self._shards: Optional[ShardComputer] = None
         self._compiled_collect, self._compiled_update = self._collect, self._update
+        self._compiled_collect_shard, self._compiled_shard_gradient = self._collect_shard, self._shard_gradient
+        self._compiled_estimates, self._compiled_update_from = self._estimates, self._update_from
         if self._runtime.mode != "eager":
             jit_compile = True if self._runtime.mode == "xla" else None
             # Partials avoid TensorFlow's warnings of many traces, see `SeededRuntime`.
@@ -185,6 +198,10 @@ class PolicyGradientLearner:
             )
             self._compiled_collect = tf.function(functools.partial(self._collect), autograph=False)
             self._compiled_update = tf.function(functools.partial(self._update), autograph=False)
+            self._compiled_collect_shard = tf.function(functools.partial(self._collect_shard), autograph=False)
+            self._compiled_shard_gradient = tf.function(functools.partial(self._shard_gradient), autograph=False)
+            self._compiled_estimates = tf.function(functools.partial(self._estimates), autograph=False)
+            self._compiled_update_from = tf.function(functools.partial(self._update_from), autograph=False)
 
     def _schedule(self, name: str, given: Optional[Callable[[], Any]]) -> Any:
         if given is None:
@@ -239,16 +256,7 @@ class PolicyGradientLearner:
             if rate is not None:
                 optimizer.learning_rate.assign(rate * self._learning_rate_schedule(progress))
         bonus = tf.constant(self._entropy_bonus * self._entropy_schedule(progress))
-        with self._runtime.failures_located(self._horizon + 1, keys):
-            collected = self._compiled_collect(list(keys))
-        size = len(keys) // num_minibatches
-        updates = [
-            self._compiled_update(collected.batches[first : first + size], bonus, collected.clean)
-            for _ in range(self._algorithm.num_epochs)
-            for first in range(0, len(keys), size)
-        ]
-        for batch, shard_keys in zip(collected.batches, keys):
-            self._runtime.raise_on_nan(batch.rollout.nan_steps, self._horizon + 1, shard_keys, self._record)
+        collected, updates = (self._step_here if self._shards is None else self._step_elsewhere)(list(keys), bonus)
         mean = _Update(*(tf.reduce_mean(tf.stack(of_updates), axis=0) for of_updates in zip(*updates)))
         entropy, approximate_kl, clip_share = tf.unstack(mean.statistics)
         return StepResult(
@@ -260,6 +268,89 @@ class PolicyGradientLearner:
             clip_share,
             mean.critic_gradient_norm,
         )
+
+    def _step_here(
+        self, keys: list[seeding.Keys], bonus: tf.Tensor
+    ) -> tuple[Union[_Collected, _Estimates], list[_Update]]:
+        with self._runtime.failures_located(self._horizon + 1, keys):
+            collected = self._compiled_collect(keys)
+        updates = [
+            self._compiled_update([collected.batches[shard] for shard in minibatch], bonus, collected.clean)
+            for minibatch in self._minibatches(len(keys))
+        ]
+        for batch, shard_keys in zip(collected.batches, keys):
+            self._runtime.raise_on_nan(batch.rollout.nan_steps, self._horizon + 1, shard_keys, self._record)
+        return collected, updates
+
+    def _step_elsewhere(
+        self, keys: list[seeding.Keys], bonus: tf.Tensor
+    ) -> tuple[Union[_Collected, _Estimates], list[_Update]]:
+        assert self._shards is not None
+        rollouts = self._shards.collect(keys)
+        rewards = [rollout.rewards for rollout in rollouts]
+        estimates = self._compiled_estimates(rewards, [rollout.critic_inputs for rollout in rollouts])
+        updates = []
+        for minibatch in self._minibatches(len(keys)):
+            summed = self._shards.gradient(minibatch, [estimates.advantages[shard] for shard in minibatch], bonus)
+            batches = []
+            if self.critic is not None:
+                batches = [CriticBatch(rollouts[shard].critic_inputs, estimates.returns[shard]) for shard in minibatch]
+            updates.append(self._compiled_update_from(summed, tf.constant(1.0 / len(minibatch)), batches))
+        return estimates, updates
+
+    def _minibatches(self, num_shards: int) -> list[range]:
+        """Return the numbers of the shards of each update of a step."""
+        size = num_shards // self.num_minibatches
+        starts = range(0, num_shards, size)
+        return [range(start, start + size) for _ in range(self._algorithm.num_epochs) for start in starts]
+
+    def compute_shards_with(self, shards: ShardComputer) -> None:
+        """Compute the shards of the following steps elsewhere; weights, optimizers and critic stay here.
+
+        Args:
+          shards: computes rollouts and gradients under this learner's weights, for instance by
+            `shards.ShardProgram` in other processes.
+        """
+        self._shards = shards
+
+    def collect_shard(self, keys: seeding.Keys) -> tuple[Rollout, tf.Tensor]:
+        """Roll out one shard under the current weights.
+
+        Args:
+          keys: seeds of the shard.
+
+        Returns:
+          The rollout, and the log-probabilities of its slates, float32 [T, U]; zeros if the algorithm needs no values.
+
+        Raises:
+          FloatingPointError: as `SeededRuntime.trajectory`.
+        """
+        with self._runtime.failures_located(self._horizon + 1, [keys]):
+            rollout, log_probs = self._compiled_collect_shard(keys)
+        self._runtime.raise_on_nan(rollout.nan_steps, self._horizon + 1, keys, self._record)
+        return rollout, log_probs
+
+    def shard_gradient(
+        self,
+        rollout: Rollout,
+        old_log_probs: tf.Tensor,
+        advantages: tf.Tensor,
+        entropy_bonus: tf.Tensor,
+        num_shards: int,
+    ) -> ReplayGradient:
+        """Compute one shard's term of the gradient of an update under the current weights.
+
+        Args:
+          rollout: rollout of the shard.
+          old_log_probs: float32 [T, U], as of `collect_shard`.
+          advantages: float32 [T, U].
+          entropy_bonus: scalar.
+          num_shards: number of shards of the update.
+
+        Returns:
+          The term, as of `SideBySideGradient.of_batch`.
+        """
+        return self._compiled_shard_gradient(rollout.recording, old_log_probs, advantages, entropy_bonus, num_shards)
 
     @property
     def num_minibatches(self) -> int:
@@ -333,8 +424,7 @@ class PolicyGradientLearner:
             for advantage, before in zip(advantages, old, strict=True)
         ]
         summed = self._gradient([rollout.recording for rollout in rollouts], others)
-        scale = 1.0 / len(rollouts)  # the loss of each shard is a mean over its users
-        return ReplayGradient([gradient * scale for gradient in summed.gradients], summed.statistics * scale)
+        return _scaled(summed, 1.0 / len(rollouts))  # the loss of each shard is a mean over its users
 
     def _loss(
         self, log_probs: tf.Tensor, entropies: tf.Tensor, advantages: tf.Tensor, old: tf.Tensor, bonus: tf.Tensor
@@ -359,35 +449,61 @@ class PolicyGradientLearner:
     def _collect(self, keys: list[seeding.Keys], observe: bool = True) -> _Collected:
         """Roll out and compute advantages; `observe` updates the critic's scaling statistics, but no weights."""
         rollouts = [self.rollout(of_shard) for of_shard in keys]
-        rewards = tf.concat([rollout.rewards for rollout in rollouts], axis=1)
+        rewards = [rollout.rewards for rollout in rollouts]
+        estimates = self._estimates(rewards, [rollout.critic_inputs for rollout in rollouts], observe)
+        batches = [
+            _Batch(*of_shard)
+            for of_shard in zip(rollouts, estimates.advantages, self._old_log_probs(rollouts), estimates.returns)
+        ]
+        clean = tf.reduce_all(tf.stack([rollout.nan_steps for rollout in rollouts]) < 0)
+        return _Collected(batches, estimates.mean_reward, estimates.explained_variance, clean)
+
+    def _estimates(
+        self, rewards_of_shards: list[tf.Tensor], critic_inputs: list[Optional[tf.Tensor]], observe: bool = True
+    ) -> _Estimates:
+        """Compute returns and advantages over all shards; `observe` updates the critic's scaling statistics."""
+        rewards = tf.concat(rewards_of_shards, axis=1)
         returns = advantages_lib.rewards_to_go(rewards, self._discount)
         values, explained = None, tf.constant(math.nan)
         if self.critic is not None:
             if observe:
-                self.critic.observe([rollout.critic_inputs for rollout in rollouts])
-            values = tf.concat([self.critic.values(rollout.critic_inputs) for rollout in rollouts], axis=1)
+                self.critic.observe(critic_inputs)
+            values = tf.concat([self.critic.values(inputs) for inputs in critic_inputs], axis=1)
             explained = advantages_lib.explained_variance(values, returns)
         advantages = self.advantages(rewards, values)
-        batches = [
-            _Batch(*of_shard)
-            for of_shard in zip(
-                rollouts,
-                tf.split(advantages, len(keys), axis=1),
-                self._old_log_probs(rollouts),
-                tf.split(returns, len(keys), axis=1),
-            )
-        ]
-        clean = tf.reduce_all(tf.stack([rollout.nan_steps for rollout in rollouts]) < 0)
-        return _Collected(batches, tf.reduce_mean(tf.reduce_sum(rewards, axis=0)), explained, clean)
+        return _Estimates(
+            tf.split(advantages, len(rewards_of_shards), axis=1),
+            tf.split(returns, len(rewards_of_shards), axis=1),
+            tf.reduce_mean(tf.reduce_sum(rewards, axis=0)),
+            explained,
+        )
+
+    def _collect_shard(self, keys: seeding.Keys) -> tuple[Rollout, tf.Tensor]:
+        rollout = self.rollout(keys)
+        return rollout, self._old_log_probs([rollout])[0]
+
+    def _shard_gradient(
+        self, recording: Recording, old: tf.Tensor, advantages: tf.Tensor, bonus: tf.Tensor, num_shards: int
+    ) -> ReplayGradient:
+        return self._gradient.of_batch(recording, [advantages, old, tf.zeros_like(advantages) + bonus], num_shards)
 
     def _update(self, batches: list[_Batch], entropy_bonus: tf.Tensor, clean: tf.Tensor) -> _Update:
         """Update policy and critic once, from the shards of a minibatch."""
-        gradients, statistics = self.gradients(
+        gradient = self.gradients(
             [batch.rollout for batch in batches],
             [batch.advantages for batch in batches],
             [batch.old_log_probs for batch in batches],
             entropy_bonus,
         )
+        of_critic = [CriticBatch(batch.rollout.critic_inputs, batch.returns) for batch in batches]
+        return self._applied(gradient, of_critic, clean)
+
+    def _update_from(self, summed: ReplayGradient, scale: tf.Tensor, critic_batches: list[CriticBatch]) -> _Update:
+        """Update policy and critic once, from the sum of the shards' terms of the gradient."""
+        return self._applied(_scaled(self._gradient.total(summed), scale), critic_batches, tf.constant(True))
+
+    def _applied(self, gradient: ReplayGradient, critic_batches: list[CriticBatch], clean: tf.Tensor) -> _Update:
+        gradients = gradient.gradients
         norm = tf.linalg.global_norm(gradients)
         if self._max_gradient_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self._max_gradient_norm, use_norm=norm)
@@ -395,14 +511,16 @@ class PolicyGradientLearner:
         tf.cond(clean & tf.math.is_finite(norm), apply, lambda: False)
         critic_norm = tf.constant(math.nan)
         if self.critic is not None:
-            critic_norm = self.critic.update(
-                [CriticBatch(batch.rollout.critic_inputs, batch.returns) for batch in batches]
-            )
-        return _Update(norm, statistics / self._horizon, critic_norm)
+            critic_norm = self.critic.update(critic_batches)
+        return _Update(norm, gradient.statistics / self._horizon, critic_norm)
 
     def _apply(self, gradients: Sequence[tf.Tensor]) -> bool:
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
         return True
+
+
+def _scaled(summed: ReplayGradient, scale: Any) -> ReplayGradient:
+    return ReplayGradient([gradient * scale for gradient in summed.gradients], summed.statistics * scale)
 
 
 OPTIMIZERS = (

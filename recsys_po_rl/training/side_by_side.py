@@ -54,19 +54,53 @@ class SideBySideGradient:
           programs: target number of parallel parts: a batch is split into `programs // len(recordings)` parts, at
             least 1, if the state is not carried.
         """
-        horizon = int(others[0][0].shape[0])
-        num_parts = 1 if self._replay.carries_state else max(1, programs // len(recordings))
-        bounds = [part * horizon // num_parts for part in range(num_parts + 1)]
+        num_parts = self.num_parts(len(recordings), programs)
         # Computed once for all parts, and outside of the program that XLA compiles.
         with tf.GradientTape() as tape:
             known = self._replay.invariants()
         parts = [
-            self._part(recording, list(of_batch), known, tf.constant(start), tf.constant(stop))
+            part
             for recording, of_batch in zip(recordings, others, strict=True)
+            for part in self._parts(recording, of_batch, known, num_parts)
+        ]
+        return self._chained(_sum(parts), known, tape)
+
+    def num_parts(self, num_batches: int, programs: int = PROGRAMS_AT_ONCE) -> int:
+        """Return the number of parts into which each of `num_batches` batches is split."""
+        return 1 if self._replay.carries_state else max(1, programs // num_batches)
+
+    def of_batch(self, recording: Recording, others: Sequence[tf.Tensor], num_batches: int) -> ReplayGradient:
+        """Compute one batch's term of the sum over `num_batches` batches, for `total`.
+
+        Args:
+          recording: recording of the batch, with T steps or more.
+          others: tensors [T, U].
+          num_batches: number of terms of the sum.
+
+        Returns:
+          The gradient with respect to the variables, then to the weight-only computations (`SlateReplay.invariants`).
+        """
+        return _sum(self._parts(recording, others, self._replay.invariants(), self.num_parts(num_batches)))
+
+    def total(self, summed: ReplayGradient) -> ReplayGradient:
+        """Compute the sum of the gradients over batches from the sum of their terms, see `of_batch`."""
+        with tf.GradientTape() as tape:
+            known = self._replay.invariants()
+        return self._chained(summed, known, tape)
+
+    def _parts(
+        self, recording: Recording, others: Sequence[tf.Tensor], known: dict[Any, tf.Tensor], num_parts: int
+    ) -> list[ReplayGradient]:
+        horizon = int(others[0].shape[0])
+        bounds = [part * horizon // num_parts for part in range(num_parts + 1)]
+        return [
+            self._part(recording, list(others), known, tf.constant(start), tf.constant(stop))
             for start, stop in itertools.pairwise(bounds)
         ]
-        sums = [tf.add_n(of_source) for of_source in zip(*(part.gradients for part in parts))]
-        gradients, through = sums[: len(self._variables)], sums[len(self._variables) :]
+
+    def _chained(self, summed: ReplayGradient, known: dict[Any, tf.Tensor], tape: tf.GradientTape) -> ReplayGradient:
+        """Add the gradient that flows through the weight-only computations."""
+        gradients, through = summed.gradients[: len(self._variables)], summed.gradients[len(self._variables) :]
         if known:
             chained = tape.gradient(
                 list(known.values()),
@@ -78,7 +112,7 @@ class SideBySideGradient:
                 gradient + tf.convert_to_tensor(chained_gradient)
                 for gradient, chained_gradient in zip(gradients, chained)
             ]
-        return ReplayGradient(gradients, tf.add_n([part.statistics for part in parts]))
+        return ReplayGradient(gradients, summed.statistics)
 
     def _one_part(
         self,
@@ -92,3 +126,8 @@ class SideBySideGradient:
         return self._replay.gradients(
             self._variables, self._loss, recording, others, self._num_statistics, known, start=start, stop=stop
         )
+
+
+def _sum(terms: Sequence[ReplayGradient]) -> ReplayGradient:
+    gradients = [tf.add_n(of_source) for of_source in zip(*(term.gradients for term in terms))]
+    return ReplayGradient(gradients, tf.add_n([term.statistics for term in terms]))

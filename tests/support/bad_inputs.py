@@ -361,6 +361,12 @@ FLAGS = [
     Bad("--num_workers 0", "--num_workers must be an integer of at least 1, got 0", ("--num_workers", "0")),
     Bad("--ray_address auto", "ray_address needs the executor ray, got local", ("--ray_address", "auto")),
     Bad(
+        "--executor ray --training_workers 0",
+        "--training_workers must be an integer of at least 1, got 0",
+        ("--executor", "ray", "--training_workers", "0"),
+    ),
+    Bad("--training_workers 2", "--training_workers needs --executor ray, got local", ("--training_workers", "2")),
+    Bad(
         "--mode report a --executor ray",
         "--mode report takes no --executor",
         ("--mode", "report", "a", "--executor", "ray"),
