@@ -54,7 +54,7 @@ class _Batch(NamedTuple):
 
 
 class _Estimates(NamedTuple):
-    """What an update needs to know of the rewards of all shards."""
+    """Advantages and returns of all shards, with metrics of the rewards."""
 
     advantages: list[tf.Tensor]  # float32 [T, U] of each shard
     returns: list[tf.Tensor]  # float32 [T, U] of each shard
