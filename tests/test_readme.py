@@ -28,9 +28,9 @@ def test_every_python_block_runs(root, fresh_python, tmp_path, page, number):
 
 def test_ci_runs_the_test_command_of_the_readme(readme, root):
     commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if "venv" in line]
-    assert [command.split(" && ")[-1] for command in commands] == [
-        ".venv/bin/python run_simulation.py",
-        ".venv/bin/python -m pytest -n 2",
+    assert [command.split(" && ")[2:] for command in commands] == [
+        [".venv/bin/python run_simulation.py"],
+        ['.venv/bin/python -m pytest -n 2 -m "not slow"', ".venv/bin/python -m pytest -n 2 -m slow"],
     ]
     pattern = re.search(r"grep -E '(.*?)' README.md", (root / ".ci" / "run").read_text())[1]
     assert re.findall(f"{pattern}.*", readme, re.MULTILINE) == [commands[1]]
