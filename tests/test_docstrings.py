@@ -8,6 +8,7 @@ import pytest
 
 FORBIDDEN_WORDS = {"What", "Whatever", "Those", "How", "Where", "Whether"}
 FORBIDDEN_BEGINNING = "That of"
+READS_AS_NONE = re.compile(r"\b(?:is|are)\s+none\b")  # say what is absent or not valid
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("recsys_po_rl", "tests", "benchmarks", "examples")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))])
@@ -23,7 +24,11 @@ def forbidden_docstrings(source):
         if not docstring:
             continue
         first_word = docstring.split(maxsplit=1)[0].strip(".,:;'`")
-        if first_word in FORBIDDEN_WORDS or docstring.startswith(FORBIDDEN_BEGINNING) or "is none" in docstring:
+        if (
+            first_word in FORBIDDEN_WORDS
+            or docstring.startswith(FORBIDDEN_BEGINNING)
+            or READS_AS_NONE.search(docstring)
+        ):
             forbidden.append((node.body[0].lineno, docstring.splitlines()[0]))
     return forbidden
 
@@ -46,7 +51,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun(path):
         ("Return the slates.", False),
         ("Learned state-value baseline.", False),
         ("Thatched roof.", False),
-        ("Return the rows, empty if there is none.", True),
+        ("Return the rows, empty if there are none.", True),
     ],
 )
 def test_forbidden_beginnings_are_found_in_modules_classes_and_functions(first_line, is_forbidden):

@@ -14,6 +14,7 @@ from recsys_po_rl import gin_config, gin_state
 from recsys_po_rl.common import validation
 from recsys_po_rl.experiment import executors, local_processes, ray_executor, tasks
 from recsys_po_rl.experiment.tasks import Outcome, Task
+from tests.support import local_ray
 
 if __name__ in sys.modules:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a task's process cannot import a test
@@ -43,12 +44,8 @@ def failing(error):
 @pytest.fixture(scope="module")
 def ray():
     """A Ray of this machine, shared by the tests."""
-    import ray
-
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
-    yield ray
-    ray.shutdown()
+    with local_ray.connected(3) as ray:
+        yield ray
 
 
 @pytest.fixture(params=["local", "ray"])

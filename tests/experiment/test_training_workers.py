@@ -22,6 +22,7 @@ from recsys_po_rl.training import algorithms, critic, loop
 from recsys_po_rl.training.callbacks import Callback
 from recsys_po_rl.training.learner import PolicyGradientLearner
 from recsys_po_rl.training.shards import ShardProgram
+from tests.support import local_ray
 from tests.support.toy_run import TOY
 
 if __name__ in sys.modules:
@@ -117,12 +118,8 @@ def assert_equal(mine, others):
 @pytest.fixture(scope="module")
 def ray():
     """A Ray of this machine, shared by the tests."""
-    import ray
-
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
-    yield ray
-    ray.shutdown()
+    with local_ray.connected(4) as ray:
+        yield ray
 
 
 @pytest.fixture(scope="module")
